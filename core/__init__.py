@@ -1,0 +1,1 @@
+"""The auth service, free of any web framework."""

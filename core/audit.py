@@ -1,0 +1,74 @@
+"""Audit events: who did what, and when. No address, no token, no password is ever part of one."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from core.clock import new_id
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    SIGNED_UP = "signed_up"
+    LOGGED_IN = "logged_in"
+    LOGIN_FAILED = "login_failed"
+    LOGGED_OUT = "logged_out"
+    SESSION_ENDED = "session_ended"
+    SESSIONS_ENDED = "sessions_ended"
+    REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - the name of an event
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an event
+    PASSWORD_CHANGE_FAILED = "password_change_failed"  # noqa: S105 - the name of an event
+    ACCOUNT_UPDATED = "account_updated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Where a request came from, as plain values."""
+
+    ip: str = ""
+    user_agent: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One line of the audit log."""
+
+    id: uuid.UUID
+    at: datetime
+    kind: EventKind
+    user_id: uuid.UUID | None
+    session_id: uuid.UUID | None
+    ip: str
+    request_id: str
+
+
+class AuditLog(Protocol):
+    """Port: the audit log inside one unit of work."""
+
+    def add(self, event: AuditEvent) -> None:
+        """Append an event."""
+        ...
+
+
+def event(
+    kind: EventKind,
+    *,
+    at: datetime,
+    client: Client,
+    user_id: uuid.UUID | None = None,
+    session_id: uuid.UUID | None = None,
+) -> AuditEvent:
+    """Make an event of ``kind`` that happened at ``at``."""
+    return AuditEvent(
+        id=new_id(at),
+        at=at,
+        kind=kind,
+        user_id=user_id,
+        session_id=session_id,
+        ip=client.ip,
+        request_id=client.request_id,
+    )

@@ -1,0 +1,163 @@
+"""Authentication: who logs in, and whom a token speaks for."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from core.audit import Client, EventKind, event
+from core.clock import Clock
+from core.emails import canonical_or_none
+from core.errors import (
+    InvalidCredentials,
+    InvalidGrant,
+    InvalidRefreshToken,
+    InvalidRequest,
+    InvalidToken,
+    UnsupportedGrantType,
+)
+from core.passwords import PasswordHasher
+from core.retries import retried
+from core.sessions import Principal, Session, SessionService, TokenPair
+from core.tokens import AccessTokens
+
+if TYPE_CHECKING:
+    from core.store import Store
+    from core.users import Account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRequest:
+    """A request to the token endpoint (RFC 6749 section 3.2). A parameter without a value is None."""
+
+    grant_type: str | None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+
+
+class Authentication:
+    """Login, the token endpoint, and whoami."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        passwords: PasswordHasher,
+        sessions: SessionService,
+        access_tokens: AccessTokens,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+        self._sessions = sessions
+        self._access_tokens = access_tokens
+
+    def whoami(self, access_token: str) -> Principal:
+        """The user and session that a token speaks for: one signature check and one statement.
+
+        Raises:
+            InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
+
+        """
+        claims = self._access_tokens.verify(access_token)
+        return self._principal(claims.session_id, claims.user_id)
+
+    @retried
+    def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
+        with self._store.reading() as read:
+            user = read.sessions.principal(session_id, user_id, now=self._clock.now())
+        if user is None:
+            raise InvalidToken
+        return Principal(user=user, session_id=session_id)
+
+    def login(self, email: str, password: str, client: Client) -> TokenPair:
+        """Start a session for an address and its password.
+
+        An unknown address, a wrong password and an inactive user answer alike and cost alike.
+
+        Raises:
+            InvalidCredentials: they do not belong together.
+            Overloaded: too many passwords are being checked.
+
+        """
+        # Twice: a hash that was replaced while it was being checked is checked again. It was either upgraded by
+        # another login of the same user, who gets in, or belongs to a new password, which does not match.
+        for _ in range(2):
+            account = self._account(email)
+            # No connection is held while the hash is computed: it takes a quarter of a second.
+            matches = self._passwords.verify(password, account.password_hash if account else None)
+            if not matches or account is None or not account.user.is_active:
+                break
+            now = self._clock.now()
+            session = self._start_session(account, self._upgrade(account, password), client, now)
+            if session is not None:
+                return self._sessions.pair(session, account.user, now)
+        self._record_failure(account, client)
+        raise InvalidCredentials
+
+    def grant(self, request: TokenRequest, client: Client) -> TokenPair:
+        """Answer the token endpoint.
+
+        Raises:
+            InvalidRequest: a parameter is missing.
+            InvalidGrant: the credentials or the refresh token are refused.
+            UnsupportedGrantType: the grant is not one of ours.
+
+        """
+        try:
+            match request:
+                case TokenRequest(grant_type=None):
+                    raise InvalidRequest("The parameter grant_type is missing.")
+                case TokenRequest(grant_type="password", username=str(username), password=str(password)):
+                    return self.login(username, password, client)
+                case TokenRequest(grant_type="refresh_token", refresh_token=str(refresh_token)):
+                    return self._sessions.refresh(refresh_token, client)
+                case TokenRequest(grant_type="password" | "refresh_token"):
+                    raise InvalidRequest("A parameter that this grant needs is missing.")
+                case _:
+                    raise UnsupportedGrantType
+        except (InvalidCredentials, InvalidRefreshToken):
+            raise InvalidGrant from None
+
+    @retried
+    def _account(self, email: str) -> Account | None:
+        canonical = canonical_or_none(email)
+        with self._store.reading() as read:
+            # Asked in vain for an address that cannot exist, so that it takes the same time.
+            return read.users.by_email(canonical or "")
+
+    def _upgrade(self, account: Account, password: str) -> str | None:
+        """A hash of today's scheme and cost, where the stored one is not."""
+        if not self._passwords.needs_upgrade(account.password_hash):
+            return None
+        return self._passwords.hash(password)
+
+    @retried
+    def _start_session(
+        self, account: Account, upgraded: str | None, client: Client, now: datetime
+    ) -> Session | None:
+        user_id, password_hash = account.user.id, account.password_hash
+        with self._store.begin() as work:
+            if upgraded and work.users.replace_password(
+                user_id, old_hash=password_hash, new_hash=upgraded, at=account.user.updated_at
+            ):
+                password_hash = upgraded
+            user = work.users.hold_credentials(user_id, password_hash)
+            if user is None:
+                return None
+            session = self._sessions.start(work, user, client, now)
+            work.audit.add(event(EventKind.LOGGED_IN, at=now, client=client, user_id=user_id, session_id=session.id))
+            work.commit()
+        return session
+
+    @retried
+    def _record_failure(self, account: Account | None, client: Client) -> None:
+        """Commit what must survive the refusal, for a known and an unknown address alike."""
+        with self._store.begin() as work:
+            user_id = account.user.id if account else None
+            work.audit.add(event(EventKind.LOGIN_FAILED, at=self._clock.now(), client=client, user_id=user_id))
+            work.commit()

@@ -1,0 +1,33 @@
+"""Where times and ids come from, so that a test can hold them still."""
+
+import secrets
+import uuid
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A source of the current time."""
+
+    def now(self) -> datetime:
+        """The current time, aware and in UTC."""
+        ...
+
+
+class SystemClock:
+    """The clock of the machine."""
+
+    def now(self) -> datetime:
+        """The current time, aware and in UTC."""
+        return datetime.now(UTC)
+
+
+def new_id(at: datetime) -> uuid.UUID:
+    """A UUID version 7 (RFC 9562 section 5.7): ordered by time, 74 random bits.
+
+    Ids of one table grow with time, so that an index grows at its end instead of splitting pages everywhere.
+    """
+    milliseconds = int(at.timestamp() * 1000)
+    random = secrets.randbits(74)
+    high, low = random >> 62, random & ((1 << 62) - 1)
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)

@@ -1,0 +1,51 @@
+"""E-mail addresses: what is accepted, and the one form in which two of them are compared."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+from core.errors import FieldError, InvalidInput
+
+# RFC 5321 sections 4.5.3.1.1 and 4.5.3.1.3. Checked before anything else: the validator takes 0.5 s for 1 MB.
+MAX_LENGTH = 254
+MAX_LOCAL_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailAddress:
+    """An accepted address: the form that mail goes to, and the form that is compared."""
+
+    address: str
+    canonical: str
+
+
+def parse_email(text: str, *, field: str = "email") -> EmailAddress:
+    """Check ``text`` and give both its forms.
+
+    The canonical form is computed here and never by a database: SQLite's ``lower()`` knows ASCII only. It never
+    upper-cases or case-folds, because those merge different letters (``ı`` and ``i``, ``ß`` and ``ss``), which
+    once let a reset mail for one mailbox be sent to another.
+
+    Raises:
+        InvalidInput: the address is too long or not an address.
+
+    """
+    if len(text) > MAX_LENGTH or len(text.rpartition("@")[0]) > MAX_LOCAL_LENGTH:
+        raise InvalidInput(FieldError(field=field, code="email_too_long", message="The address is too long."))
+    try:
+        found = validate_email(text, check_deliverability=False)
+    except EmailNotValidError:
+        message = "This is not an e-mail address that can receive mail."
+        raise InvalidInput(FieldError(field=field, code="email_invalid", message=message)) from None
+    domain = found.ascii_domain.lower()
+    local = unicodedata.normalize("NFC", found.local_part.lower())
+    return EmailAddress(address=found.normalized, canonical=f"{local}@{domain}")
+
+
+def canonical_or_none(text: str) -> str | None:
+    """The canonical form of what someone typed at a login, or None where it cannot be anybody's address."""
+    try:
+        return parse_email(text).canonical
+    except InvalidInput:
+        return None

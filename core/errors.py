@@ -1,0 +1,203 @@
+"""The one error tree. A class holds the stable code, an instance the text; HTTP is not known here.
+
+::
+
+    AuthError
+    ├── RequestRefused                 the request could not be read
+    │   ├── MalformedRequest           malformed_request
+    │   ├── MalformedJson              malformed_json
+    │   ├── UnsupportedMediaType       unsupported_media_type
+    │   ├── BodyTooLarge               body_too_large
+    │   ├── HeadersTooLarge            headers_too_large
+    │   ├── NotFound                   not_found
+    │   ├── MethodNotAllowed           method_not_allowed
+    │   └── InvalidInput               invalid_input
+    ├── Unauthenticated                who asks could not be established
+    │   ├── MissingCredentials         missing_credentials
+    │   ├── InvalidToken               invalid_token
+    │   ├── InvalidRefreshToken        invalid_refresh_token
+    │   └── InvalidCredentials         invalid_credentials
+    ├── WrongPassword                  wrong_password
+    ├── EmailTaken                     email_taken
+    ├── TokenEndpointError             RFC 6749 section 5.2
+    │   ├── InvalidRequest             invalid_request
+    │   ├── InvalidClient              invalid_client
+    │   ├── InvalidGrant               invalid_grant
+    │   └── UnsupportedGrantType       unsupported_grant_type
+    ├── TryAgainLater                  not the caller's fault, and it passes
+    │   ├── Overloaded                 overloaded
+    │   ├── NotReady                   not_ready
+    │   └── DatabaseUnavailable        database_unavailable
+    │       └── TransactionConflict
+    └── InternalError                  internal_error
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldError:
+    """What is wrong with one member of the input. It never carries the input itself."""
+
+    field: str
+    code: str
+    message: str
+
+
+class AuthError(Exception):
+    """Base of every error that a caller may see."""
+
+    code: ClassVar[str]
+    detail: ClassVar[str]
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.text = detail or self.detail
+        super().__init__(self.text)
+
+
+class RequestRefused(AuthError):
+    """The request could not be read."""
+
+
+class MalformedRequest(RequestRefused):
+    code = "malformed_request"
+    detail = "The request is not valid HTTP for this service."
+
+
+class MalformedJson(RequestRefused):
+    code = "malformed_json"
+    detail = "The body is not valid JSON in UTF-8."
+
+
+class UnsupportedMediaType(RequestRefused):
+    code = "unsupported_media_type"
+    detail = "The content type is missing or not one that this operation takes."
+
+
+class BodyTooLarge(RequestRefused):
+    code = "body_too_large"
+    detail = "The body is larger than this service accepts."
+
+
+class HeadersTooLarge(RequestRefused):
+    code = "headers_too_large"
+    detail = "The header fields are larger than this service accepts."
+
+
+class NotFound(RequestRefused):
+    code = "not_found"
+    detail = "There is nothing here."
+
+
+class MethodNotAllowed(RequestRefused):
+    """Carries the methods that the path does know, for ``Allow`` (RFC 9110 section 15.5.6)."""
+
+    code = "method_not_allowed"
+    detail = "The path exists, but not for this method."
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__()
+
+
+class InvalidInput(RequestRefused):
+    """One or more members of the input are wrong; each is named with its reason."""
+
+    code = "invalid_input"
+    detail = "One or more members of the input are not valid."
+
+    def __init__(self, *errors: FieldError) -> None:
+        self.errors = errors
+        super().__init__()
+
+
+class Unauthenticated(AuthError):
+    """Who asks could not be established."""
+
+
+class MissingCredentials(Unauthenticated):
+    code = "missing_credentials"
+    detail = "This operation needs an access token."
+
+
+class InvalidToken(Unauthenticated):
+    code = "invalid_token"
+    detail = "The access token is malformed, expired, or its session has ended."
+
+
+class InvalidRefreshToken(Unauthenticated):
+    code = "invalid_refresh_token"
+    detail = "The refresh token is malformed, expired, already used, or its session has ended."
+
+
+class InvalidCredentials(Unauthenticated):
+    code = "invalid_credentials"
+    detail = "The e-mail address or the password is wrong."
+
+
+class WrongPassword(AuthError):
+    code = "wrong_password"
+    detail = "The current password is wrong."
+
+
+class EmailTaken(AuthError):
+    code = "email_taken"
+    detail = "An account with this e-mail address exists."
+
+
+class TokenEndpointError(AuthError):
+    """An error of the OAuth endpoints, told in the form of RFC 6749 section 5.2."""
+
+
+class InvalidRequest(TokenEndpointError):
+    code = "invalid_request"
+    detail = "A parameter is missing, repeated or malformed."
+
+
+class InvalidClient(TokenEndpointError):
+    code = "invalid_client"
+    detail = "The client is unknown or its authentication failed."
+
+
+class InvalidGrant(TokenEndpointError):
+    code = "invalid_grant"
+    detail = "The credentials or the refresh token are wrong, expired, already used or ended."
+
+
+class UnsupportedGrantType(TokenEndpointError):
+    code = "unsupported_grant_type"
+    detail = "The grant type is not supported."
+
+
+class TryAgainLater(AuthError):
+    """Not the caller's fault, and it passes. ``retry_after`` is in seconds."""
+
+    retry_after: ClassVar[int] = 1
+
+
+class Overloaded(TryAgainLater):
+    code = "overloaded"
+    detail = "Too many passwords are being checked at the moment."
+
+
+class NotReady(TryAgainLater):
+    code = "not_ready"
+    detail = "The database is not at the schema that this version needs."
+    retry_after = 5
+
+
+class DatabaseUnavailable(TryAgainLater):
+    code = "database_unavailable"
+    detail = "The database cannot be reached at the moment."
+    retry_after = 2
+
+
+class TransactionConflict(DatabaseUnavailable):
+    """The transaction was undone by the database before it committed; running it again is safe."""
+
+
+class InternalError(AuthError):
+    code = "internal_error"
+    detail = "Something went wrong on our side. The request id names it in our log."

@@ -1,0 +1,285 @@
+"""The key ring: the keys that sign access tokens, their life, and what verifiers may know of them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from jwt import PyJWK
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from core.clock import Clock
+from core.errors import DatabaseUnavailable
+from core.retries import retried
+from core.settings import MAX_ACCESS_TTL, Algorithm
+
+if TYPE_CHECKING:
+    from core.store import Store
+
+PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+RSA_BITS = 3072  # 128 bits of strength (NIST SP 800-57 table 2; ASVS 5.0 11.2.3)
+NONCE_BYTES = 12
+# A key outlives the last token it can have signed by this much, for verifiers whose clocks are late.
+SKEW = timedelta(minutes=5)
+# How long a process believes its copy of the ring. Far below the propagation time, so that every process knows
+# a key before any process signs with it.
+REFRESH = timedelta(seconds=30)
+# An unknown kid may be a key that this process has not seen yet. Junk must not turn that into a query a request.
+UNKNOWN_KID_COOLDOWN = timedelta(seconds=1)
+
+
+class KeyRingLockedError(Exception):
+    """The secret key is not the one under which the private keys were stored."""
+
+
+class KeyNumberTakenError(Exception):
+    """Another process added a key at the same moment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key of the ring. ``number`` counts the keys, so that of two rotations at once only one can win."""
+
+    kid: str
+    number: int
+    algorithm: Algorithm
+    public_jwk: dict[str, Any]
+    sealed_private_key: bytes = field(repr=False)
+    created_at: datetime
+    activates_at: datetime
+
+
+class Keys(Protocol):
+    """Port: the signing keys inside one unit of work."""
+
+    def all(self) -> list[SigningKey]:
+        """Every key, oldest first."""
+        ...
+
+    def add(self, key: SigningKey) -> None:
+        """Store a new key.
+
+        Raises:
+            KeyNumberTakenError: the ring has a key of this number.
+
+        """
+        ...
+
+    def remove(self, kid: str) -> None:
+        """Forget a key."""
+        ...
+
+
+def current(keys: list[SigningKey], now: datetime) -> SigningKey | None:
+    """The key to sign with: the newest whose time has come."""
+    return max((key for key in keys if key.activates_at <= now), key=lambda key: key.number, default=None)
+
+
+def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
+    """The keys whose last token has run out: a newer one has been signing for longer than any token lives."""
+    signing = current(keys, now)
+    if signing is None:
+        return []
+    successor = {key.number: later for key, later in zip(keys, keys[1:], strict=False)}
+    return [
+        key
+        for key in keys
+        if key.number < signing.number and successor[key.number].activates_at + MAX_ACCESS_TTL + SKEW <= now
+    ]
+
+
+def thumbprint(jwk: dict[str, Any]) -> str:
+    """The RFC 7638 thumbprint: SHA-256 over the required members in lexicographic order."""
+    required = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}[jwk["kty"]]
+    canonical = json.dumps({name: jwk[name] for name in required}, separators=(",", ":"), sort_keys=True)
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+
+
+def generate(algorithm: Algorithm) -> PrivateKey:
+    """Make a private key for ``algorithm``."""
+    match algorithm:
+        case "ES256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "RS256":
+            return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+        case "EdDSA":
+            return ed25519.Ed25519PrivateKey.generate()
+
+
+def public_jwk(private_key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
+    """The public half as a JWK (RFC 7517) with ``kid``, ``use`` and ``alg``."""
+    match private_key:
+        case ec.EllipticCurvePrivateKey():
+            members = ECAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+        case rsa.RSAPrivateKey():
+            members = RSAAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+        case ed25519.Ed25519PrivateKey():
+            members = OKPAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+    members.pop("key_ops", None)
+    return {**members, "kid": thumbprint(members), "use": "sig", "alg": algorithm}
+
+
+class Seal:
+    """Encrypts private keys for storage (AES-256-GCM, bound to their kid)."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def close(self, private_key: PrivateKey, kid: str) -> bytes:
+        """Encrypt a private key."""
+        der = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, der, kid.encode())
+
+    def open(self, sealed: bytes, kid: str) -> PrivateKey:
+        """Decrypt a private key.
+
+        Raises:
+            KeyRingLockedError: it was sealed under another secret.
+
+        """
+        try:
+            der = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], kid.encode())
+        except InvalidTag:
+            raise KeyRingLockedError from None
+        key = load_der_private_key(der, password=None)
+        if not isinstance(key, PrivateKey):
+            raise KeyRingLockedError
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The ring as this process last read it, with everything made ready for the hot path."""
+
+    read_at: datetime
+    keys: list[SigningKey]
+    verifiers: dict[str, PyJWK]
+
+
+class KeyRing:
+    """The ring as the token code uses it: cached, shared by all threads, and read again on a schedule."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, seal: Seal, algorithm: Algorithm, propagation: timedelta
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._seal = seal
+        self._algorithm = algorithm
+        self._propagation = propagation
+        self._lock = threading.Lock()
+        self._snapshot: _Snapshot | None = None
+        self._opened: tuple[str, PrivateKey] | None = None
+
+    def signer(self) -> tuple[SigningKey, PrivateKey]:
+        """The key to sign with now, and its private half.
+
+        Raises:
+            KeyRingLockedError: the secret key does not open it.
+
+        """
+        key = current(self._fresh().keys, self._clock.now())
+        if key is None:
+            self.ensure()
+            return self.signer()
+        opened = self._opened
+        if opened is None or opened[0] != key.kid:
+            opened = self._opened = (key.kid, self._seal.open(key.sealed_private_key, key.kid))
+        return key, opened[1]
+
+    def verifier(self, kid: str) -> PyJWK | None:
+        """The public key with this id, from our own ring and nowhere else."""
+        snapshot = self._fresh()
+        if kid not in snapshot.verifiers and self._clock.now() - snapshot.read_at >= UNKNOWN_KID_COOLDOWN:
+            snapshot = self._read()
+        return snapshot.verifiers.get(kid)
+
+    def jwks(self) -> dict[str, list[dict[str, Any]]]:
+        """The public keys as a JWK set (RFC 7517), among them the one that will sign next."""
+        return {"keys": [key.public_jwk for key in self._fresh().keys]}
+
+    def keys(self) -> list[SigningKey]:
+        """Every key of the ring, read now."""
+        return self._read().keys
+
+    @retried
+    def ensure(self) -> None:
+        """Make the first key where there is none. It signs at once: nobody can have an older copy of this ring."""
+        if not self._read().keys:
+            with contextlib.suppress(KeyNumberTakenError):  # another process made it; ours is to read it
+                self._add(self._algorithm, activates_after=timedelta(0))
+            self._read()
+
+    @retried
+    def rotate(self, algorithm: Algorithm | None = None) -> SigningKey:
+        """Publish a new key, which signs once every verifier can have seen it, and drop keys that nobody needs.
+
+        Raises:
+            KeyNumberTakenError: another process rotated at the same moment.
+
+        """
+        return self._add(algorithm or self._algorithm, activates_after=self._propagation)
+
+    def _add(self, algorithm: Algorithm, *, activates_after: timedelta) -> SigningKey:
+        now = self._clock.now()
+        private_key = generate(algorithm)
+        jwk = public_jwk(private_key, algorithm)
+        with self._store.begin() as work:
+            keys = work.keys.all()
+            key = SigningKey(
+                kid=jwk["kid"],
+                number=max((key.number for key in keys), default=0) + 1,
+                algorithm=algorithm,
+                public_jwk=jwk,
+                sealed_private_key=self._seal.close(private_key, jwk["kid"]),
+                created_at=now,
+                activates_at=now + activates_after,
+            )
+            for old in retired(keys, now):
+                work.keys.remove(old.kid)
+            work.keys.add(key)
+            work.commit()
+        self._read()
+        return key
+
+    def _fresh(self) -> _Snapshot:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return self._read()
+        if self._clock.now() - snapshot.read_at < REFRESH or not self._lock.acquire(blocking=False):
+            return snapshot
+        try:
+            return self._read()
+        except DatabaseUnavailable:
+            return snapshot  # an old ring is a ring; the request itself will say that the database is away
+        finally:
+            self._lock.release()
+
+    def _read(self) -> _Snapshot:
+        now = self._clock.now()
+        with self._store.reading() as read:
+            stored = read.keys.all()
+        gone = {key.kid for key in retired(stored, now)}
+        keys = [key for key in stored if key.kid not in gone]
+        known = self._snapshot.verifiers if self._snapshot else {}
+        verifiers = {key.kid: known.get(key.kid) or PyJWK(key.public_jwk) for key in keys}
+        self._snapshot = _Snapshot(now, keys, verifiers)
+        return self._snapshot

@@ -1,0 +1,200 @@
+"""Passwords: the policy, the hashes, and the bounded line in which hashing waits."""
+
+import re
+import secrets
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import structlog
+from passlib.context import CryptContext
+
+from core.errors import FieldError, InvalidInput, Overloaded
+from core.settings import PasswordSettings
+
+MAX_CHARACTERS = 128
+MAX_BYTES = 1024
+
+# What a stored hash may ask of this process. A row that was tampered with must not be able to ask for more
+# (bcrypt cost 20 is a minute of one core, argon2 with m=4 GiB is the machine's memory).
+_CEILINGS: dict[str, dict[str, int]] = {
+    "bcrypt_sha256": {"rounds": 15},
+    "bcrypt": {"rounds": 15},
+    "argon2": {"rounds": 10, "memory_cost": 1024 * 1024, "parallelism": 16},
+    "pbkdf2_sha256": {"rounds": 5_000_000},
+    "pbkdf2_sha512": {"rounds": 5_000_000},
+    "scrypt": {"rounds": 18, "block_size": 16, "parallelism": 4},
+    "sha512_crypt": {"rounds": 1_000_000},
+}
+
+log = structlog.get_logger("passwords")
+
+
+def normalise(password: str) -> str:
+    """NFC, otherwise exactly as typed: the same key presses on another keyboard log in (NIST SP 800-63B 3.1.1.2)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def check_policy(password: str, *, minimum: int, address: str, field: str) -> None:
+    """Refuse a new password that is short, long, common, or made of the address (NIST SP 800-63B-4 3.1.1.2).
+
+    There are no composition rules, and length counts code points.
+
+    Raises:
+        InvalidInput: names ``field`` and the one reason.
+
+    """
+    reason = _weakness(normalise(password), minimum=minimum, address=address)
+    if reason:
+        code, message = reason
+        raise InvalidInput(FieldError(field=field, code=code, message=message))
+
+
+def _weakness(password: str, *, minimum: int, address: str) -> tuple[str, str] | None:
+    if len(password) < minimum:
+        return "password_too_short", f"A password has at least {minimum} characters."
+    if len(password) > MAX_CHARACTERS or len(password.encode()) > MAX_BYTES:
+        return "password_too_long", f"A password has at most {MAX_CHARACTERS} characters and {MAX_BYTES} bytes."
+    if _contains_address(password, address):
+        return "password_contains_email", "A password must not contain the e-mail address."
+    if _is_common(password):
+        return "password_too_common", "This password is among the first that an attacker tries."
+    return None
+
+
+def _contains_address(password: str, address: str) -> bool:
+    lowered, whole = password.lower(), address.lower()
+    local = whole.partition("@")[0]
+    # A short local part such as "al" stands in half of all words and says nothing.
+    return whole in lowered or (len(local) >= 4 and local in lowered)  # noqa: PLR2004
+
+
+_PADDING = re.compile(r"^[\W\d_]+|[\W\d_]+$")
+
+
+def _is_common(password: str) -> bool:
+    """Whether it is a known password or word, bare, repeated, or padded with digits and signs at its ends."""
+    lowered = password.lower()
+    unit = _repeated_unit(lowered)
+    bare = _PADDING.sub("", unit)
+    return len(set(lowered)) <= 2 or lowered in _common() or unit in _common() or bare in _common()  # noqa: PLR2004
+
+
+def _repeated_unit(text: str) -> str:
+    """The shortest string whose repetition is ``text``: ``abcabc`` gives ``abc``. Linear in the length."""
+    return text[: (text + text).index(text, 1)]
+
+
+@cache
+def _common() -> frozenset[str]:
+    """About 90,000 leaked passwords, words and names; some 3,900 of them have twelve characters or more."""
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - 0.2 s and 10 MB, only where a policy is asked
+
+    return frozenset(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 4)  # noqa: PLR2004
+
+
+class HashingLine:
+    """At most ``cores`` hashes run at once, at most ``places`` more wait; whoever comes then is told to come again.
+
+    A hash costs a quarter of a second of one core and releases the GIL. More of them at once than cores only make
+    each slower, and threads that wait without bound are threads that no other request gets.
+    """
+
+    def __init__(self, *, cores: int, places: int) -> None:
+        self._line = threading.BoundedSemaphore(cores + places)
+        self._cores = threading.BoundedSemaphore(cores)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a core.
+
+        Raises:
+            Overloaded: the line is full.
+
+        """
+        if not self._line.acquire(blocking=False):
+            raise Overloaded
+        try:
+            with self._cores:
+                yield
+        finally:
+            self._line.release()
+
+
+class PasswordHasher:
+    """Hashes and verifies, always at full cost and never outside the line."""
+
+    def __init__(self, settings: PasswordSettings) -> None:
+        self._context = _context(settings)
+        self._line = HashingLine(cores=settings.hash_concurrency, places=settings.hash_queue)
+        # Made by the hasher itself, so that an unknown address costs exactly what a known one does: a decoy that
+        # does not parse answers in 0.006 ms instead of 240 ms and tells who has an account.
+        self._decoy = self._context.hash(secrets.token_urlsafe(32))
+
+    def hash(self, password: str) -> str:
+        """Hash a new password.
+
+        Raises:
+            Overloaded: too many are waiting.
+
+        """
+        with self._line.turn():
+            return str(self._context.hash(normalise(password)))
+
+    def verify(self, password: str, stored: str | None) -> bool:
+        """Whether ``password`` is the one behind ``stored``; None stands for an unknown user and costs the same.
+
+        A stored hash that is foreign, damaged or dearer than the ceilings verifies nothing.
+
+        Raises:
+            Overloaded: too many are waiting.
+
+        """
+        usable = stored if stored is not None and self._usable(stored) else None
+        with self._line.turn():
+            try:
+                matches = self._context.verify(normalise(password), usable or self._decoy)
+            except ValueError:
+                # Plain bcrypt refuses more than 72 bytes and NUL at once; spend the time all the same.
+                self._context.verify("", self._decoy)
+                return False
+        return bool(matches) and usable is not None
+
+    def needs_upgrade(self, stored: str) -> bool:
+        """Whether the hash is of another scheme or a lower cost than today's."""
+        return bool(self._context.needs_update(stored))
+
+    def _usable(self, stored: str) -> bool:
+        usable = _within_ceilings(self._context, stored)
+        if not usable:
+            log.warning("stored password hash refused")
+        return usable
+
+
+def _within_ceilings(context: CryptContext, stored: str) -> bool:
+    scheme = context.identify(stored)
+    if scheme is None:
+        return False
+    try:
+        parsed: Any = context.handler(scheme).from_string(stored)
+    except (ValueError, TypeError):
+        return False
+    return all(getattr(parsed, name) <= ceiling for name, ceiling in _CEILINGS[scheme].items())
+
+
+def _context(settings: PasswordSettings) -> CryptContext:
+    preferred = "argon2" if settings.scheme == "argon2id" else settings.scheme
+    return CryptContext(
+        schemes=[preferred, *(scheme for scheme in _CEILINGS if scheme != preferred)],
+        default=preferred,
+        deprecated="auto",
+        bcrypt_sha256__rounds=settings.bcrypt_cost,
+        bcrypt__rounds=settings.bcrypt_cost,
+        argon2__type="ID",
+        argon2__memory_cost=settings.argon2_memory,
+        argon2__rounds=settings.argon2_time,
+        argon2__parallelism=settings.argon2_parallelism,
+    )

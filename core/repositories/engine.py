@@ -1,0 +1,125 @@
+"""Connections: how each database is opened, and what its errors mean to the core."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from core.errors import AuthError, DatabaseUnavailable, EmailTaken, TransactionConflict
+from core.keys import KeyNumberTakenError
+from core.settings import DatabaseSettings
+
+# Undone by the server in favour of another transaction: serialization_failure, deadlock_detected.
+CONFLICT_STATES = frozenset({"40001", "40P01"})
+
+# From the name of a constraint to what its refusal means.
+_REFUSALS: dict[str, type[AuthError] | type[KeyNumberTakenError]] = {
+    "uq_users_canonical_email": EmailTaken,
+    "uq_signing_keys_number": KeyNumberTakenError,
+}
+# SQLite names the columns instead of the constraint.
+_SQLITE_NAMES = {
+    "users.canonical_email": "uq_users_canonical_email",
+    "signing_keys.number": "uq_signing_keys_number",
+}
+
+_AUTOCOMMIT = "twinauth_autocommit"
+
+
+def open_engine(url: str, settings: DatabaseSettings) -> Engine:
+    """Make the engine of a PostgreSQL or SQLite database."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, settings)
+    return _postgresql(parsed, settings)
+
+
+def reading(engine: Engine) -> Engine:
+    """The same pool for single reads: no BEGIN before and no ROLLBACK after, which is two round trips less."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(**{_AUTOCOMMIT: True})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def translated(*, committing: bool = False) -> Iterator[None]:
+    """Turn what a driver raises into what it means.
+
+    A connection that is lost before the commit was sent has changed nothing, so the work may run again; one lost
+    during the commit leaves the outcome unknown, so it may not.
+
+    Raises:
+        TransactionConflict: the transaction was undone and may be run again.
+        DatabaseUnavailable: the database is away, full, locked or stuck.
+        EmailTaken: and the like, for a named constraint.
+
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        refusal = _REFUSALS.get(_constraint_name(error) or "")
+        if refusal is None:
+            raise
+        raise refusal from None
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailable from error
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in CONFLICT_STATES:
+            raise TransactionConflict from error
+        if error.connection_invalidated and not committing:
+            raise TransactionConflict from error
+        if isinstance(error, OperationalError | InterfaceError):
+            raise DatabaseUnavailable from error
+        raise
+
+
+def _constraint_name(error: IntegrityError) -> str | None:
+    if isinstance(error.orig, sqlite3.IntegrityError):
+        return _SQLITE_NAMES.get(str(error.orig).removeprefix("UNIQUE constraint failed: "))
+    diagnostics = getattr(error.orig, "diag", None)
+    return getattr(diagnostics, "constraint_name", None)
+
+
+def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
+    seconds = settings.timeout.total_seconds()
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=seconds,
+        # libpq counts in whole seconds and takes 1 for 2.
+        connect_args={"connect_timeout": max(2, round(seconds))},
+        hide_parameters=True,
+    )
+
+
+def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
+    seconds = settings.timeout.total_seconds()
+    engine = create_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=0,
+        pool_timeout=seconds,
+        connect_args={"timeout": seconds},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        # The driver's own BEGIN comes late and never before a SELECT; ours comes from `begin` below.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # IMMEDIATE takes the write lock at once: a transaction that reads first and writes later would otherwise
+        # fail with "database is locked" in the middle, without ever waiting for its turn.
+        if not connection.get_execution_options().get(_AUTOCOMMIT):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

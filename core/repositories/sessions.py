@@ -1,0 +1,141 @@
+"""Sessions in SQL."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, null, select, true, update
+
+from core.repositories.tables import sessions, users
+from core.repositories.users import USER_COLUMNS, user_of
+from core.sessions import EndReason, Session
+from core.users import User
+
+_SESSION_COLUMNS = (
+    sessions.c.id,
+    sessions.c.user_id,
+    sessions.c.seed,
+    sessions.c.generation,
+    sessions.c.created_at,
+    sessions.c.last_used_at,
+    sessions.c.idle_expires_at,
+    sessions.c.expires_at,
+    sessions.c.ended_at,
+    sessions.c.user_agent,
+    sessions.c.ip,
+)
+_NOT_ENDED = sessions.c.ended_at.is_(null())
+
+
+def _live(now: datetime) -> Any:
+    return and_(_NOT_ENDED, sessions.c.expires_at > now, sessions.c.idle_expires_at > now)
+
+
+def _session_of(row: Any) -> Session:
+    return Session(
+        id=row[0],
+        user_id=row[1],
+        seed=row[2],
+        generation=row[3],
+        created_at=row[4],
+        last_used_at=row[5],
+        idle_expires_at=row[6],
+        expires_at=row[7],
+        ended_at=row[8],
+        user_agent=row[9],
+        ip=row[10],
+    )
+
+
+class SqlSessions:
+    """The `Sessions` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, session: Session) -> None:
+        """Store a new session."""
+        self._connection.execute(
+            insert(sessions).values(
+                id=session.id,
+                user_id=session.user_id,
+                seed=session.seed,
+                generation=session.generation,
+                created_at=session.created_at,
+                last_used_at=session.last_used_at,
+                idle_expires_at=session.idle_expires_at,
+                expires_at=session.expires_at,
+                ended_at=session.ended_at,
+                user_agent=session.user_agent,
+                ip=session.ip,
+            )
+        )
+
+    def with_user(self, session_id: uuid.UUID) -> tuple[Session, User] | None:
+        """A session, ended or not, with its user."""
+        row = self._connection.execute(
+            select(*_SESSION_COLUMNS, *USER_COLUMNS).join_from(sessions, users).where(sessions.c.id == session_id)
+        ).one_or_none()
+        if row is None:
+            return None
+        split = len(_SESSION_COLUMNS)
+        return _session_of(row[:split]), user_of(row[split:])
+
+    def principal(self, session_id: uuid.UUID, user_id: uuid.UUID, *, now: datetime) -> User | None:
+        """The active user of a session that is live: two primary keys, one statement."""
+        row = self._connection.execute(
+            select(*USER_COLUMNS)
+            .join_from(sessions, users)
+            .where(
+                sessions.c.id == session_id,
+                sessions.c.user_id == user_id,
+                _live(now),
+                users.c.is_active == true(),
+            )
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
+    def advance(self, session_id: uuid.UUID, *, generation: int, at: datetime, idle_expires_at: datetime) -> bool:
+        """Move a session that has not ended from ``generation`` to the next, by one conditional update."""
+        result = self._connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id, sessions.c.generation == generation, _NOT_ENDED)
+            .values(generation=generation + 1, last_used_at=at, idle_expires_at=idle_expires_at)
+        )
+        return result.rowcount == 1
+
+    def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:
+        """End a live session of this user."""
+        return self._end(and_(sessions.c.id == session_id, sessions.c.user_id == user_id), at, reason) == 1
+
+    def end_all(
+        self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
+    ) -> int:
+        """End every live session of a user but ``keep``."""
+        condition = sessions.c.user_id == user_id
+        return self._end(condition if keep is None else and_(condition, sessions.c.id != keep), at, reason)
+
+    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> int:
+        """End the sessions idle longest until at most ``limit`` are live."""
+        surplus = (
+            select(sessions.c.id)
+            .where(sessions.c.user_id == user_id, _live(at))
+            .order_by(sessions.c.last_used_at.desc(), sessions.c.id.desc())
+            .offset(limit)
+        )
+        return self._end(sessions.c.id.in_(surplus), at, EndReason.SESSION_LIMIT)
+
+    def live_of(self, user_id: uuid.UUID, *, now: datetime) -> list[Session]:
+        """The live sessions of a user, newest first."""
+        rows = self._connection.execute(
+            select(*_SESSION_COLUMNS)
+            .where(sessions.c.user_id == user_id, _live(now))
+            .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
+        )
+        return [_session_of(row) for row in rows]
+
+    def _end(self, condition: Any, at: datetime, reason: EndReason) -> int:
+        result = self._connection.execute(
+            update(sessions).where(condition, _live(at)).values(ended_at=at, end_reason=reason.value)
+        )
+        return result.rowcount

@@ -1,0 +1,106 @@
+"""Accounts in SQL."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, true, update
+
+from core.repositories.tables import users
+from core.users import Account, User
+
+USER_COLUMNS = (
+    users.c.id,
+    users.c.email,
+    users.c.email_verified,
+    users.c.display_name,
+    users.c.roles,
+    users.c.is_active,
+    users.c.created_at,
+    users.c.updated_at,
+)
+
+
+def user_of(row: Row[Any] | tuple[Any, ...]) -> User:
+    """Make a user from the values of `USER_COLUMNS`."""
+    return User(
+        id=row[0],
+        email=row[1],
+        email_verified=row[2],
+        display_name=row[3],
+        roles=tuple(row[4]),
+        is_active=row[5],
+        created_at=row[6],
+        updated_at=row[7],
+    )
+
+
+class SqlUsers:
+    """The `Users` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, account: Account, *, canonical_email: str) -> None:
+        """Store a new account."""
+        user = account.user
+        self._connection.execute(
+            insert(users).values(
+                id=user.id,
+                email=user.email,
+                canonical_email=canonical_email,
+                email_verified=user.email_verified,
+                password_hash=account.password_hash,
+                display_name=user.display_name,
+                roles=list(user.roles),
+                is_active=user.is_active,
+                created_at=user.created_at,
+                updated_at=user.updated_at,
+            )
+        )
+
+    def by_email(self, canonical_email: str) -> Account | None:
+        """The account with this canonical address."""
+        return self._account(users.c.canonical_email == canonical_email)
+
+    def by_id(self, user_id: uuid.UUID) -> Account | None:
+        """The account with this id."""
+        return self._account(users.c.id == user_id)
+
+    def hold_credentials(self, user_id: uuid.UUID, password_hash: str) -> User | None:
+        """The active user, if the hash is still this one, locked against a change until the transaction ends.
+
+        FOR SHARE waits for a password change in progress and then looks again; a FOR KEY SHARE, as the foreign key
+        of the new session takes it, would not.
+        """
+        row = self._connection.execute(
+            select(*USER_COLUMNS)
+            .where(users.c.id == user_id, users.c.password_hash == password_hash, users.c.is_active == true())
+            .with_for_update(read=True)
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
+    def replace_password(self, user_id: uuid.UUID, *, old_hash: str, new_hash: str, at: datetime) -> bool:
+        """Set the hash if it is still ``old_hash``."""
+        result = self._connection.execute(
+            update(users)
+            .where(users.c.id == user_id, users.c.password_hash == old_hash)
+            .values(password_hash=new_hash, updated_at=at)
+        )
+        return result.rowcount == 1
+
+    def set_display_name(self, user_id: uuid.UUID, display_name: str | None, *, at: datetime) -> User | None:
+        """Set the name and give the user as it is now."""
+        row = self._connection.execute(
+            update(users)
+            .where(users.c.id == user_id)
+            .values(display_name=display_name, updated_at=at)
+            .returning(*USER_COLUMNS)
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
+    def _account(self, condition: Any) -> Account | None:
+        row = self._connection.execute(
+            select(*USER_COLUMNS, users.c.password_hash).where(condition)
+        ).one_or_none()
+        return None if row is None else Account(user=user_of(row), password_hash=row.password_hash)

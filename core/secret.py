@@ -1,0 +1,16 @@
+"""The service's one secret, and the keys for single purposes that are derived from it."""
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
+
+KEY_BYTES = 32
+
+
+def derive_key(secret: SecretStr, purpose: str) -> bytes:
+    """Derive the 32-byte key for ``purpose`` (HKDF-SHA256, RFC 5869).
+
+    One key a purpose: a tag made for refresh tokens can never be mistaken for anything else.
+    """
+    hkdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"twinauth/{purpose}".encode())
+    return hkdf.derive(secret.get_secret_value().encode())

@@ -1,0 +1,312 @@
+"""Settings: frozen groups, one a concern, read from ``AUTH_*`` variables and ``.env``, checked at the start."""
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "AUTH_"
+MIN_SECRET_LENGTH = 32
+# What examples, templates and tutorials leave behind; a secret that contains one of them is nobody's secret.
+PLACEHOLDERS = ("changeme", "change-me", "change_me", "changethis", "secret", "example", "placeholder", "my_precious")
+
+# The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
+MAX_ACCESS_TTL = timedelta(hours=1)
+
+Environment = Literal["development", "production"]
+Algorithm = Literal["ES256", "RS256", "EdDSA"]
+
+
+class SettingsError(Exception):
+    """The settings are wrong. The text names variables and never shows a value."""
+
+
+def _absolute_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", value):
+        raise ValueError("must be an http or https URL without query, fragment or user")
+    return value.rstrip("/")
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", value):
+        raise ValueError("must be a number of seconds")
+    return timedelta(seconds=float(value))
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+PublicUrl = Annotated[str, AfterValidator(_absolute_url)]
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _group(prefix: str) -> SettingsConfigDict:
+    return SettingsConfigDict(
+        env_prefix=PREFIX + prefix, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the data lives."""
+
+    model_config = _group("DATABASE_")
+
+    url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL; without it, an SQLite file in the data folder (development only)"
+    )
+    pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
+    timeout: Seconds = Field(
+        timedelta(seconds=2), gt=timedelta(0), description="Seconds to wait for a connection, a lock or an answer"
+    )
+
+
+class TokenSettings(BaseSettings):
+    """Access tokens, refresh tokens, sessions and the keys that sign."""
+
+    model_config = _group("TOKEN_")
+
+    algorithm: Algorithm = Field("ES256", description="Algorithm of newly made signing keys")
+    audience: str | None = Field(None, description="`aud` of access tokens; without it, the public URL")
+    client_id: str = Field("twinauth", min_length=1, description="`client_id` of tokens from a login")
+    access_ttl: Seconds = Field(
+        timedelta(minutes=15), ge=timedelta(minutes=1), le=MAX_ACCESS_TTL, description="Seconds an access token lives"
+    )
+    refresh_grace: Seconds = Field(
+        timedelta(seconds=10),
+        ge=timedelta(0),
+        le=timedelta(seconds=300),
+        description="Seconds in which a used refresh token gives its successor again",
+    )
+    session_idle: Seconds = Field(
+        timedelta(days=30), ge=timedelta(minutes=1), description="Seconds without a refresh after which a session ends"
+    )
+    session_lifetime: Seconds = Field(
+        timedelta(days=90), ge=timedelta(minutes=1), description="Seconds after the login at which a session ends"
+    )
+    session_limit: int = Field(
+        100, ge=1, le=1000, description="Sessions a user may have at once; the next login ends the one idle longest"
+    )
+    key_propagation: Seconds = Field(
+        timedelta(minutes=10),
+        ge=timedelta(minutes=6),
+        description="Seconds between publishing a key and signing with it; more than the 300 for which a JWKS is cached",
+    )
+
+
+class PasswordSettings(BaseSettings):
+    """Password policy and hashing."""
+
+    model_config = _group("PASSWORD_")
+
+    min_length: int = Field(12, ge=8, le=64, description="Code points that a new password has at least")
+    scheme: Literal["bcrypt_sha256", "argon2id"] = Field("bcrypt_sha256", description="How new passwords are hashed")
+    bcrypt_cost: int = Field(12, ge=4, le=15, description="bcrypt cost; production refuses less than 10")
+    argon2_memory: int = Field(19456, ge=8, le=1024 * 1024, description="argon2id memory in KiB")
+    argon2_time: int = Field(2, ge=1, le=10, description="argon2id passes")
+    argon2_parallelism: int = Field(1, ge=1, le=16, description="argon2id lanes")
+    hash_concurrency: int = Field(
+        default_factory=cores, ge=1, le=256, description="Hashes that a process computes at once; the cores by default"
+    )
+    hash_queue: int = Field(
+        8, ge=0, le=1000, description="Hashes that wait at most; the next one is answered 503. Eight are a second on two cores"
+    )
+
+
+class HttpSettings(BaseSettings):
+    """What the outside sees."""
+
+    model_config = _group("")
+
+    public_url: PublicUrl | None = Field(
+        None, description="URL under which clients reach the service; issuer of tokens and base of links"
+    )
+    trusted_proxies: Names = Field(
+        (), description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated"
+    )
+    cors_origins: Names = Field((), description="Origins that browsers may call from, comma-separated; none by default")
+    docs: bool | None = Field(
+        None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
+    )
+
+
+class LoggingSettings(BaseSettings):
+    """What is written down, and how."""
+
+    model_config = _group("LOG_")
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is written")
+    format: Literal["json", "console"] | None = Field(
+        None, description="`json` or `console`; console in development, json in production"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with `load_settings`, which turns every mistake into one plain line."""
+
+    model_config = _group("")
+
+    env: Environment = Field("development", description="`development` makes what is missing, `production` refuses to start")
+    secret_key: SecretStr | None = Field(
+        None, description="At least 32 characters, from which all keys are derived; made once in development"
+    )
+    data_dir: Path = Field(Path(".twinauth"), description="Folder of the development secret and the SQLite file")
+
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
+    passwords: PasswordSettings = Field(default_factory=PasswordSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+
+    @model_validator(mode="after")
+    def _strong_secret(self) -> Self:
+        if self.secret_key is not None:
+            _refuse_weak(self.secret_key.get_secret_value())
+        return self
+
+    @model_validator(mode="after")
+    def _production(self) -> Self:
+        if self.env != "production":
+            return self
+        missing = [
+            name
+            for name, value in (
+                ("AUTH_SECRET_KEY", self.secret_key),
+                ("AUTH_PUBLIC_URL", self.http.public_url),
+            )
+            if value is None
+        ]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
+        if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
+            raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        """Whether convenience ends."""
+        return self.env == "production"
+
+    @cached_property
+    def secret(self) -> SecretStr:
+        """The secret key, made and kept in the data folder where development has none."""
+        return self.secret_key or _development_secret(self.data_dir)
+
+    @property
+    def public_url(self) -> str:
+        """The public URL without a slash at its end."""
+        return self.http.public_url or "http://127.0.0.1:8000"
+
+    @property
+    def audience(self) -> str:
+        """The audience of access tokens."""
+        return self.tokens.audience or self.public_url
+
+    @property
+    def database_url(self) -> str:
+        """The database URL."""
+        if self.database.url is not None:
+            return self.database.url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"
+
+    @property
+    def docs_enabled(self) -> bool:
+        """Whether the documentation pages are served."""
+        return not self.is_production if self.http.docs is None else self.http.docs
+
+    @property
+    def log_format(self) -> str:
+        """The format of log lines."""
+        return self.logging.format or ("json" if self.is_production else "console")
+
+
+def _refuse_weak(secret: str) -> None:
+    lowered = secret.lower()
+    if len(secret) < MIN_SECRET_LENGTH:
+        raise ValueError(f"AUTH_SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters")
+    if any(word in lowered for word in PLACEHOLDERS) or len(set(secret)) < 8:  # noqa: PLR2004
+        raise ValueError("AUTH_SECRET_KEY is a placeholder, not a secret")
+
+
+def _development_secret(folder: Path) -> SecretStr:
+    """Read the secret of this folder, or make it once; readable by its owner alone.
+
+    Written under another name and then linked, so that of two first starts one wins and neither reads half a file.
+    """
+    path = folder / "secret_key"
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = folder / f"secret_key.{secrets.token_hex(8)}"
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return SecretStr(path.read_text().strip())
+
+
+GROUPS: dict[str, type[BaseSettings]] = {
+    "": Settings,
+    "database": DatabaseSettings,
+    "tokens": TokenSettings,
+    "passwords": PasswordSettings,
+    "http": HttpSettings,
+    "logging": LoggingSettings,
+}
+
+
+def variables() -> dict[str, str]:
+    """Every variable with its description, for the README and for refusing misspelt ones."""
+    return {
+        f"{group.model_config['env_prefix']}{name.upper()}": field.description or ""
+        for group in GROUPS.values()
+        for name, field in group.model_fields.items()
+        if name not in GROUPS
+    }
+
+
+def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: one line that names what is wrong and shows no value.
+
+    """
+    known = variables()
+    # A misspelt AUTH_TOKEN_ACESS_TTL that is silently ignored is a security setting that is not in force.
+    unknown = sorted(
+        name for name in environ if name.startswith(PREFIX) and name not in known and not name.startswith("AUTH_TEST_")
+    )
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_plain(error))) from None
+
+
+def _plain(error: ValidationError) -> list[str]:
+    prefix = next((g.model_config["env_prefix"] for g in GROUPS.values() if g.__name__ == error.title), PREFIX)
+    return [
+        (f"{prefix}{'_'.join(map(str, found['loc'])).upper()}: " if found["loc"] else "")
+        + found["msg"].removeprefix("Value error, ")
+        for found in error.errors(include_url=False, include_input=False, include_context=False)
+    ]

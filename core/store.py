@@ -1,0 +1,65 @@
+"""The store as the core sees it: units of work over four ports."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from core.audit import AuditLog
+from core.keys import Keys
+from core.sessions import Sessions
+from core.users import Users
+
+
+class UnitOfWork(Protocol):
+    """The ports inside one transaction. Leaving it without `commit` undoes everything."""
+
+    @property
+    def users(self) -> Users:
+        """The accounts."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions."""
+        ...
+
+    @property
+    def keys(self) -> Keys:
+        """The signing keys."""
+        ...
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log."""
+        ...
+
+    def commit(self) -> None:
+        """Make everything so far durable."""
+        ...
+
+
+class Store(Protocol):
+    """Where the data lives.
+
+    Everything here and in the ports raises `DatabaseUnavailable` when the database cannot be reached in time.
+    """
+
+    def begin(self) -> AbstractContextManager[UnitOfWork]:
+        """Open a transaction that may write."""
+        ...
+
+    def reading(self) -> AbstractContextManager[UnitOfWork]:
+        """Open for single reads, each its own statement without a transaction around it."""
+        ...
+
+    def check(self) -> None:
+        """Ask whether the database answers and has the schema of this version.
+
+        Raises:
+            NotReady: it has another schema.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Give all connections back."""
+        ...

@@ -1,0 +1,64 @@
+"""Users: the value that leaves the core, and what a store must be able to do with it."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An account as its owner sees it; never a hash."""
+
+    id: uuid.UUID
+    email: str
+    email_verified: bool
+    display_name: str | None
+    roles: tuple[str, ...]
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user together with the password hash; it stays inside the core."""
+
+    user: User
+    password_hash: str = field(repr=False)
+
+
+class Users(Protocol):
+    """Port: the accounts inside one unit of work."""
+
+    def add(self, account: Account, *, canonical_email: str) -> None:
+        """Store a new account.
+
+        Raises:
+            EmailTaken: another account has this canonical address.
+
+        """
+        ...
+
+    def by_email(self, canonical_email: str) -> Account | None:
+        """The account with this canonical address."""
+        ...
+
+    def by_id(self, user_id: uuid.UUID) -> Account | None:
+        """The account with this id."""
+        ...
+
+    def hold_credentials(self, user_id: uuid.UUID, password_hash: str) -> User | None:
+        """The active user, if the hash is still this one, held so until the unit of work ends.
+
+        A login that checked a password a moment ago must not start a session after that password was changed.
+        """
+        ...
+
+    def replace_password(self, user_id: uuid.UUID, *, old_hash: str, new_hash: str, at: datetime) -> bool:
+        """Set the hash if it is still ``old_hash``; False where somebody else was faster."""
+        ...
+
+    def set_display_name(self, user_id: uuid.UUID, display_name: str | None, *, at: datetime) -> User | None:
+        """Set the name and give the user as it is now."""
+        ...

@@ -1,0 +1,1 @@
+"""Alembic's environment, and the function that brings a database to the head revision."""
