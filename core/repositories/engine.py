@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -99,6 +100,8 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
     seconds = settings.timeout.total_seconds()
+    if url.database:
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(
         url,
         pool_size=settings.pool_size,

@@ -1,0 +1,77 @@
+"""Binds handlers to the operations of the contract."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.datastructures import FormData, QueryParams
+from starlette.requests import AwaitableOrContextManager, AwaitableOrContextManagerWrapper
+
+from core.http import openapi, reading
+from core.http.operations import OPERATIONS
+
+
+class ContractRequest(Request):
+    """A request whose input was read by the contract's own rules; FastAPI gets values, not text."""
+
+    input: reading.Input
+
+    async def json(self) -> Any:
+        """The JSON body."""
+        return self.input.json
+
+    def form(self, **_: Any) -> AwaitableOrContextManager[FormData]:
+        """The form."""
+        return AwaitableOrContextManagerWrapper(self._read_form())
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The query, where the operation takes one."""
+        return QueryParams(self.input.query or {})
+
+    async def _read_form(self) -> FormData:
+        return FormData(self.input.form or {})
+
+
+class ContractRoute(APIRoute):
+    """A route that reads its input by the contract and reports what is invalid in the contract's form."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's own handler."""
+        handle = super().get_route_handler()
+        operation = OPERATIONS[self.operation_id or ""]
+
+        async def handler(request: Request) -> Response:
+            contract_request = ContractRequest(request.scope, request.receive)
+            contract_request.input = reading.read(
+                operation,
+                content_type=request.headers.get("content-type"),
+                body=await contract_request.body(),
+                query=request.scope["query_string"],
+            )
+            try:
+                return await handle(contract_request)
+            except RequestValidationError as error:
+                raise reading.invalid(operation, error.errors()) from None
+
+        return handler
+
+
+def endpoint(router: APIRouter, operation_id: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Bind a handler to an operation: path, method, models, status and documentation come from the table."""
+    operation = OPERATIONS[operation_id]
+    return router.api_route(
+        operation.path,
+        methods=[operation.method],
+        status_code=operation.status,
+        response_model=operation.response,
+        response_description=operation.success,
+        responses=openapi.error_responses(operation),
+        tags=[operation.tag.value],
+        summary=operation.summary,
+        description=operation.description,
+        operation_id=operation.id,
+        include_in_schema=operation.documented,
+    )

@@ -1,0 +1,27 @@
+"""How errors leave FastAPI: one handler for the error tree, one for what the router itself refuses."""
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from core.errors import AuthError, MalformedRequest, NotFound
+from core.http import edge
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Install the handlers; unknown errors end at the edge."""
+    app.add_exception_handler(AuthError, on_auth_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+
+
+async def on_auth_error(_: Request, error: Exception) -> Response:
+    """Answer an error of the tree."""
+    if not isinstance(error, AuthError):
+        raise error
+    answer = edge.current().answer(error)
+    return Response(answer.body, answer.status, dict(answer.headers))
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what Starlette refuses by itself: a path that the contract does not have."""
+    known = isinstance(error, HTTPException) and error.status_code == edge.status_of(NotFound)
+    return await on_auth_error(request, NotFound() if known else MalformedRequest())

@@ -1,0 +1,147 @@
+"""The handlers. Each makes one call into the core, in one thread hop, and holds no rule."""
+
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api_fastapi.binding import ContractRoute, endpoint
+from api_fastapi.dependencies import Auth, CurrentPrincipal, Docs, From
+from core.http import discovery, problems, schemas
+from core.http.operations import OPERATIONS
+from core.http.pages import Page
+from core.http.reading import refuse_clients
+
+router = APIRouter(route_class=ContractRoute)
+on = partial(endpoint, router)
+
+
+def path_parameter(operation_id: str, name: str) -> object:
+    """The declaration of a path parameter, with its text from the contract."""
+    return Path(description=OPERATIONS[operation_id].parameters[name])
+
+
+def page_response(page: Page) -> Response:
+    """The answer that shows a page."""
+    return Response(page.body, headers={"Content-Type": page.media_type})
+
+
+@on("signup")
+async def signup(body: schemas.SignupRequest, auth: Auth, client: From) -> schemas.User:
+    user = await run_in_threadpool(auth.accounts.sign_up, body.email, body.password, body.display_name, client)
+    return schemas.User.of(user)
+
+
+@on("login")
+async def login(body: schemas.LoginRequest, auth: Auth, client: From) -> schemas.TokenPair:
+    return schemas.TokenPair.of(await run_in_threadpool(auth.auth.login, body.email, body.password, client))
+
+
+@on("token")
+async def token(
+    request: Request, form: Annotated[schemas.TokenForm, Form()], auth: Auth, client: From
+) -> schemas.TokenAnswer:
+    refuse_clients(request.headers.get("authorization"))
+    return schemas.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), client))
+
+
+@on("refresh")
+async def refresh(body: schemas.RefreshRequest, auth: Auth, client: From) -> schemas.TokenPair:
+    return schemas.TokenPair.of(await run_in_threadpool(auth.sessions.refresh, body.refresh_token, client))
+
+
+@on("logout")
+async def logout(principal: CurrentPrincipal, auth: Auth, client: From) -> None:
+    await run_in_threadpool(auth.sessions.logout, principal, client)
+
+
+@on("whoami")
+async def whoami(principal: CurrentPrincipal) -> schemas.User:
+    return schemas.User.of(principal.user)
+
+
+@on("update_account")
+async def update_account(
+    body: schemas.UpdateAccountRequest, principal: CurrentPrincipal, auth: Auth, client: From
+) -> schemas.User:
+    user = await run_in_threadpool(auth.accounts.rename, principal, body.display_name, client)
+    return schemas.User.of(user)
+
+
+@on("change_password")
+async def change_password(
+    body: schemas.ChangePasswordRequest, principal: CurrentPrincipal, auth: Auth, client: From
+) -> None:
+    await run_in_threadpool(
+        auth.accounts.change_password, principal, body.current_password, body.new_password, client
+    )
+
+
+@on("list_sessions")
+async def list_sessions(principal: CurrentPrincipal, auth: Auth) -> schemas.SessionList:
+    return schemas.SessionList.of(await run_in_threadpool(auth.sessions.live, principal), principal)
+
+
+@on("end_sessions")
+async def end_sessions(
+    query: Annotated[schemas.EndSessionsQuery, Query()], principal: CurrentPrincipal, auth: Auth, client: From
+) -> None:
+    await run_in_threadpool(auth.sessions.end_all, principal, client, keep_current=query.keep_current)
+
+
+@on("end_session")
+async def end_session(
+    session_id: Annotated[UUID, path_parameter("end_session", "session_id")],
+    principal: CurrentPrincipal,
+    auth: Auth,
+    client: From,
+) -> None:
+    await run_in_threadpool(auth.sessions.end, principal, session_id, client)
+
+
+@on("jwks")
+async def jwks(auth: Auth) -> schemas.JsonWebKeySet:
+    return await run_in_threadpool(discovery.key_set, auth.keys)
+
+
+@on("metadata")
+async def metadata(auth: Auth) -> schemas.ServerMetadata:
+    return discovery.metadata(auth.settings)
+
+
+@on("problem_type")
+async def problem_type(code: Annotated[str, path_parameter("problem_type", "code")]) -> schemas.ProblemType:
+    return problems.explain(code)
+
+
+@on("healthz")
+async def healthz() -> schemas.Health:
+    return schemas.Health()
+
+
+@on("readyz")
+async def readyz(auth: Auth) -> schemas.Health:
+    await run_in_threadpool(auth.store.check)
+    return schemas.Health()
+
+
+@on("openapi")
+async def openapi(pages: Docs) -> Response:
+    return page_response(pages.openapi())
+
+
+@on("docs")
+async def docs(pages: Docs) -> Response:
+    return page_response(pages.docs())
+
+
+@on("redoc")
+async def redoc(pages: Docs) -> Response:
+    return page_response(pages.redoc())
+
+
+@on("asset")
+async def asset(name: str, pages: Docs) -> Response:
+    return page_response(pages.asset(name))

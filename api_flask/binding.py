@@ -1,0 +1,85 @@
+"""Binds views to the operations of the contract."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+from flask.views import MethodView
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from api_flask.dependencies import authenticate
+from core.http import problems, reading
+from core.http.operations import OPERATIONS, Operation
+
+View = Callable[..., Any]
+
+_UUID = TypeAdapter(UUID)
+
+
+def endpoint(operation_id: str) -> Callable[[View], View]:
+    """Bind a method of a `MethodView` to an operation.
+
+    The input is read, the caller authenticated (`flask.g.principal`), the input validated, in this order; what the
+    method returns is shown as the operation's response model.
+    """
+    operation = OPERATIONS[operation_id]
+
+    def decorate(method: View) -> View:
+        @wraps(method)
+        def view(self: MethodView, **arguments: str) -> Response:
+            given = reading.read(
+                operation,
+                content_type=request.headers.get("content-type"),
+                body=request.get_data(),
+                query=request.query_string,
+            )
+            if operation.bearer:
+                authenticate()
+            return _response(operation, method(self, **_validated(operation, given, arguments)))
+
+        view.operation = operation  # type: ignore[attr-defined]  # read by `add_view`
+        return view
+
+    return decorate
+
+
+def add_view(blueprint: Blueprint, view: type[MethodView]) -> None:
+    """Add a view at the path that its methods share."""
+    operations: list[Operation] = [getattr(view, name.lower()).operation for name in sorted(view.methods or ())]
+    (path,) = {operation.path for operation in operations}
+    blueprint.add_url_rule(
+        path.replace("{", "<").replace("}", ">"),
+        view_func=view.as_view(operations[0].id),
+        provide_automatic_options=False,
+    )
+
+
+def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:
+    try:
+        return {
+            **{name: _UUID.validate_python(text) if name.endswith("_id") else text for name, text in path.items()},
+            **_model("body", operation.json, given.json),
+            **_model("form", operation.form, given.form),
+            **_model("query", operation.query, given.query),
+        }
+    except ValidationError as error:
+        # Pydantic locates inside the value it was given; the contract, like FastAPI, from the request on.
+        part = ("path", *path) if path else ("input",)
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise reading.invalid(operation, [{**one, "loc": (*part, *one["loc"])} for one in found]) from None
+
+
+def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, BaseModel]:
+    return {} if model is None else {name: model.model_validate(given)}
+
+
+def _response(operation: Operation, result: Any) -> Response:
+    if isinstance(result, Response):
+        return result
+    body = result.model_dump_json() if isinstance(result, BaseModel) else b""
+    response = Response(body, operation.status, content_type=problems.JSON)
+    if not body:
+        del response.headers["Content-Type"]
+    return response

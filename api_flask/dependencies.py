@@ -1,0 +1,41 @@
+"""What views depend on: the service, the caller, and the principal in `flask.g`."""
+
+from flask import current_app, g, request
+
+from core.app import AuthApp
+from core.audit import Client
+from core.http import edge
+from core.http.pages import Pages
+from core.http.reading import bearer_token
+from core.sessions import Principal
+
+
+def auth_app() -> AuthApp:
+    """The service of this application."""
+    auth: AuthApp = current_app.extensions["twinauth"]
+    return auth
+
+
+def documentation_pages() -> Pages:
+    """The documentation pages of this application."""
+    pages: Pages = current_app.extensions["twinauth_pages"]
+    return pages
+
+
+def current_client() -> Client:
+    """Where the request came from."""
+    return edge.current().client
+
+
+def authenticate() -> None:
+    """Put the user and session that the request's access token speaks for into `flask.g`.
+
+    Nowhere else: identity kept on a function or a module leaks into the requests of other threads.
+    """
+    g.principal = auth_app().auth.whoami(bearer_token(request.headers.get("authorization")))
+
+
+def current_principal() -> Principal:
+    """The user and session that `authenticate` found."""
+    principal: Principal = g.principal
+    return principal

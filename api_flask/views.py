@@ -1,0 +1,168 @@
+"""The views. Each method makes one call into the core and holds no rule."""
+
+from uuid import UUID
+
+from flask import Blueprint, Response, request
+from flask.views import MethodView
+
+from api_flask.binding import add_view, endpoint
+from api_flask.dependencies import auth_app, current_client, current_principal, documentation_pages
+from core.http import discovery, problems, schemas
+from core.http.pages import Page
+from core.http.reading import refuse_clients
+
+blueprint = Blueprint("twinauth", __name__)
+
+
+def page_response(page: Page) -> Response:
+    """The answer that shows a page."""
+    return Response(page.body, content_type=page.media_type)
+
+
+class Signup(MethodView):
+    @endpoint("signup")
+    def post(self, body: schemas.SignupRequest) -> schemas.User:
+        user = auth_app().accounts.sign_up(body.email, body.password, body.display_name, current_client())
+        return schemas.User.of(user)
+
+
+class Login(MethodView):
+    @endpoint("login")
+    def post(self, body: schemas.LoginRequest) -> schemas.TokenPair:
+        return schemas.TokenPair.of(auth_app().auth.login(body.email, body.password, current_client()))
+
+
+class Token(MethodView):
+    @endpoint("token")
+    def post(self, form: schemas.TokenForm) -> schemas.TokenAnswer:
+        refuse_clients(request.headers.get("authorization"))
+        return schemas.TokenAnswer.of(auth_app().auth.grant(form.to_core(), current_client()))
+
+
+class Refresh(MethodView):
+    @endpoint("refresh")
+    def post(self, body: schemas.RefreshRequest) -> schemas.TokenPair:
+        return schemas.TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_client()))
+
+
+class Logout(MethodView):
+    @endpoint("logout")
+    def post(self) -> None:
+        auth_app().sessions.logout(current_principal(), current_client())
+
+
+class Whoami(MethodView):
+    @endpoint("whoami")
+    def get(self) -> schemas.User:
+        return schemas.User.of(current_principal().user)
+
+
+class Account(MethodView):
+    @endpoint("update_account")
+    def patch(self, body: schemas.UpdateAccountRequest) -> schemas.User:
+        user = auth_app().accounts.rename(current_principal(), body.display_name, current_client())
+        return schemas.User.of(user)
+
+
+class AccountPassword(MethodView):
+    @endpoint("change_password")
+    def post(self, body: schemas.ChangePasswordRequest) -> None:
+        auth_app().accounts.change_password(
+            current_principal(), body.current_password, body.new_password, current_client()
+        )
+
+
+class Sessions(MethodView):
+    @endpoint("list_sessions")
+    def get(self) -> schemas.SessionList:
+        principal = current_principal()
+        return schemas.SessionList.of(auth_app().sessions.live(principal), principal)
+
+    @endpoint("end_sessions")
+    def delete(self, query: schemas.EndSessionsQuery) -> None:
+        auth_app().sessions.end_all(current_principal(), current_client(), keep_current=query.keep_current)
+
+
+class OneSession(MethodView):
+    @endpoint("end_session")
+    def delete(self, session_id: UUID) -> None:
+        auth_app().sessions.end(current_principal(), session_id, current_client())
+
+
+class Jwks(MethodView):
+    @endpoint("jwks")
+    def get(self) -> schemas.JsonWebKeySet:
+        return discovery.key_set(auth_app().keys)
+
+
+class Metadata(MethodView):
+    @endpoint("metadata")
+    def get(self) -> schemas.ServerMetadata:
+        return discovery.metadata(auth_app().settings)
+
+
+class ProblemType(MethodView):
+    @endpoint("problem_type")
+    def get(self, code: str) -> schemas.ProblemType:
+        return problems.explain(code)
+
+
+class Healthz(MethodView):
+    @endpoint("healthz")
+    def get(self) -> schemas.Health:
+        return schemas.Health()
+
+
+class Readyz(MethodView):
+    @endpoint("readyz")
+    def get(self) -> schemas.Health:
+        auth_app().store.check()
+        return schemas.Health()
+
+
+class OpenApi(MethodView):
+    @endpoint("openapi")
+    def get(self) -> Response:
+        return page_response(documentation_pages().openapi())
+
+
+class Docs(MethodView):
+    @endpoint("docs")
+    def get(self) -> Response:
+        return page_response(documentation_pages().docs())
+
+
+class Redoc(MethodView):
+    @endpoint("redoc")
+    def get(self) -> Response:
+        return page_response(documentation_pages().redoc())
+
+
+class Asset(MethodView):
+    @endpoint("asset")
+    def get(self, name: str) -> Response:
+        return page_response(documentation_pages().asset(name))
+
+
+for view in (
+    Signup,
+    Login,
+    Token,
+    Refresh,
+    Logout,
+    Whoami,
+    Account,
+    AccountPassword,
+    Sessions,
+    OneSession,
+    Jwks,
+    Metadata,
+    ProblemType,
+    Healthz,
+    Readyz,
+    OpenApi,
+    Docs,
+    Redoc,
+    Asset,
+):
+    add_view(blueprint, view)

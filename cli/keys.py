@@ -1,0 +1,53 @@
+"""``twinauth keys``: the signing keys."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from cli.plain import plain_errors, settings
+from core.app import build_key_ring
+from core.clock import SystemClock
+from core.keys import KeyRing, current
+from core.repositories.unit_of_work import open_store
+from core.settings import Algorithm
+
+
+@click.group()
+def keys() -> None:
+    """List and rotate the signing keys."""
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List the signing keys, oldest first."""
+    now = SystemClock().now()
+    with _ring() as ring:
+        ring.ensure()
+        found = ring.keys()
+    signing = current(found, now)
+    for key in found:
+        state = "signing" if key is signing else "next" if key.activates_at > now else "verifying"
+        click.echo(f"{key.kid}  {key.algorithm:6} {state:9} from {key.activates_at:%Y-%m-%d %H:%M:%S}Z")
+
+
+@keys.command()
+@click.option("--algorithm", type=click.Choice(["ES256", "RS256", "EdDSA"]), help="Algorithm of the new key.")
+def rotate(algorithm: Algorithm | None) -> None:
+    """Publish a new key; it signs once every verifier can have seen it."""
+    with _ring() as ring:
+        ring.ensure()
+        key = ring.rotate(algorithm)
+    click.echo(f"{key.kid} is published and signs from {key.activates_at:%Y-%m-%d %H:%M:%S}Z")
+
+
+@contextmanager
+def _ring() -> Iterator[KeyRing]:
+    found = settings()
+    store = open_store(found.database_url, found.database)
+    try:
+        with plain_errors():
+            store.check()
+            yield build_key_ring(found, store=store)
+    finally:
+        store.close()

@@ -1,0 +1,30 @@
+"""``twinauth migrate``: bring the database to the schema of this version."""
+
+import click
+
+from cli.plain import plain_errors, settings
+from core.repositories.engine import translated
+from core.repositories.unit_of_work import open_store
+from core.settings import Settings
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to the schema of this version."""
+    with plain_errors():
+        migrate_database(settings())
+    click.echo("The database is up to date.")
+
+
+def migrate_database(found: Settings) -> None:
+    """Migrate. Of several processes that start at once, one does it and the others wait."""
+    from migrations.runner import upgrade  # noqa: PLC0415 - Alembic is not needed where nothing is to be done
+
+    # The first one builds everything; the others wait for it longer than a request would.
+    patient = found.database.model_copy(update={"timeout": found.database.timeout * 30})
+    store = open_store(found.database_url, patient)
+    try:
+        with translated():
+            upgrade(store.engine)
+    finally:
+        store.close()

@@ -1,0 +1,34 @@
+"""Plain errors for plain mistakes: one line instead of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from core.errors import DatabaseUnavailable, NotReady
+from core.keys import KeyNumberTakenError, KeyRingLockedError
+from core.settings import Settings, SettingsError, load_settings
+
+
+def settings() -> Settings:
+    """Read the settings, or end with one line that names what is wrong."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what an operator can mend into one line."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise click.ClickException("the database cannot be reached; see AUTH_DATABASE_URL") from None
+    except NotReady:
+        raise click.ClickException("the database needs its migrations: twinauth migrate") from None
+    except KeyRingLockedError:
+        message = "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret"
+        raise click.ClickException(message) from None
+    except KeyNumberTakenError:
+        raise click.ClickException("another process rotated the keys at the same moment") from None

@@ -1,0 +1,106 @@
+"""``twinauth serve``: one front door in this process, or both as children of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+HOST = "127.0.0.1"
+PORTS = {"fastapi": 8000, "flask": 5000}
+NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
+
+
+@click.command()
+@click.option("--framework", type=click.Choice(["both", *PORTS]), default="both", show_default=True)
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of a single front door; 8000 and 5000 by default.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes a front door.")
+@click.option("--reload", is_flag=True, help="Start again when the code changes.")
+def serve(framework: str, host: str, port: int | None, workers: int, *, reload: bool) -> None:
+    """Serve the API."""
+    if framework == "both":
+        if port is not None:
+            raise click.UsageError("--port goes with --framework fastapi or flask")
+        _serve_both(host, workers, reload=reload)
+    _serve_one(framework, host, port or PORTS[framework], workers, reload=reload)
+
+
+def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool) -> None:
+    _require_free(host, port)
+    # A core is counted once: several workers share what one process would have for itself.
+    os.environ.setdefault("AUTH_PASSWORD_HASH_CONCURRENCY", str(max(1, (os.cpu_count() or 1) // workers)))
+
+    from cli import servers  # noqa: PLC0415 - the parent of both doors needs none of it
+
+    servers.prepare()
+    server = servers.serve_fastapi if framework == "fastapi" else servers.serve_flask
+    server(host, port, workers, reload=reload)
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    framework: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def is_up(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self.port)) == 0
+
+
+def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
+    for port in PORTS.values():
+        _require_free(host, port)
+    children = [_Child(name, port, _spawn(name, host, port, workers, reload=reload)) for name, port in PORTS.items()]
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        for child in children:
+            child.process.send_signal(number)
+
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # a terminal sends it to the children as well
+    try:
+        _announce(host, children)
+        _wait_for_one(children)
+    finally:
+        forward(signal.SIGTERM, None)
+    sys.exit(max(abs(child.process.wait()) for child in children))
+
+
+def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cli.main", "serve", "--framework", framework, "--host", host]
+    command += ["--port", str(port), "--workers", str(workers), *(["--reload"] if reload else [])]
+    return subprocess.Popen(command)  # noqa: S603 - our own arguments
+
+
+def _announce(host: str, children: list[_Child]) -> None:
+    waiting = list(children)
+    while waiting and all(child.process.poll() is None for child in children):
+        for child in [child for child in waiting if child.is_up]:
+            waiting.remove(child)
+            click.echo(f"{NAMES[child.framework]:8} http://{host}:{child.port}/docs")
+        time.sleep(0.02)
+
+
+def _wait_for_one(children: list[_Child]) -> None:
+    """Return when a child ends: with one door gone, the pair is no pair."""
+    while all(child.process.poll() is None for child in children):
+        time.sleep(0.1)
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None

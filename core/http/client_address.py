@@ -1,0 +1,42 @@
+"""Who is at the other end: the connection, or what trusted proxies say of it."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Read addresses and networks.
+
+    Raises:
+        ValueError: one of them is neither.
+
+    """
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def client_address(peer: str, forwarded_for: str | None, trusted: tuple[Network, ...]) -> str:
+    """The address of the client.
+
+    ``X-Forwarded-For`` is read from the right, hop by hop, and believed only as far as each hop is one of our
+    proxies. What stands further left was written by the client and may say anything.
+    """
+    address = _parse(peer)
+    if address is None:
+        return ""
+    hops = [hop.strip() for hop in (forwarded_for or "").split(",") if hop.strip()]
+    while hops and any(address in network for network in trusted):
+        previous = _parse(hops.pop())
+        if previous is None:
+            break
+        address = previous
+    return str(address)
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

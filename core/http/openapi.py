@@ -1,0 +1,155 @@
+"""The OpenAPI 3.1 document that the operations make. FastAPI makes its own from its routes; a test holds both equal."""
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
+
+from core.errors import AuthError
+from core.http import problems, schemas
+from core.http.operations import OPERATIONS, TAG_DESCRIPTIONS, Operation
+
+TITLE = "Twinauth"
+VERSION = version("twinauth")
+DESCRIPTION = (
+    "Accounts, sessions and JWT access tokens. Two front doors, Flask and FastAPI, answer alike over one database: "
+    "a token from one works at the other, and a session ended at one is dead at both."
+)
+TAGS = [{"name": tag.value, "description": text} for tag, text in TAG_DESCRIPTIONS.items()]
+
+PASSWORD_SCHEME = "PasswordGrant"  # noqa: S105 - the name of a scheme
+BEARER_SCHEME = "AccessToken"
+# Relative to the document, so that it holds behind a proxy that adds a prefix.
+TOKEN_URL = OPERATIONS["token"].path.removeprefix("/")
+PASSWORD_SCHEME_TEXT = "Log in with e-mail address and password; leave the client fields empty."  # noqa: S105
+BEARER_SCHEME_TEXT = "Paste an access token."
+SECURITY_SCHEMES: dict[str, Any] = {
+    PASSWORD_SCHEME: {
+        "type": "oauth2",
+        "description": PASSWORD_SCHEME_TEXT,
+        "flows": {"password": {"scopes": {}, "tokenUrl": TOKEN_URL}},
+    },
+    BEARER_SCHEME: {"type": "http", "description": BEARER_SCHEME_TEXT, "scheme": "bearer", "bearerFormat": "JWT"},
+}
+
+_REF = "#/components/schemas/{model}"
+_ERROR_MODELS: tuple[type[BaseModel], ...] = (schemas.Problem, schemas.InputProblem, schemas.OAuthError)
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    documented = [operation for operation in OPERATIONS.values() if operation.documented]
+    references, definitions = _schemas(documented)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in documented:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, references)
+    made = {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "description": DESCRIPTION, "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": {**definitions, **error_schemas()}, "securitySchemes": SECURITY_SCHEMES},
+        "tags": TAGS,
+    }
+    return _without_nulls(made)
+
+
+def error_schemas() -> dict[str, Any]:
+    """The schemas of error bodies, which no route of FastAPI names."""
+    _, definitions = models_json_schema([(model, "serialization") for model in _ERROR_MODELS], ref_template=_REF)
+    return dict(definitions["$defs"])
+
+
+def error_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    """Every error that an operation can answer, by status, each code with an example."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in sorted(operation.all_errors, key=lambda error: (problems.status_of(error), error.code)):
+        response = responses.setdefault(int(problems.status_of(error)), {"description": "", "content": {}})
+        response["description"] = ", ".join(filter(None, (response["description"], f"`{error.code}`")))
+        content = response["content"].setdefault(problems.media_type_of(error), {"examples": {}})
+        content["schema"] = {"$ref": _REF.format(model=_error_model(error).__name__)}
+        content["examples"][error.code] = {"value": problems.example(error)}
+    return responses
+
+
+def _error_model(error: type[AuthError]) -> type[BaseModel]:
+    if problems.media_type_of(error) == problems.JSON:
+        return schemas.OAuthError
+    return schemas.InputProblem if error.code == "invalid_input" else schemas.Problem
+
+
+def _schemas(operations: Iterable[Operation]) -> tuple[dict[tuple[type[BaseModel], JsonSchemaMode], Any], Any]:
+    used: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
+    for operation in operations:
+        for model in (operation.json, operation.form):
+            if model is not None:
+                used[model, "validation"] = None
+        if operation.response is not None:
+            used[operation.response, "serialization"] = None
+    references, definitions = models_json_schema(list(used), ref_template=_REF)
+    return references, definitions["$defs"]
+
+
+def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "tags": [operation.tag.value],
+        "summary": operation.summary,
+        "description": operation.description,
+        "operationId": operation.id,
+    }
+    if operation.bearer:
+        made["security"] = [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}]
+    if parameters := [*_path_parameters(operation), *_query_parameters(operation)]:
+        made["parameters"] = parameters
+    if operation.json is not None:
+        made["requestBody"] = _body(references[operation.json, "validation"], problems.JSON)
+    if operation.form is not None:
+        made["requestBody"] = _body(references[operation.form, "validation"], "application/x-www-form-urlencoded")
+    success: dict[str, Any] = {"description": operation.success}
+    if operation.response is not None:
+        success["content"] = {problems.JSON: {"schema": references[operation.response, "serialization"]}}
+    made["responses"] = {str(int(operation.status)): success} | {
+        str(status): response for status, response in error_responses(operation).items()
+    }
+    return made
+
+
+def _body(schema: Any, media_type: str) -> dict[str, Any]:
+    return {"required": True, "content": {media_type: {"schema": schema}}}
+
+
+def _path_parameters(operation: Operation) -> Sequence[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": description,
+            "schema": {"type": "string", "title": name.replace("_", " ").title(), "description": description}
+            | ({"format": "uuid"} if name.endswith("_id") else {}),
+        }
+        for name, description in operation.parameters.items()
+    ]
+
+
+def _query_parameters(operation: Operation) -> Sequence[dict[str, Any]]:
+    if operation.query is None:
+        return []
+    schema = operation.query.model_json_schema(schema_generator=GenerateJsonSchema)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": member["description"],
+            "schema": member,
+        }
+        for name, member in schema["properties"].items()
+    ]
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,341 @@
+"""Every operation once: path, models, security, errors, texts. Both front doors bind their handlers to these ids."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPMethod, HTTPStatus
+
+from pydantic import BaseModel
+
+from core import errors
+from core.errors import AuthError
+from core.http import schemas
+
+NO_STORE = "no-store"
+PUBLIC = "public, max-age=300"
+IMMUTABLE = "public, max-age=86400"
+
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Swagger UI writes style attributes, ReDoc searches in a worker made from a blob; nothing else is opened, and
+# nothing leaves the host.
+PAGES_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self' data:; connect-src 'self'; worker-src blob:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'"
+)
+
+
+class Tag(StrEnum):
+    """The chapters of the documentation."""
+
+    ACCOUNTS = "accounts"
+    TOKENS = "tokens"
+    SESSIONS = "sessions"
+    DISCOVERY = "discovery"
+    HEALTH = "health"
+    PAGES = "pages"
+
+
+TAG_DESCRIPTIONS = {
+    Tag.ACCOUNTS: "Sign up, and what owners change about themselves.",
+    Tag.TOKENS: "Log in, refresh, log out, and ask whom a token speaks for.",
+    Tag.SESSIONS: "The logins of a user, device by device. An ended session is dead at once, at both front doors.",
+    Tag.DISCOVERY: "What other services read to verify tokens, and what error codes mean.",
+    Tag.HEALTH: "For the one who runs it.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation of the contract."""
+
+    id: str
+    method: HTTPMethod
+    path: str
+    tag: Tag
+    summary: str
+    description: str
+    response: type[BaseModel] | None = None
+    status: HTTPStatus = HTTPStatus.OK
+    success: str
+    json: type[BaseModel] | None = None
+    form: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    """Path parameters, each with its description; all are UUIDs but `code` and `name`."""
+    bearer: bool = False
+    errors: tuple[type[AuthError], ...] = ()
+    cache: str = NO_STORE
+    policy: str = API_POLICY
+    documented: bool = True
+
+    @property
+    def all_errors(self) -> tuple[type[AuthError], ...]:
+        """Its own errors, and those that follow from what it takes."""
+        return tuple(dict.fromkeys((*self._general_errors(), *self.errors)))
+
+    def _general_errors(self) -> Iterator[type[AuthError]]:
+        yield errors.MalformedRequest
+        if self.json:
+            yield errors.MalformedJson
+        if self.json or self.form:
+            yield from (errors.BodyTooLarge, errors.UnsupportedMediaType)
+        if self.json or self.query or self.parameters.get("session_id"):
+            yield errors.InvalidInput
+        if self.bearer:
+            yield from (errors.MissingCredentials, errors.InvalidToken)
+        if self.tag is not Tag.DISCOVERY and self.tag is not Tag.PAGES:
+            yield errors.DatabaseUnavailable
+
+
+_DEFINED: Iterable[Operation] = (
+    Operation(
+        id="signup",
+        method=HTTPMethod.POST,
+        path="/v1/signup",
+        tag=Tag.ACCOUNTS,
+        summary="Sign up",
+        description="Create an account. Addresses that differ only in case are one account. The password has no "
+        "composition rules; short, common, and address-bearing ones are refused with the reason.",
+        json=schemas.SignupRequest,
+        response=schemas.User,
+        status=HTTPStatus.CREATED,
+        success="The account.",
+        errors=(errors.EmailTaken, errors.Overloaded),
+    ),
+    Operation(
+        id="login",
+        method=HTTPMethod.POST,
+        path="/v1/login",
+        tag=Tag.TOKENS,
+        summary="Log in",
+        description="Start a session. An unknown address, a wrong password and a deactivated account are answered "
+        "alike, in body and in time.",
+        json=schemas.LoginRequest,
+        response=schemas.TokenPair,
+        success="The tokens of the new session.",
+        errors=(errors.InvalidCredentials, errors.Overloaded),
+    ),
+    Operation(
+        id="token",
+        method=HTTPMethod.POST,
+        path="/v1/token",
+        tag=Tag.TOKENS,
+        summary="Token endpoint",
+        description="The OAuth 2 token endpoint (RFC 6749) for the grants `password` and `refresh_token`. It does "
+        "what login and refresh do, for clients that speak OAuth.",
+        form=schemas.TokenForm,
+        response=schemas.TokenAnswer,
+        success="The tokens.",
+        errors=(
+            errors.InvalidRequest,
+            errors.InvalidGrant,
+            errors.UnsupportedGrantType,
+            errors.InvalidClient,
+            errors.Overloaded,
+        ),
+    ),
+    Operation(
+        id="refresh",
+        method=HTTPMethod.POST,
+        path="/v1/refresh",
+        tag=Tag.TOKENS,
+        summary="Refresh",
+        description="Exchange a refresh token for a new pair. The direct predecessor of the current token is given "
+        "the same successor again for 10 seconds (a setting), so that tabs and retries that race keep the session. "
+        "Anything older ends the session: two parties hold it.",
+        json=schemas.RefreshRequest,
+        response=schemas.TokenPair,
+        success="The new tokens.",
+        errors=(errors.InvalidRefreshToken,),
+    ),
+    Operation(
+        id="logout",
+        method=HTTPMethod.POST,
+        path="/v1/logout",
+        tag=Tag.TOKENS,
+        summary="Log out",
+        description="End the session of this token. Its access and refresh tokens stop working at once, at both "
+        "front doors.",
+        status=HTTPStatus.NO_CONTENT,
+        success="The session has ended.",
+        bearer=True,
+    ),
+    Operation(
+        id="whoami",
+        method=HTTPMethod.GET,
+        path="/v1/whoami",
+        tag=Tag.TOKENS,
+        summary="Who am I",
+        description="The user whom this token speaks for.",
+        response=schemas.User,
+        success="The user.",
+        bearer=True,
+    ),
+    Operation(
+        id="update_account",
+        method=HTTPMethod.PATCH,
+        path="/v1/account",
+        tag=Tag.ACCOUNTS,
+        summary="Update the account",
+        description="Change the display name, or remove it with null.",
+        json=schemas.UpdateAccountRequest,
+        response=schemas.User,
+        success="The user as it is now.",
+        bearer=True,
+    ),
+    Operation(
+        id="change_password",
+        method=HTTPMethod.POST,
+        path="/v1/account/password",
+        tag=Tag.ACCOUNTS,
+        summary="Change the password",
+        description="Set a new password. Every other session of the user ends; this one goes on.",
+        json=schemas.ChangePasswordRequest,
+        status=HTTPStatus.NO_CONTENT,
+        success="The password is changed.",
+        bearer=True,
+        errors=(errors.WrongPassword, errors.Overloaded),
+    ),
+    Operation(
+        id="list_sessions",
+        method=HTTPMethod.GET,
+        path="/v1/sessions",
+        tag=Tag.SESSIONS,
+        summary="List sessions",
+        description="The live sessions of the user, newest first.",
+        response=schemas.SessionList,
+        success="The sessions.",
+        bearer=True,
+    ),
+    Operation(
+        id="end_sessions",
+        method=HTTPMethod.DELETE,
+        path="/v1/sessions",
+        tag=Tag.SESSIONS,
+        summary="End all sessions",
+        description="End every session of the user, or with `keep_current=true` every other one.",
+        query=schemas.EndSessionsQuery,
+        status=HTTPStatus.NO_CONTENT,
+        success="The sessions have ended.",
+        bearer=True,
+    ),
+    Operation(
+        id="end_session",
+        method=HTTPMethod.DELETE,
+        path="/v1/sessions/{session_id}",
+        tag=Tag.SESSIONS,
+        summary="End a session",
+        description="End one session of the user. A session of somebody else is not told apart from none.",
+        parameters={"session_id": "Id of the session."},
+        status=HTTPStatus.NO_CONTENT,
+        success="The session has ended.",
+        bearer=True,
+        errors=(errors.NotFound,),
+    ),
+    Operation(
+        id="jwks",
+        method=HTTPMethod.GET,
+        path="/.well-known/jwks.json",
+        tag=Tag.DISCOVERY,
+        summary="Signing keys",
+        description="The public keys that verify access tokens (RFC 7517). A key stands here before it signs and "
+        "until the last token it signed has expired.",
+        response=schemas.JsonWebKeySet,
+        success="The keys.",
+        cache=PUBLIC,
+        errors=(errors.DatabaseUnavailable,),
+    ),
+    Operation(
+        id="metadata",
+        method=HTTPMethod.GET,
+        path="/.well-known/oauth-authorization-server",
+        tag=Tag.DISCOVERY,
+        summary="Server metadata",
+        description="What this authorization server is and supports (RFC 8414). The grant `password` is for first "
+        "parties and is not advertised.",
+        response=schemas.ServerMetadata,
+        success="The metadata.",
+        cache=PUBLIC,
+    ),
+    Operation(
+        id="problem_type",
+        method=HTTPMethod.GET,
+        path="/problems/{code}",
+        tag=Tag.DISCOVERY,
+        summary="Explain an error code",
+        description="What an error code means and what to do about it.",
+        parameters={"code": "The error code."},
+        response=schemas.ProblemType,
+        success="The explanation.",
+        cache=PUBLIC,
+        errors=(errors.NotFound,),
+    ),
+    Operation(
+        id="healthz",
+        method=HTTPMethod.GET,
+        path="/healthz",
+        tag=Tag.HEALTH,
+        summary="Alive",
+        description="The process lives. Nothing else is asked.",
+        response=schemas.Health,
+        success="It lives.",
+    ),
+    Operation(
+        id="readyz",
+        method=HTTPMethod.GET,
+        path="/readyz",
+        tag=Tag.HEALTH,
+        summary="Ready",
+        description="The database answers and has the schema that this version needs.",
+        response=schemas.Health,
+        success="It is ready.",
+        errors=(errors.NotReady, errors.DatabaseUnavailable),
+    ),
+    Operation(
+        id="openapi",
+        method=HTTPMethod.GET,
+        path="/openapi.json",
+        tag=Tag.PAGES,
+        summary="This document",
+        description="The OpenAPI document.",
+        success="The document.",
+        documented=False,
+    ),
+    Operation(
+        id="docs",
+        method=HTTPMethod.GET,
+        path="/docs",
+        tag=Tag.PAGES,
+        summary="Swagger UI",
+        description="The documentation to try out.",
+        success="The page.",
+        policy=PAGES_POLICY,
+        documented=False,
+    ),
+    Operation(
+        id="redoc",
+        method=HTTPMethod.GET,
+        path="/redoc",
+        tag=Tag.PAGES,
+        summary="ReDoc",
+        description="The documentation to read.",
+        success="The page.",
+        policy=PAGES_POLICY,
+        documented=False,
+    ),
+    Operation(
+        id="asset",
+        method=HTTPMethod.GET,
+        path="/assets/{name}",
+        tag=Tag.PAGES,
+        summary="Asset",
+        description="A script or style of the documentation pages.",
+        parameters={"name": "File name."},
+        success="The file.",
+        cache=IMMUTABLE,
+        documented=False,
+    ),
+)
+
+OPERATIONS: dict[str, Operation] = {operation.id: operation for operation in _DEFINED}

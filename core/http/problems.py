@@ -1,0 +1,243 @@
+"""The one table from an error to its HTTP form: status, headers, body. No other module knows these numbers."""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from core import errors
+from core.errors import AuthError
+from core.http.schemas import InputError, InputProblem, OAuthError, Problem, ProblemType
+
+PROBLEM_JSON = "application/problem+json"
+JSON = "application/json"
+REALM = "twinauth"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response, as plain values."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    status: HTTPStatus
+    title: str
+    explanation: str
+
+
+_FORMS: dict[type[AuthError], _Form] = {
+    errors.MalformedRequest: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Malformed request",
+        "The request breaks a rule of HTTP itself: it has two Authorization headers, or no valid Host. Send it once, "
+        "with one of each.",
+    ),
+    errors.MalformedJson: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Malformed JSON",
+        "The body is not JSON as RFC 8259 and RFC 7493 define it: valid UTF-8 without a byte order mark, no member "
+        "twice, no NaN or Infinity, no unpaired surrogate, at most 32 levels deep.",
+    ),
+    errors.UnsupportedMediaType: _Form(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Unsupported media type",
+        "Send JSON with the header Content-Type: application/json. The token endpoint takes "
+        "application/x-www-form-urlencoded. The only character set is UTF-8.",
+    ),
+    errors.BodyTooLarge: _Form(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "Body too large",
+        "A body has at most 64 KiB, whether its length is announced or it comes in chunks.",
+    ),
+    errors.HeadersTooLarge: _Form(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "Header fields too large",
+        "A request has at most 100 header fields, each of at most 8,190 bytes.",
+    ),
+    errors.NotFound: _Form(
+        HTTPStatus.NOT_FOUND,
+        "Not found",
+        "There is no such path, or no such thing that is yours. A path with a slash at its end is another path.",
+    ),
+    errors.MethodNotAllowed: _Form(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "Method not allowed",
+        "The path exists, but not for this method. The header Allow names the methods that it knows.",
+    ),
+    errors.InvalidInput: _Form(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "Invalid input",
+        "The input was read, but a member is missing, unknown, of the wrong type or refused. The list errors names "
+        "each with its reason.",
+    ),
+    errors.MissingCredentials: _Form(
+        HTTPStatus.UNAUTHORIZED,
+        "Missing credentials",
+        "Send an access token: Authorization: Bearer TOKEN. A login gives one.",
+    ),
+    errors.InvalidToken: _Form(
+        HTTPStatus.UNAUTHORIZED,
+        "Invalid token",
+        "The access token is malformed, expired, or its session has ended. Refresh it, or log in again.",
+    ),
+    errors.InvalidRefreshToken: _Form(
+        HTTPStatus.UNAUTHORIZED,
+        "Invalid refresh token",
+        "The refresh token is malformed, expired, was used before, or its session has ended. A refresh token is used "
+        "once; when an old one comes back, two parties hold the session and it ends for both. Log in again.",
+    ),
+    errors.InvalidCredentials: _Form(
+        HTTPStatus.UNAUTHORIZED,
+        "Invalid credentials",
+        "No active account has this address with this password. Which of the two is wrong is not told, because that "
+        "would tell who has an account.",
+    ),
+    errors.WrongPassword: _Form(
+        HTTPStatus.FORBIDDEN,
+        "Wrong password",
+        "You are logged in, but this change needs the current password, and the one given is not it.",
+    ),
+    errors.EmailTaken: _Form(
+        HTTPStatus.CONFLICT,
+        "E-mail address taken",
+        "An account with this address exists. Log in, or reset its password.",
+    ),
+    errors.InvalidRequest: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid request",
+        "RFC 6749 section 5.2: a parameter of the token request is missing, stands there twice, or is malformed.",
+    ),
+    errors.InvalidClient: _Form(
+        HTTPStatus.UNAUTHORIZED,
+        "Invalid client",
+        "RFC 6749 section 5.2: the client is unknown, or its authentication failed.",
+    ),
+    errors.InvalidGrant: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid grant",
+        "RFC 6749 section 5.2: the credentials or the refresh token are wrong, expired, already used, or their "
+        "session has ended.",
+    ),
+    errors.UnsupportedGrantType: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Unsupported grant type",
+        "RFC 6749 section 5.2: the token endpoint does not know this grant_type.",
+    ),
+    errors.Overloaded: _Form(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Overloaded",
+        "More passwords wait to be checked than can be checked in good time. Nothing was done; try again after the "
+        "seconds in Retry-After.",
+    ),
+    errors.NotReady: _Form(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Not ready",
+        "The database has another schema than this version of the service needs. The operator runs the migrations.",
+    ),
+    errors.DatabaseUnavailable: _Form(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Database unavailable",
+        "The database did not answer in time. Try again after the seconds in Retry-After; a change whose answer was "
+        "lost may have happened.",
+    ),
+    errors.InternalError: _Form(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "Internal error",
+        "Something went wrong on our side. Tell the operator the request id.",
+    ),
+}
+_BY_CODE = {error.code: error for error in _FORMS}
+
+
+def status_of(error: type[AuthError]) -> HTTPStatus:
+    """The status that an error is answered with."""
+    return _form(error).status
+
+
+def answer(error: AuthError, request_id: str) -> Answer:
+    """The whole answer to an error."""
+    form = _form(type(error))
+    headers = [("Content-Type", media_type_of(type(error))), *_headers(error)]
+    return Answer(form.status, tuple(headers), _body(error, form, request_id))
+
+
+def media_type_of(error: type[AuthError]) -> str:
+    """OAuth errors are told in JSON, all others as problems."""
+    return JSON if issubclass(error, errors.TokenEndpointError) else PROBLEM_JSON
+
+
+def explain(code: str) -> ProblemType:
+    """Explain a code.
+
+    Raises:
+        NotFound: there is no such code.
+
+    """
+    error = _BY_CODE.get(code)
+    if error is None:
+        raise errors.NotFound
+    form = _FORMS[error]
+    return ProblemType(
+        type=_type(code), code=code, title=form.title, status=form.status, explanation=form.explanation
+    )
+
+
+def example(error: type[AuthError]) -> dict[str, object]:
+    """An example body for the documentation."""
+    if error is errors.InvalidInput:
+        instance: AuthError = errors.InvalidInput(
+            errors.FieldError(field="email", code="missing", message="This member is required.")
+        )
+    else:
+        instance = errors.MethodNotAllowed(()) if error is errors.MethodNotAllowed else error()
+    made: dict[str, object] = json.loads(_body(instance, _form(error), "5f2c9a1e4b7d4c0f8a3e6d1b9c2f7a40"))
+    return made
+
+
+def _form(error: type[AuthError]) -> _Form:
+    return next(_FORMS[base] for base in error.__mro__ if base in _FORMS)
+
+
+def _type(code: str) -> str:
+    return f"/problems/{code}"
+
+
+def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
+    if isinstance(error, errors.TokenEndpointError):
+        return OAuthError(error=error.code, error_description=error.text).model_dump_json().encode()
+    members = {
+        "type": _type(error.code),
+        "title": form.title,
+        "status": form.status,
+        "detail": error.text,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if isinstance(error, errors.InvalidInput):
+        listed = [
+            InputError(pointer=f"/{found.field}" if found.field else "", code=found.code, message=found.message)
+            for found in error.errors
+        ]
+        return InputProblem(**members, errors=listed).model_dump_json().encode()
+    return Problem(**members).model_dump_json().encode()
+
+
+def _headers(error: AuthError) -> list[tuple[str, str]]:
+    match error:
+        case errors.MethodNotAllowed(allowed=allowed):
+            return [("Allow", ", ".join(allowed))]
+        case errors.TryAgainLater(retry_after=seconds):
+            return [("Retry-After", str(seconds))]
+        case errors.InvalidClient():
+            return [("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')]
+        # RFC 6750 section 3: no error code where no token came, so that a client knows to fetch one.
+        case errors.MissingCredentials() | errors.InvalidCredentials():
+            return [("WWW-Authenticate", f'Bearer realm="{REALM}"')]
+        case errors.Unauthenticated():
+            return [("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"')]
+        case _:
+            return []

@@ -1,0 +1,204 @@
+"""Reading requests: content types, JSON, forms, queries and the Authorization header, the same for both doors.
+
+The frameworks read hostile input differently (a repeated form field: first or last; NaN: taken; deep nesting: an
+error 500), so neither of them reads any. What they get are values that were read here.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from core.errors import (
+    FieldError,
+    InvalidClient,
+    InvalidInput,
+    InvalidRequest,
+    InvalidToken,
+    MalformedJson,
+    MalformedRequest,
+    MissingCredentials,
+    UnsupportedMediaType,
+)
+from core.http.operations import Operation
+from core.strict_json import strict_loads
+
+MAX_FIELDS = 50
+
+_CONTENT_TYPE = re.compile(r'\s*([a-z0-9.+*/-]+)\s*(?:;\s*charset\s*=\s*(?:utf-?8|"utf-?8")\s*)?;?\s*', re.IGNORECASE)
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+# A member name is shown in a pointer only if it is harmless to show: input is never echoed.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+# From pydantic's error types to our codes and texts. Pydantic's own texts may quote the input.
+_CODES = {
+    "missing": ("missing", "This member is required."),
+    "extra_forbidden": ("unknown_member", "There is no such member."),
+    "string_type": ("wrong_type", "This must be a string."),
+    "bool_type": ("wrong_type", "This must be true or false."),
+    "bool_parsing": ("wrong_type", "This must be true or false."),
+    "uuid_parsing": ("wrong_type", "This must be a UUID."),
+    "uuid_type": ("wrong_type", "This must be a UUID."),
+    "string_too_short": ("too_short", "This must not be empty."),
+    "string_too_long": ("too_long", "This is too long."),
+    "control_character": ("control_character", "Control characters are not allowed."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a request brought, read but not yet validated."""
+
+    json: dict[str, Any] | None = None
+    form: dict[str, str] | None = None
+    query: dict[str, str] | None = None
+
+
+def read(operation: Operation, *, content_type: str | None, body: bytes, query: bytes) -> Input:
+    """Read what the operation takes, and nothing else.
+
+    Raises:
+        RequestRefused: a part of it cannot be read.
+        InvalidRequest: the same, in the terms of an OAuth endpoint.
+
+    """
+    return Input(
+        json=read_json(content_type, body) if operation.json else None,
+        form=read_form(content_type, body) if operation.form else None,
+        query=read_query(query) if operation.query else None,
+    )
+
+
+def read_json(content_type: str | None, raw: bytes) -> dict[str, Any]:
+    """Read a JSON body.
+
+    Raises:
+        UnsupportedMediaType: the content type is missing or another.
+        MalformedJson: the body is not strict JSON.
+        InvalidInput: it is JSON, but not an object.
+
+    """
+    _require(content_type, "application/json")
+    try:
+        value = strict_loads(raw)
+    except ValueError:
+        raise MalformedJson from None
+    if not isinstance(value, dict):
+        raise InvalidInput(FieldError(field="", code="wrong_type", message="The body must be a JSON object."))
+    return value
+
+
+def read_form(content_type: str | None, raw: bytes) -> dict[str, str]:
+    """Read a form of an OAuth endpoint; a parameter without a value counts as absent (RFC 6749 section 3.2).
+
+    Raises:
+        UnsupportedMediaType: the content type is missing or another.
+        InvalidRequest: a parameter is repeated, or the body is not such a form.
+
+    """
+    _require(content_type, "application/x-www-form-urlencoded")
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise InvalidRequest from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise InvalidRequest("A parameter stands in the request more than once.")
+    return form
+
+
+def read_query(raw: bytes) -> dict[str, str]:
+    """Read a query string.
+
+    Raises:
+        MalformedRequest: it is not UTF-8 behind its escapes, or has too many fields.
+        InvalidInput: a parameter is repeated.
+
+    """
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise MalformedRequest("The query string is malformed.") from None
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name in query:
+            raise InvalidInput(_field_error(name, "repeated", "This stands in the query more than once."))
+        query[name] = value
+    return query
+
+
+def bearer_token(authorization: str | None) -> str:
+    """Take the access token out of an Authorization header (RFC 6750 section 2.1).
+
+    Raises:
+        MissingCredentials: there is none, or it is of another scheme.
+        InvalidToken: what stands there cannot be a token.
+
+    """
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise MissingCredentials
+    token = rest.strip(" ")
+    if not _TOKEN68.fullmatch(token):
+        raise InvalidToken
+    return token
+
+
+def client_credentials(authorization: str | None) -> tuple[str, str] | None:
+    """Take client id and secret out of an Authorization header (RFC 7617), or None where no client is named.
+
+    An empty id and secret name none: Swagger UI sends them where its user left both fields empty.
+
+    Raises:
+        InvalidClient: the header is malformed.
+
+    """
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        text = base64.b64decode(rest.strip(" "), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        raise InvalidClient from None
+    client_id, colon, secret = text.partition(":")
+    if not colon:
+        raise InvalidClient
+    return (client_id, secret) if client_id or secret else None
+
+
+def refuse_clients(authorization: str | None) -> None:
+    """Refuse a client that names itself: no client is registered, so none can be who it says it is.
+
+    Raises:
+        InvalidClient: the header names a client or is malformed.
+
+    """
+    if client_credentials(authorization) is not None:
+        raise InvalidClient
+
+
+def invalid(operation: Operation, errors: Iterable[Mapping[str, Any]]) -> InvalidInput | InvalidRequest:
+    """What pydantic found, in the form of this operation; the location's first part (body, query) is dropped."""
+    if operation.form is not None:
+        return InvalidRequest()
+    return InvalidInput(*(_input_error(error) for error in errors))
+
+
+def _input_error(error: Mapping[str, Any]) -> FieldError:
+    code, message = _CODES.get(error["type"], ("invalid", "This value is not valid."))
+    # A union such as `str | None` adds its branch to the location; members stand at the first place.
+    member = error["loc"][1] if len(error["loc"]) > 1 else ""
+    return _field_error(str(member), code, message)
+
+
+def _field_error(name: str, code: str, message: str) -> FieldError:
+    return FieldError(field=name if _NAME.fullmatch(name) else "", code=code, message=message)
+
+
+def _require(content_type: str | None, expected: str) -> None:
+    match = _CONTENT_TYPE.fullmatch(content_type or "")
+    if match is None or match[1].lower() != expected:
+        raise UnsupportedMediaType

@@ -1,0 +1,309 @@
+"""Request and response models. Requests refuse unknown members; responses show nothing but what stands here."""
+
+import unicodedata
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from core.auth import TokenRequest
+from core.sessions import Principal
+from core.sessions import Session as CoreSession
+from core.sessions import TokenPair as CoreTokenPair
+from core.users import User as CoreUser
+
+EXAMPLE_ID = "0197a3c2-6f1e-7d3a-9b52-0c6a1f4e8d21"
+EXAMPLE_SESSION_ID = "0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10"
+EXAMPLE_TIME = "2026-11-21T09:30:00Z"
+EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - the one from the comic
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise PydanticCustomError("control_character", "Control characters are not allowed.")
+    return text
+
+
+def _text(description: str, *, example: str, maximum: int, format_: str | None = None) -> Any:
+    extra = {"format": format_} if format_ else None
+    return Field(min_length=1, max_length=maximum, description=description, examples=[example], json_schema_extra=extra)
+
+
+EmailText = Annotated[str, _text("E-mail address.", example="ann@example.com", maximum=254, format_="email")]
+PasswordText = Annotated[
+    str, _text("Exactly as typed.", example=EXAMPLE_PASSWORD, maximum=128, format_="password")
+]
+NewPasswordText = Annotated[
+    str,
+    _text(
+        "At least 12 characters (a setting), no composition rules; common ones are refused.",
+        example=EXAMPLE_PASSWORD,
+        maximum=128,
+        format_="password",
+    ),
+]
+RefreshTokenText = Annotated[str, _text("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
+DisplayName = Annotated[
+    str,
+    _text("Name to show to others.", example="Ann", maximum=100),
+    AfterValidator(_printable),
+]
+
+
+class RequestModel(BaseModel):
+    """Base of request bodies: an unknown member is an error, never obeyed and never ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignupRequest(RequestModel):
+    """A new account."""
+
+    email: EmailText
+    password: NewPasswordText
+    display_name: DisplayName | None = None
+
+
+class LoginRequest(RequestModel):
+    """An address and its password."""
+
+    email: EmailText
+    password: PasswordText
+
+
+class RefreshRequest(RequestModel):
+    """A refresh token to exchange."""
+
+    refresh_token: RefreshTokenText
+
+
+class UpdateAccountRequest(RequestModel):
+    """What an owner may change at once."""
+
+    display_name: DisplayName | None = Field(description="Name to show to others; null removes it.")
+
+
+class ChangePasswordRequest(RequestModel):
+    """The current password and the one to take its place."""
+
+    current_password: PasswordText
+    new_password: NewPasswordText
+
+
+class TokenForm(BaseModel):
+    """A token request (RFC 6749). Unknown parameters are ignored, as its section 3.2 asks."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grant_type: str | None = Field(None, description="`password` or `refresh_token`.", examples=["password"])
+    username: str | None = Field(
+        None, max_length=254, description="E-mail address, for the grant `password`.", examples=["ann@example.com"]
+    )
+    password: str | None = Field(
+        None,
+        max_length=128,
+        description="Password, for the grant `password`.",
+        examples=[EXAMPLE_PASSWORD],
+        json_schema_extra={"format": "password"},
+    )
+    refresh_token: str | None = Field(
+        None, max_length=512, description="Refresh token, for the grant `refresh_token`."
+    )
+
+    def to_core(self) -> TokenRequest:
+        """The request in the core's terms."""
+        return TokenRequest(
+            grant_type=self.grant_type,
+            username=self.username,
+            password=self.password,
+            refresh_token=self.refresh_token,
+        )
+
+
+class EndSessionsQuery(BaseModel):
+    """Which sessions to end."""
+
+    keep_current: bool = Field(False, description="Keep the session that asks.")
+
+
+class ResponseModel(BaseModel):
+    """Base of response bodies."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class User(ResponseModel):
+    """An account."""
+
+    id: uuid.UUID = Field(examples=[EXAMPLE_ID])
+    email: str = Field(examples=["ann@example.com"], json_schema_extra={"format": "email"})
+    email_verified: bool = Field(description="Whether the owner has proved to receive mail there.")
+    display_name: str | None = Field(examples=["Ann"])
+    roles: list[str] = Field(examples=[["admin"]])
+    is_active: bool = Field(description="Whether the account may be used.")
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    updated_at: datetime = Field(examples=[EXAMPLE_TIME])
+
+    @classmethod
+    def of(cls, user: CoreUser) -> Self:
+        """Show a user."""
+        return cls(
+            id=user.id,
+            email=user.email,
+            email_verified=user.email_verified,
+            display_name=user.display_name,
+            roles=list(user.roles),
+            is_active=user.is_active,
+            created_at=user.created_at,
+            updated_at=user.updated_at,
+        )
+
+
+class TokenPair(ResponseModel):
+    """An access token and the refresh token that replaces it."""
+
+    access_token: str = Field(description="JWT after RFC 9068.")
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
+    refresh_token: str = Field(description="Opaque, single use.")
+    refresh_expires_in: int = Field(description="Seconds until the refresh token expires unused.", examples=[2592000])
+
+    @classmethod
+    def of(cls, pair: CoreTokenPair) -> Self:
+        """Show a pair."""
+        return cls(
+            access_token=pair.access_token,
+            expires_in=pair.expires_in,
+            refresh_token=pair.refresh_token,
+            refresh_expires_in=pair.refresh_expires_in,
+        )
+
+
+class TokenAnswer(ResponseModel):
+    """A token answer (RFC 6749 section 5.1)."""
+
+    access_token: str = Field(description="JWT after RFC 9068.")
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
+    refresh_token: str = Field(description="Opaque, single use.")
+
+    @classmethod
+    def of(cls, pair: CoreTokenPair) -> Self:
+        """Show a pair."""
+        return cls(
+            access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token
+        )
+
+
+class Session(ResponseModel):
+    """One login on one device."""
+
+    id: uuid.UUID = Field(examples=[EXAMPLE_SESSION_ID])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    last_used_at: datetime = Field(description="Time of the login or of the last refresh.", examples=[EXAMPLE_TIME])
+    expires_at: datetime = Field(description="When it ends if it is not used again.", examples=[EXAMPLE_TIME])
+    user_agent: str = Field(examples=["curl/8.5.0"])
+    ip: str = Field(examples=["192.0.2.7"])
+    current: bool = Field(description="Whether it is the session that asks.")
+
+    @classmethod
+    def of(cls, session: CoreSession, principal: Principal) -> Self:
+        """Show a session to its user."""
+        return cls(
+            id=session.id,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            expires_at=session.ends_at,
+            user_agent=session.user_agent,
+            ip=session.ip,
+            current=session.id == principal.session_id,
+        )
+
+
+class SessionList(ResponseModel):
+    """The live sessions of a user, newest first."""
+
+    items: list[Session]
+
+    @classmethod
+    def of(cls, sessions: list[CoreSession], principal: Principal) -> Self:
+        """Show the sessions of a user."""
+        return cls(items=[Session.of(session, principal) for session in sessions])
+
+
+class JsonWebKey(ResponseModel):
+    """The public half of a signing key (RFC 7517)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kty: str = Field(examples=["EC"])
+    kid: str = Field(description="RFC 7638 thumbprint.", examples=["NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"])
+    use: Literal["sig"] = "sig"
+    alg: str = Field(examples=["ES256"])
+
+
+class JsonWebKeySet(ResponseModel):
+    """The keys that verify access tokens, among them the one that will sign next."""
+
+    keys: list[JsonWebKey]
+
+
+class ServerMetadata(ResponseModel):
+    """Authorization server metadata (RFC 8414)."""
+
+    issuer: str = Field(examples=["https://auth.example.com"])
+    token_endpoint: str = Field(examples=["https://auth.example.com/v1/token"])
+    jwks_uri: str = Field(examples=["https://auth.example.com/.well-known/jwks.json"])
+    response_types_supported: list[str] = Field(description="None: there is no authorization endpoint.", examples=[[]])
+    grant_types_supported: list[str] = Field(examples=[["refresh_token"]])
+    token_endpoint_auth_methods_supported: list[str] = Field(examples=[["none"]])
+
+
+class Health(ResponseModel):
+    """A sign of life."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ProblemType(ResponseModel):
+    """What an error code means."""
+
+    type: str = Field(examples=["/problems/email_taken"])
+    code: str = Field(examples=["email_taken"])
+    title: str = Field(examples=["E-mail address taken"])
+    status: int = Field(examples=[409])
+    explanation: str = Field(description="What it means and what to do about it.")
+
+
+class Problem(ResponseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(description="Where the code is explained.", examples=["/problems/email_taken"])
+    title: str = Field(examples=["E-mail address taken"])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=["An account with this e-mail address exists."])
+    code: str = Field(description="Stable; programs read this one.", examples=["email_taken"])
+    request_id: str = Field(description="Names the request in our log.", examples=["5f2c9a1e4b7d4c0f8a3e6d1b9c2f7a40"])
+
+
+class InputError(ResponseModel):
+    """What is wrong with one member of the input."""
+
+    pointer: str = Field(description="JSON Pointer (RFC 6901) to the member.", examples=["/email"])
+    code: str = Field(examples=["email_invalid"])
+    message: str = Field(examples=["This is not an e-mail address that can receive mail."])
+
+
+class InputProblem(Problem):
+    """An error in the input, member by member."""
+
+    errors: list[InputError]
+
+
+class OAuthError(ResponseModel):
+    """An error of an OAuth endpoint (RFC 6749 section 5.2)."""
+
+    error: str = Field(examples=["invalid_grant"])
+    error_description: str

@@ -1,0 +1,119 @@
+"""The edge as WSGI middleware."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BodyTooLarge
+from core.http.edge import MAX_BODY, Edge, Exchange
+from core.http.problems import Answer
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+_UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
+
+
+class WsgiEdge:
+    """Wraps a WSGI application."""
+
+    def __init__(self, app: WSGIApplication, edge: Edge) -> None:
+        self._app = app
+        self._edge = edge
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Handle one request."""
+        exchange = self._open(environ)
+        starter = _Starter(exchange, start_response)
+        if refusal := exchange.refusal():
+            return starter.send_whole(refusal)
+        try:
+            body = _read(environ)
+        except BodyTooLarge as error:
+            return starter.send_whole(exchange.answer(error))
+        try:
+            chunks = self._app(_replayed(environ, exchange, body), starter)
+        except Exception as error:  # noqa: BLE001 - the one place where unknown errors end
+            return starter.send_whole(exchange.crash(error))
+        return _Silent(chunks) if exchange.is_head else chunks
+
+    def _open(self, environ: WSGIEnvironment) -> Exchange:
+        # WSGI hands bytes over as latin-1 (PEP 3333); the path is UTF-8 in truth.
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        return self._edge.open(environ["REQUEST_METHOD"], path, _fields(environ), environ.get("REMOTE_ADDR", ""))
+
+
+class _Starter:
+    """Adds the headers of the edge to the start of a response."""
+
+    def __init__(self, exchange: Exchange, start_response: StartResponse) -> None:
+        self._exchange = exchange
+        self._start_response = start_response
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        code = int(status[:3])
+        added = self._exchange.added_headers(code, (name for name, _ in headers))
+        self._exchange.log(code)
+        return self._start_response(status, [*headers, *added], exc_info)
+
+    def send_whole(self, answer: Answer) -> list[bytes]:
+        status = HTTPStatus(answer.status)
+        length = [("Content-Length", str(len(answer.body)))] if answer.body else []
+        self(f"{status.value} {status.phrase}", [*answer.headers, *length])
+        return [] if self._exchange.is_head else [answer.body]
+
+
+class _Silent:
+    """The body of an answer to HEAD: closed as the application expects, never sent."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+
+def _fields(environ: WSGIEnvironment) -> Iterator[tuple[str, str]]:
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            yield name[5:].replace("_", "-"), value
+        elif name in _UNPREFIXED and value:
+            yield name.replace("_", "-"), value
+
+
+def _read(environ: WSGIEnvironment) -> bytes:
+    """Read the whole body; without a length only where the server marks the end of chunks itself.
+
+    Raises:
+        BodyTooLarge: it grows beyond the limit. Werkzeug would cut a chunked body there and run the view on the rest.
+
+    """
+    stream = environ["wsgi.input"]
+    length = environ.get("CONTENT_LENGTH")
+    if length:
+        return bytes(stream.read(int(length)))
+    if "HTTP_TRANSFER_ENCODING" not in environ:
+        return b""
+    body = bytes(stream.read(MAX_BODY + 1))
+    if len(body) > MAX_BODY:
+        raise BodyTooLarge
+    return body
+
+
+def _replayed(environ: WSGIEnvironment, exchange: Exchange, body: bytes) -> WSGIEnvironment:
+    replayed = {
+        **environ,
+        "REQUEST_METHOD": exchange.method,
+        "wsgi.input": io.BytesIO(body),
+        "CONTENT_LENGTH": str(len(body)),
+    }
+    replayed.pop("HTTP_TRANSFER_ENCODING", None)
+    return replayed

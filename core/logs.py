@@ -1,0 +1,48 @@
+"""Logging: one shape for our lines and everybody else's, JSON in production, readable in development."""
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+
+def configure(settings: Settings) -> None:
+    """Send every log line of this process, ours and the libraries', to stderr in one format.
+
+    Tracebacks are written without local variables: they hold passwords and tokens.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings.log_format)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.logging.level)
+
+
+def _renderers(log_format: str) -> "list[Processor]":
+    if log_format == "json":
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
