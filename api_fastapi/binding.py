@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, QueryParams
-from starlette.requests import AwaitableOrContextManager, AwaitableOrContextManagerWrapper
 
 from core.http import openapi, reading
 from core.http.operations import OPERATIONS
@@ -22,17 +21,14 @@ class ContractRequest(Request):
         """The JSON body."""
         return self.input.json
 
-    def form(self, **_: Any) -> AwaitableOrContextManager[FormData]:
-        """The form."""
-        return AwaitableOrContextManagerWrapper(self._read_form())
+    async def _get_form(self, **_: Any) -> FormData:
+        """The form, behind Starlette's own `form()`."""
+        return FormData(self.input.form or {})
 
     @property
     def query_params(self) -> QueryParams:
         """The query, where the operation takes one."""
         return QueryParams(self.input.query or {})
-
-    async def _read_form(self) -> FormData:
-        return FormData(self.input.form or {})
 
 
 class ContractRoute(APIRoute):

@@ -74,9 +74,7 @@ async def update_account(
 async def change_password(
     body: schemas.ChangePasswordRequest, principal: CurrentPrincipal, auth: Auth, client: From
 ) -> None:
-    await run_in_threadpool(
-        auth.accounts.change_password, principal, body.current_password, body.new_password, client
-    )
+    await run_in_threadpool(auth.accounts.change_password, principal, body.current_password, body.new_password, client)
 
 
 @on("list_sessions")

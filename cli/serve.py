@@ -66,13 +66,17 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
             child.process.send_signal(number)
 
     signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, lambda number, frame: None)  # a terminal sends it to the children as well
+    signal.signal(signal.SIGINT, _leave_to_children)
     try:
         _announce(host, children)
         _wait_for_one(children)
     finally:
         forward(signal.SIGTERM, None)
     sys.exit(max(abs(child.process.wait()) for child in children))
+
+
+def _leave_to_children(_number: int, _frame: FrameType | None) -> None:
+    """A terminal sends Ctrl-C to the children as well; this process waits for them."""
 
 
 def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) -> subprocess.Popen[bytes]:

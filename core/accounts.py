@@ -73,9 +73,7 @@ class Accounts:
             work.commit()
         return user
 
-    def change_password(
-        self, principal: Principal, current_password: str, new_password: str, client: Client
-    ) -> None:
+    def change_password(self, principal: Principal, current_password: str, new_password: str, client: Client) -> None:
         """Set a new password and end every other session.
 
         Raises:
@@ -123,7 +121,5 @@ class Accounts:
     def _record_failure(self, principal: Principal, client: Client) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
-            work.audit.add(
-                event(EventKind.PASSWORD_CHANGE_FAILED, at=now, client=client, user_id=principal.user.id)
-            )
+            work.audit.add(event(EventKind.PASSWORD_CHANGE_FAILED, at=now, client=client, user_id=principal.user.id))
             work.commit()

@@ -59,9 +59,7 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
         settings=settings,
         store=store,
         keys=keys,
-        accounts=Accounts(
-            store=store, clock=clock, passwords=passwords, min_length=settings.passwords.min_length
-        ),
+        accounts=Accounts(store=store, clock=clock, passwords=passwords, min_length=settings.passwords.min_length),
         auth=Authentication(
             store=store, clock=clock, passwords=passwords, sessions=sessions, access_tokens=access_tokens
         ),

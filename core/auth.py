@@ -137,9 +137,7 @@ class Authentication:
         return self._passwords.hash(password)
 
     @retried
-    def _start_session(
-        self, account: Account, upgraded: str | None, client: Client, now: datetime
-    ) -> Session | None:
+    def _start_session(self, account: Account, upgraded: str | None, client: Client, now: datetime) -> Session | None:
         user_id, password_hash = account.user.id, account.password_hash
         with self._store.begin() as work:
             if upgraded and work.users.replace_password(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -97,7 +98,7 @@ def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
     signing = current(keys, now)
     if signing is None:
         return []
-    successor = {key.number: later for key, later in zip(keys, keys[1:], strict=False)}
+    successor = {key.number: later for key, later in itertools.pairwise(keys)}
     return [
         key
         for key in keys
@@ -177,9 +178,7 @@ class _Snapshot:
 class KeyRing:
     """The ring as the token code uses it: cached, shared by all threads, and read again on a schedule."""
 
-    def __init__(
-        self, *, store: Store, clock: Clock, seal: Seal, algorithm: Algorithm, propagation: timedelta
-    ) -> None:
+    def __init__(self, *, store: Store, clock: Clock, seal: Seal, algorithm: Algorithm, propagation: timedelta) -> None:
         self._store = store
         self._clock = clock
         self._seal = seal

@@ -56,7 +56,10 @@ def _weakness(password: str, *, minimum: int, address: str) -> tuple[str, str] |
     if len(password) < minimum:
         return "password_too_short", f"A password has at least {minimum} characters."
     if len(password) > MAX_CHARACTERS or len(password.encode()) > MAX_BYTES:
-        return "password_too_long", f"A password has at most {MAX_CHARACTERS} characters and {MAX_BYTES} bytes."
+        return (
+            "password_too_long",
+            f"A password has at most {MAX_CHARACTERS} characters and {MAX_BYTES} bytes.",
+        )
     if _contains_address(password, address):
         return "password_contains_email", "A password must not contain the e-mail address."
     if _is_common(password):

@@ -110,9 +110,7 @@ class Sessions(Protocol):
         """End a live session of this user; False where there is none."""
         ...
 
-    def end_all(
-        self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
-    ) -> int:
+    def end_all(self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None) -> int:
         """End every live session of a user but ``keep``; the number that ended."""
         ...
 
@@ -221,9 +219,7 @@ class SessionService:
             # Another request moved or ended this session since it was read. Read it again: as its direct
             # predecessor this token is then given the same successor as the winner.
             raise TransactionConflict
-        return replace(
-            session, generation=session.generation + 1, last_used_at=now, idle_expires_at=idle_expires_at
-        )
+        return replace(session, generation=session.generation + 1, last_used_at=now, idle_expires_at=idle_expires_at)
 
     def _end_reused(self, work: UnitOfWork, session: Session, client: Client, now: datetime) -> None:
         """End the session for good: committed here, before anything is raised."""
@@ -231,7 +227,11 @@ class SessionService:
         work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason)
         work.audit.add(
             event(
-                EventKind.REFRESH_TOKEN_REUSED, at=now, client=client, user_id=session.user_id, session_id=session.id
+                EventKind.REFRESH_TOKEN_REUSED,
+                at=now,
+                client=client,
+                user_id=session.user_id,
+                session_id=session.id,
             )
         )
         work.commit()

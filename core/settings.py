@@ -15,7 +15,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "AUTH_"
 MIN_SECRET_LENGTH = 32
 # What examples, templates and tutorials leave behind; a secret that contains one of them is nobody's secret.
-PLACEHOLDERS = ("changeme", "change-me", "change_me", "changethis", "secret", "example", "placeholder", "my_precious")
+PLACEHOLDERS = (
+    "changeme",
+    "change-me",
+    "change_me",
+    "changethis",
+    "secret",
+    "example",
+    "placeholder",
+    "my_precious",
+)
 
 # The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
 MAX_ACCESS_TTL = timedelta(hours=1)
@@ -72,7 +81,9 @@ class DatabaseSettings(BaseSettings):
     )
     pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
     timeout: Seconds = Field(
-        timedelta(seconds=2), gt=timedelta(0), description="Seconds to wait for a connection, a lock or an answer"
+        timedelta(seconds=2),
+        gt=timedelta(0),
+        description="Seconds to wait for a connection, a lock or an answer",
     )
 
 
@@ -85,7 +96,10 @@ class TokenSettings(BaseSettings):
     audience: str | None = Field(None, description="`aud` of access tokens; without it, the public URL")
     client_id: str = Field("twinauth", min_length=1, description="`client_id` of tokens from a login")
     access_ttl: Seconds = Field(
-        timedelta(minutes=15), ge=timedelta(minutes=1), le=MAX_ACCESS_TTL, description="Seconds an access token lives"
+        timedelta(minutes=15),
+        ge=timedelta(minutes=1),
+        le=MAX_ACCESS_TTL,
+        description="Seconds an access token lives",
     )
     refresh_grace: Seconds = Field(
         timedelta(seconds=10),
@@ -94,13 +108,20 @@ class TokenSettings(BaseSettings):
         description="Seconds in which a used refresh token gives its successor again",
     )
     session_idle: Seconds = Field(
-        timedelta(days=30), ge=timedelta(minutes=1), description="Seconds without a refresh after which a session ends"
+        timedelta(days=30),
+        ge=timedelta(minutes=1),
+        description="Seconds without a refresh after which a session ends",
     )
     session_lifetime: Seconds = Field(
-        timedelta(days=90), ge=timedelta(minutes=1), description="Seconds after the login at which a session ends"
+        timedelta(days=90),
+        ge=timedelta(minutes=1),
+        description="Seconds after the login at which a session ends",
     )
     session_limit: int = Field(
-        100, ge=1, le=1000, description="Sessions a user may have at once; the next login ends the one idle longest"
+        100,
+        ge=1,
+        le=1000,
+        description="Sessions a user may have at once; the next login ends the one idle longest",
     )
     key_propagation: Seconds = Field(
         timedelta(minutes=10),
@@ -121,10 +142,16 @@ class PasswordSettings(BaseSettings):
     argon2_time: int = Field(2, ge=1, le=10, description="argon2id passes")
     argon2_parallelism: int = Field(1, ge=1, le=16, description="argon2id lanes")
     hash_concurrency: int = Field(
-        default_factory=cores, ge=1, le=256, description="Hashes that a process computes at once; the cores by default"
+        default_factory=cores,
+        ge=1,
+        le=256,
+        description="Hashes that a process computes at once; the cores by default",
     )
     hash_queue: int = Field(
-        8, ge=0, le=1000, description="Hashes that wait at most; the next one is answered 503. Eight are a second on two cores"
+        8,
+        ge=0,
+        le=1000,
+        description="Hashes that wait at most; the next is answered 503. Eight are a second on two cores",
     )
 
 
@@ -137,7 +164,8 @@ class HttpSettings(BaseSettings):
         None, description="URL under which clients reach the service; issuer of tokens and base of links"
     )
     trusted_proxies: Names = Field(
-        (), description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated"
+        (),
+        description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated",
     )
     cors_origins: Names = Field((), description="Origins that browsers may call from, comma-separated; none by default")
     docs: bool | None = Field(
@@ -161,7 +189,9 @@ class Settings(BaseSettings):
 
     model_config = _group("")
 
-    env: Environment = Field("development", description="`development` makes what is missing, `production` refuses to start")
+    env: Environment = Field(
+        "development", description="`development` makes what is missing, `production` refuses to start"
+    )
     secret_key: SecretStr | None = Field(
         None, description="At least 32 characters, from which all keys are derived; made once in development"
     )

@@ -21,7 +21,10 @@ def strict_loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         raise ValueError("byte order mark")
     try:
         value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
         )
     except RecursionError:
         raise ValueError("nested too deep") from None

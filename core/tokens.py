@@ -59,9 +59,7 @@ class AccessTokens:
         self._lifetime = lifetime
         self._jws = jwt.PyJWS()
 
-    def issue(
-        self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime
-    ) -> tuple[str, datetime]:
+    def issue(self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime) -> tuple[str, datetime]:
         """Issue a token for a session of a user and say when it expires: never later than ``not_after``."""
         expires_at = min(now + self._lifetime, not_after)
         claims = {

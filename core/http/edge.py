@@ -95,9 +95,7 @@ class Exchange:
 
     client: Client
 
-    def __init__(
-        self, edge: Edge, method: str, path: str, headers: Mapping[str, str], *, too_large: bool
-    ) -> None:
+    def __init__(self, edge: Edge, method: str, path: str, headers: Mapping[str, str], *, too_large: bool) -> None:
         self._edge = edge
         self._method = method
         self._path = path

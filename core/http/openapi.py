@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document that the operations make. FastAPI makes its own from its routes; a test holds both equal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +31,12 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "description": PASSWORD_SCHEME_TEXT,
         "flows": {"password": {"scopes": {}, "tokenUrl": TOKEN_URL}},
     },
-    BEARER_SCHEME: {"type": "http", "description": BEARER_SCHEME_TEXT, "scheme": "bearer", "bearerFormat": "JWT"},
+    BEARER_SCHEME: {
+        "type": "http",
+        "description": BEARER_SCHEME_TEXT,
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+    },
 }
 
 _REF = "#/components/schemas/{model}"
@@ -52,7 +57,8 @@ def document() -> dict[str, Any]:
         "components": {"schemas": {**definitions, **error_schemas()}, "securitySchemes": SECURITY_SCHEMES},
         "tags": TAGS,
     }
-    return _without_nulls(made)
+    document: dict[str, Any] = _without_nulls(made)
+    return document
 
 
 def error_schemas() -> dict[str, Any]:
@@ -79,7 +85,9 @@ def _error_model(error: type[AuthError]) -> type[BaseModel]:
     return schemas.InputProblem if error.code == "invalid_input" else schemas.Problem
 
 
-def _schemas(operations: Iterable[Operation]) -> tuple[dict[tuple[type[BaseModel], JsonSchemaMode], Any], Any]:
+def _schemas(
+    operations: Iterable[Operation],
+) -> tuple[dict[tuple[type[BaseModel], JsonSchemaMode], Any], Any]:
     used: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {}
     for operation in operations:
         for model in (operation.json, operation.form):
@@ -87,11 +95,12 @@ def _schemas(operations: Iterable[Operation]) -> tuple[dict[tuple[type[BaseModel
                 used[model, "validation"] = None
         if operation.response is not None:
             used[operation.response, "serialization"] = None
-    references, definitions = models_json_schema(list(used), ref_template=_REF)
+    made: tuple[Any, Any] = models_json_schema(list(used), ref_template=_REF)
+    references, definitions = made
     return references, definitions["$defs"]
 
 
-def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "tags": [operation.tag.value],
         "summary": operation.summary,

@@ -55,7 +55,7 @@ _SWAGGER_INIT = """SwaggerUIBundle({
   persistAuthorization: false, tryItOutEnabled: true
 });
 """
-_REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true, disableSearch: false}, document.getElementById("redoc"));
+_REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true}, document.getElementById("redoc"));
 """
 _REDOC_CSS = "body { margin: 0; }\n"
 

@@ -181,9 +181,7 @@ def explain(code: str) -> ProblemType:
     if error is None:
         raise errors.NotFound
     form = _FORMS[error]
-    return ProblemType(
-        type=_type(code), code=code, title=form.title, status=form.status, explanation=form.explanation
-    )
+    return ProblemType(type=_type(code), code=code, title=form.title, status=form.status, explanation=form.explanation)
 
 
 def example(error: type[AuthError]) -> dict[str, object]:

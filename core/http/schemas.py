@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from core.auth import TokenRequest
@@ -27,14 +28,12 @@ def _printable(text: str) -> str:
 
 
 def _text(description: str, *, example: str, maximum: int, format_: str | None = None) -> Any:
-    extra = {"format": format_} if format_ else None
+    extra: JsonDict | None = {"format": format_} if format_ else None
     return Field(min_length=1, max_length=maximum, description=description, examples=[example], json_schema_extra=extra)
 
 
 EmailText = Annotated[str, _text("E-mail address.", example="ann@example.com", maximum=254, format_="email")]
-PasswordText = Annotated[
-    str, _text("Exactly as typed.", example=EXAMPLE_PASSWORD, maximum=128, format_="password")
-]
+PasswordText = Annotated[str, _text("Exactly as typed.", example=EXAMPLE_PASSWORD, maximum=128, format_="password")]
 NewPasswordText = Annotated[
     str,
     _text(
@@ -99,7 +98,10 @@ class TokenForm(BaseModel):
 
     grant_type: str | None = Field(None, description="`password` or `refresh_token`.", examples=["password"])
     username: str | None = Field(
-        None, max_length=254, description="E-mail address, for the grant `password`.", examples=["ann@example.com"]
+        None,
+        max_length=254,
+        description="E-mail address, for the grant `password`.",
+        examples=["ann@example.com"],
     )
     password: str | None = Field(
         None,
@@ -108,9 +110,7 @@ class TokenForm(BaseModel):
         examples=[EXAMPLE_PASSWORD],
         json_schema_extra={"format": "password"},
     )
-    refresh_token: str | None = Field(
-        None, max_length=512, description="Refresh token, for the grant `refresh_token`."
-    )
+    refresh_token: str | None = Field(None, max_length=512, description="Refresh token, for the grant `refresh_token`.")
 
     def to_core(self) -> TokenRequest:
         """The request in the core's terms."""
@@ -192,9 +192,7 @@ class TokenAnswer(ResponseModel):
     @classmethod
     def of(cls, pair: CoreTokenPair) -> Self:
         """Show a pair."""
-        return cls(
-            access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token
-        )
+        return cls(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
 
 
 class Session(ResponseModel):

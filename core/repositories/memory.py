@@ -23,9 +23,7 @@ class _Data:
     events: list[AuditEvent] = field(default_factory=list)
 
     def copy(self) -> "_Data":
-        return _Data(
-            dict(self.accounts), dict(self.addresses), dict(self.sessions), dict(self.keys), list(self.events)
-        )
+        return _Data(dict(self.accounts), dict(self.addresses), dict(self.sessions), dict(self.keys), list(self.events))
 
 
 class MemoryUsers:

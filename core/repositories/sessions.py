@@ -108,9 +108,7 @@ class SqlSessions:
         """End a live session of this user."""
         return self._end(and_(sessions.c.id == session_id, sessions.c.user_id == user_id), at, reason) == 1
 
-    def end_all(
-        self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
-    ) -> int:
+    def end_all(self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None) -> int:
         """End every live session of a user but ``keep``."""
         condition = sessions.c.user_id == user_id
         return self._end(condition if keep is None else and_(condition, sessions.c.id != keep), at, reason)

@@ -1,10 +1,11 @@
 """Accounts in SQL."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, true, update
+from sqlalchemy import Connection, insert, select, true, update
 
 from core.repositories.tables import users
 from core.users import Account, User
@@ -21,7 +22,7 @@ USER_COLUMNS = (
 )
 
 
-def user_of(row: Row[Any] | tuple[Any, ...]) -> User:
+def user_of(row: Sequence[Any]) -> User:
     """Make a user from the values of `USER_COLUMNS`."""
     return User(
         id=row[0],
@@ -100,7 +101,5 @@ class SqlUsers:
         return None if row is None else user_of(row)
 
     def _account(self, condition: Any) -> Account | None:
-        row = self._connection.execute(
-            select(*USER_COLUMNS, users.c.password_hash).where(condition)
-        ).one_or_none()
+        row = self._connection.execute(select(*USER_COLUMNS, users.c.password_hash).where(condition)).one_or_none()
         return None if row is None else Account(user=user_of(row), password_hash=row.password_hash)

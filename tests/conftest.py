@@ -1,0 +1,83 @@
+"""Fixtures that every suite shares."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.settings import HttpSettings, LoggingSettings, PasswordSettings, Settings, TokenSettings
+from tests.clock import FakeClock
+from tests.databases import migrated_store, postgres_url, sqlite_url
+from tests.drivers import event_loop
+from tests.postgres import postgres_server
+
+SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
+
+
+def pytest_configure() -> None:
+    """No setting of the person who runs the tests may reach them."""
+    for name in [name for name in os.environ if name.startswith("AUTH_") and name != "AUTH_TEST_VECTORS"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _away_from_dotenv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nor may the .env file in the folder where they run them."""
+    here = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("empty"))
+    yield
+    os.chdir(here)
+
+
+def make_settings(**changes: Any) -> Settings:
+    """Settings for a test: everything as in production but for the price of a hash."""
+    defaults: dict[str, Any] = {
+        "secret_key": SecretStr(SECRET),
+        "passwords": PasswordSettings(bcrypt_cost=4, argon2_memory=8, argon2_time=1),
+        "http": HttpSettings(),
+        "tokens": TokenSettings(),
+        "logging": LoggingSettings(),
+    }
+    return Settings(**defaults | changes)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with event_loop() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Open a migrated store by the name of its database, once a session."""
+    opened: dict[str, Any] = {}
+    with ExitStack() as stack:
+
+        def open_named(name: str) -> Any:
+            if name not in opened:
+                url = stack.enter_context(
+                    sqlite_url(tmp_path_factory.mktemp("sqlite")) if name == "sqlite" else postgres_url(postgres)
+                )
+                opened[name] = stack.enter_context(migrated_store(url))
+            return opened[name]
+
+        yield open_named

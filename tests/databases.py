@@ -1,0 +1,60 @@
+"""Migrated databases for tests, one a worker, emptied between tests."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine, make_url, text
+
+from core.repositories.tables import metadata
+from core.repositories.unit_of_work import SqlStore, open_store
+from core.settings import DatabaseSettings
+from migrations.runner import upgrade
+
+
+@contextmanager
+def sqlite_url(folder: Path) -> Iterator[str]:
+    """An empty SQLite file."""
+    yield f"sqlite:///{folder / f'{secrets.token_hex(4)}.db'}"
+
+
+@contextmanager
+def postgres_url(server: str) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    name = f"test_{secrets.token_hex(6)}"
+    admin = create_engine(make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    try:
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    finally:
+        admin.dispose()
+
+
+@contextmanager
+def migrated_store(url: str) -> Iterator[SqlStore]:
+    """A store at the head revision; at the end nothing may be checked out any more."""
+    store = open_store(url, DatabaseSettings())
+    upgrade(store.engine)
+    try:
+        yield store
+        assert_nothing_checked_out(store)
+    finally:
+        store.close()
+
+
+def assert_nothing_checked_out(store: SqlStore) -> None:
+    assert store.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a QueuePool, as the engine makes it
+
+
+def empty(store: SqlStore) -> None:
+    """Delete every row but the signing keys, which live as long as the process that has read them."""
+    with store.engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            if table.name != "signing_keys":
+                connection.execute(table.delete())
