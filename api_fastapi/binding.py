@@ -58,6 +58,8 @@ class ContractRoute(APIRoute):
 def endpoint(router: APIRouter, operation_id: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Bind a handler to an operation: path, method, models, status and documentation come from the table."""
     operation = OPERATIONS[operation_id]
+    # An answer without a model has no body, or one of its own; a JSON response would still claim a content type.
+    bare: dict[str, Any] = {"response_class": Response} if operation.response is None else {}
     return router.api_route(
         operation.path,
         methods=[operation.method],
@@ -70,4 +72,5 @@ def endpoint(router: APIRouter, operation_id: str) -> Callable[[Callable[..., An
         description=operation.description,
         operation_id=operation.id,
         include_in_schema=operation.documented,
+        **bare,
     )

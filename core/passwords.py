@@ -81,8 +81,8 @@ def _is_common(password: str) -> bool:
     """Whether it is a known password or word, bare, repeated, or padded with digits and signs at its ends."""
     lowered = password.lower()
     unit = _repeated_unit(lowered)
-    bare = _PADDING.sub("", unit)
-    return len(set(lowered)) <= 2 or lowered in _common() or unit in _common() or bare in _common()  # noqa: PLR2004
+    is_keyboard_hammering = unit.isascii() and len(unit) <= 3  # noqa: PLR2004 - aaaa..., 123123...
+    return is_keyboard_hammering or not _common().isdisjoint((lowered, unit, _PADDING.sub("", unit)))
 
 
 def _repeated_unit(text: str) -> str:

@@ -126,7 +126,7 @@ class TokenSettings(BaseSettings):
     key_propagation: Seconds = Field(
         timedelta(minutes=10),
         ge=timedelta(minutes=6),
-        description="Seconds between publishing a key and signing with it; more than the 300 for which a JWKS is cached",
+        description="Seconds between publishing a key and signing with it; a JWKS is cached for 300",
     )
 
 
@@ -151,7 +151,7 @@ class PasswordSettings(BaseSettings):
         8,
         ge=0,
         le=1000,
-        description="Hashes that wait at most; the next is answered 503. Eight are a second on two cores",
+        description="Hashes that wait at most; the next is answered 503. Eight take a second on two cores",
     )
 
 

@@ -75,9 +75,8 @@ class WsgiDriver:
             environ[key] = f"{environ[key]},{value}" if key in environ else value
         started: list[Any] = []
 
-        def start_response(status: str, response_headers: Headers, exc_info: Any = None) -> Any:
+        def start_response(status: str, response_headers: Headers, _exc_info: Any = None) -> Any:
             started[:] = [int(status[:3]), response_headers]
-            return lambda data: None
 
         chunks = self._app(environ, start_response)
         try:
@@ -96,10 +95,12 @@ class AsgiDriver:
         self._loop = loop
 
     def send(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool = False) -> Answer:
-        future = asyncio.run_coroutine_threadsafe(self._send(method, target, headers, body, chunked), self._loop)
+        future = asyncio.run_coroutine_threadsafe(
+            self._send(method, target, headers, body, chunked=chunked), self._loop
+        )
         return future.result(30)
 
-    async def _send(self, method: str, target: str, headers: Headers, body: bytes, chunked: bool) -> Answer:
+    async def _send(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool) -> Answer:
         path, _, query = target.partition("?")
         scope = {
             "type": "http",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import glob
 import importlib.util
 import os
 import pwd
@@ -44,7 +43,7 @@ def postgres_server() -> Iterator[str]:
 
 
 def _binaries() -> Path:
-    candidates = [Path(found) for found in sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)]
+    candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if on_path := shutil.which("initdb"):
         candidates.append(Path(on_path).resolve().parent)
     # Found, never imported: the wheel's Python layer makes a system user and leaves its server behind.
@@ -80,8 +79,20 @@ def _start(binaries: Path, folder: Path, identity: dict[str, Any]) -> tuple[subp
     password_file.write_text(password)
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     common: dict[str, Any] = {"env": environment, "cwd": "/", **identity}
-    make = [binaries / "initdb", "-D", data, "-U", "app", "--pwfile", password_file, "-A", "scram-sha-256"]
-    made = subprocess.run([*make, "-E", "UTF8", "--no-locale", "--no-sync"], capture_output=True, check=False, **common)
+    make: list[str | Path] = [
+        binaries / "initdb",
+        "-D",
+        data,
+        "-U",
+        "app",
+        "--pwfile",
+        password_file,
+        "-A",
+        "scram-sha-256",
+    ]
+    made: subprocess.CompletedProcess[bytes] = subprocess.run(
+        [*make, "-E", "UTF8", "--no-locale", "--no-sync"], capture_output=True, check=False, **common
+    )
     if made.returncode:
         raise RuntimeError(made.stderr.decode())
     options = {
@@ -93,11 +104,17 @@ def _start(binaries: Path, folder: Path, identity: dict[str, Any]) -> tuple[subp
         "full_page_writes": "off",
         "max_connections": "200",
     }
-    run = [binaries / "postgres", "-D", data, "-p", str(port)]
+    run: list[str | Path] = [binaries / "postgres", "-D", data, "-p", str(port)]
     for name, value in options.items():
         run += ["-c", f"{name}={value}"]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(run, stdout=log, stderr=log, preexec_fn=_die_with_parent, **common)
+        server: subprocess.Popen[bytes] = subprocess.Popen(
+            run,
+            stdout=log,
+            stderr=log,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing else can ask for it
+            **common,
+        )
     _wait_until_ready(server, data, folder / "log")
     return server, f"postgresql://app:{password}@127.0.0.1:{port}/postgres"
 

@@ -23,6 +23,7 @@ from core.errors import (
     InternalError,
     MalformedRequest,
     MethodNotAllowed,
+    NotFound,
 )
 from core.http import problems
 from core.http.client_address import client_address, parse_networks
@@ -143,7 +144,7 @@ class Exchange:
         return [(name, value) for name, value in added if name.lower() not in names]
 
     def log(self, status: int) -> None:
-        """Write the access line: the route, never the query, never a header but the user agent's absence."""
+        """Write the access line: the route, never the query, never a header."""
         access_log.info(
             "request",
             method=self._method,
@@ -154,6 +155,9 @@ class Exchange:
         )
 
     def _error(self) -> AuthError | None:
+        return self._error_of_headers() or self._error_of_path() or self._error_of_length()
+
+    def _error_of_headers(self) -> AuthError | None:
         if self._too_large:
             return HeadersTooLarge()
         # Doubled fields arrive joined by a comma. No Host, bearer token or Basic credential contains one; which of
@@ -162,8 +166,16 @@ class Exchange:
             return MalformedRequest("The request needs exactly one valid Host header.")
         if "," in self._headers.get("authorization", ""):
             return MalformedRequest("The request has more than one Authorization header.")
+        return None
+
+    def _error_of_path(self) -> AuthError | None:
+        if self._path.startswith("//"):
+            return NotFound()  # Werkzeug would take it for the path with one slash
         if self._operations and self.method not in (*self._operations, HTTPMethod.OPTIONS):
             return MethodNotAllowed(self._allowed())
+        return None
+
+    def _error_of_length(self) -> AuthError | None:
         length = self._headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return MalformedRequest("The Content-Length is not a number.")

@@ -110,7 +110,12 @@ class TokenForm(BaseModel):
         examples=[EXAMPLE_PASSWORD],
         json_schema_extra={"format": "password"},
     )
-    refresh_token: str | None = Field(None, max_length=512, description="Refresh token, for the grant `refresh_token`.")
+    refresh_token: str | None = Field(
+        None,
+        max_length=512,
+        description="Refresh token, for the grant `refresh_token`.",
+        examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
+    )
 
     def to_core(self) -> TokenRequest:
         """The request in the core's terms."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from tests.clock import START, FakeClock
 from tests.conftest import make_settings
 from tests.databases import assert_nothing_checked_out, empty
 from tests.drivers import AsgiDriver, Driver, WsgiDriver
+from tests.parity import Transcript
 
 FRAMEWORKS = ("flask", "fastapi")
 DATABASES = ("sqlite", "postgres")
@@ -67,10 +68,27 @@ def house(request: pytest.FixtureRequest, houses: Callable[[str], House]) -> Ite
     empty(found.store)
 
 
+@pytest.fixture(scope="session")
+def transcripts() -> dict[str, Transcript]:
+    """What each test was answered at the first door, until the second has been asked the same."""
+    return {}
+
+
 @pytest.fixture(params=FRAMEWORKS)
-def api(request: pytest.FixtureRequest, house: House) -> Api:
-    """A front door on an empty database."""
-    return house.api(request.param)
+def api(request: pytest.FixtureRequest, house: House, transcripts: dict[str, Transcript]) -> Iterator[Api]:
+    """A front door on an empty database.
+
+    Whatever a test asks, it asks both doors in turn; at the second, every answer must be the first one's twin, in
+    status, headers and body. So each test of the contract is a test of parity as well.
+    """
+    found = house.api(request.param)
+    transcript = Transcript(found.driver)
+    yield replace(found, driver=transcript)
+    twin = transcripts.pop(request.node.nodeid.replace(request.param, "-"), None)
+    if twin is None:
+        transcripts[request.node.nodeid.replace(request.param, "-")] = transcript
+    else:
+        assert transcript.answers == twin.answers
 
 
 @pytest.fixture

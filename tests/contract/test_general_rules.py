@@ -1,0 +1,325 @@
+"""What holds for every request, whatever it asks for."""
+
+import re
+
+import pytest
+
+from core.http.operations import OPERATIONS
+from tests.api import EMAIL, PASSWORD, Api
+
+JSON = [("Content-Type", "application/json")]
+GOOD = b'{"email": "ann@example.com", "password": "correct horse battery"}'
+
+
+def code_of(api: Api, body: bytes, content_type: str | None = "application/json") -> tuple[int, str]:
+    headers = [] if content_type is None else [("Content-Type", content_type)]
+    answer = api.send("POST", "/v1/signup", content=body, headers=headers)
+    return answer.status, answer.json.get("code", "created")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b'{"email": ',
+        GOOD + b"x",
+        b"'",
+        b"\xef\xbb\xbf" + GOOD,
+        GOOD.decode().encode("utf-16"),
+        GOOD.decode().encode("utf-32"),
+        b'{"email": "\xff\xfe"}',
+        b'{"email": "a", "email": "b"}',
+        b'{"a": {"b": 1, "b": 2}}',
+        b'{"email": NaN}',
+        b'{"email": Infinity}',
+        b'{"email": -Infinity}',
+        b'{"email": 1e999}',
+        b'{"email": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"email": ' + b"1" * 5000 + b"}",
+        b"[" * 33 + b"]" * 33,
+        b"[" * 3000 + b"]" * 3000,
+        b'{"a":' * 10000 + b"1" + b"}" * 10000,
+    ],
+)
+def test_what_is_not_strict_json_is_malformed(api: Api, body: bytes) -> None:
+    assert code_of(api, body) == (400, "malformed_json")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"true", b"1", b'"{}"', b"[" * 31 + b"]" * 31])
+def test_json_that_is_no_object_is_invalid_input(api: Api, body: bytes) -> None:
+    answer = api.send("POST", "/v1/signup", content=body, headers=JSON)
+    assert answer.status == 422
+    assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("", "wrong_type")]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("application/json", 201),
+        ("Application/JSON", 201),
+        ("application/json; charset=utf-8", 201),
+        ('application/json;charset="UTF-8"', 201),
+        (None, 415),
+        ("", 415),
+        ("text/plain", 415),
+        ("text/json", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/foo+json", 415),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=latin-1", 415),
+        ("application/json, text/plain", 415),
+        ("application/jsonx", 415),
+    ],
+)
+def test_the_content_type_must_be_json(api: Api, content_type: str | None, expected: int) -> None:
+    assert code_of(api, GOOD, content_type)[0] == expected
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "multipart/form-data; boundary=x", "text/plain"])
+def test_the_token_endpoint_takes_forms_only(api: Api, content_type: str | None) -> None:
+    headers = [] if content_type is None else [("Content-Type", content_type)]
+    answer = api.send("POST", "/v1/token", content=b"grant_type=password", headers=headers)
+    assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_64_kib_is_too_large(api: Api, chunked: bool) -> None:  # noqa: FBT001 - a case of the table
+    body = GOOD[:-1] + b', "display_name": "' + b"x" * (64 * 1024) + b'"}'
+    answer = api.send("POST", "/v1/signup", content=body, headers=JSON, chunked=chunked)
+    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_64_kib_is_read(api: Api, chunked: bool) -> None:  # noqa: FBT001 - a case of the table
+    body = GOOD + b" " * (64 * 1024 - len(GOOD))
+    assert api.send("POST", "/v1/signup", content=body, headers=JSON, chunked=chunked).status == 201
+
+
+def test_a_length_that_lies_is_too_large_before_anything_is_read(api: Api) -> None:
+    answer = api.send("POST", "/v1/signup", content=b"{}", headers=[*JSON, ("Content-Length", "99999999999999999999")])
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-Long", "x" * 8190)],
+        [(f"X-{number}", "x") for number in range(101)],
+    ],
+)
+def test_headers_beyond_the_limit_are_refused(api: Api, headers: list[tuple[str, str]]) -> None:
+    answer = api.get("/healthz", headers=headers)
+    assert (answer.status, answer.json["code"]) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status", "challenge"),
+    [
+        (None, 401, 'Bearer realm="twinauth"'),
+        ("", 401, 'Bearer realm="twinauth"'),
+        ("Basic YTpi", 401, 'Bearer realm="twinauth"'),
+        ("Bearer", 401, 'Bearer realm="twinauth", error="invalid_token"'),
+        ("Bearer ", 401, 'Bearer realm="twinauth", error="invalid_token"'),
+        ("Bearer x y", 401, 'Bearer realm="twinauth", error="invalid_token"'),
+        ("Bearer a.b.c", 401, 'Bearer realm="twinauth", error="invalid_token"'),
+        ("Bearerx", 401, 'Bearer realm="twinauth"'),
+        ("Bearer é", 401, 'Bearer realm="twinauth", error="invalid_token"'),
+        ("Bearer " + "x" * 8000, 401, 'Bearer realm="twinauth", error="invalid_token"'),
+    ],
+)
+def test_a_401_carries_a_challenge(api: Api, authorization: str | None, status: int, challenge: str) -> None:
+    headers = [] if authorization is None else [("Authorization", authorization)]
+    answer = api.get("/v1/whoami", headers=headers)
+    assert (answer.status, answer.header("WWW-Authenticate")) == (status, challenge)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
+def test_the_scheme_is_read_in_any_case(api: Api, scheme: str) -> None:
+    token = api.signed_in()["access_token"]
+    assert api.get("/v1/whoami", headers=[("Authorization", f"{scheme} {token}")]).status == 200
+
+
+def test_two_authorization_headers_are_malformed(api: Api) -> None:
+    token = api.signed_in()["access_token"]
+    headers = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
+    answer = api.get("/v1/whoami", headers=headers)
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a@b", "a/b", "a,b", "[::1", "a:b", "<script>"])
+def test_a_host_that_is_none_is_malformed(api: Api, host: str) -> None:
+    answer = api.get("/healthz", headers=[("Host", host)])
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("host", ["localhost", "auth.example.com:443", "[::1]:8000", "127.0.0.1", "under_score"])
+def test_any_name_may_be_a_host(api: Api, host: str) -> None:
+    assert api.get("/healthz", headers=[("Host", host)]).status == 200
+
+
+def test_a_token_in_the_url_is_no_token(api: Api) -> None:
+    token = api.signed_in()["access_token"]
+    assert api.get(f"/v1/whoami?access_token={token}").status == 401
+
+
+ALLOWED = {
+    "/v1/signup": "OPTIONS, POST",
+    "/v1/whoami": "GET, HEAD, OPTIONS",
+    "/v1/sessions": "DELETE, GET, HEAD, OPTIONS",
+    "/v1/sessions/0197a3c2-6f1e-7d3a-9b52-0c6a1f4e8d21": "DELETE, OPTIONS",
+    "/v1/account": "OPTIONS, PATCH",
+    "/.well-known/jwks.json": "GET, HEAD, OPTIONS",
+    "/problems/not_found": "GET, HEAD, OPTIONS",
+    "/docs": "GET, HEAD, OPTIONS",
+    "/healthz": "GET, HEAD, OPTIONS",
+}
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_options_names_the_methods(api: Api, path: str) -> None:
+    answer = api.send("OPTIONS", path)
+    assert (answer.status, answer.header("Allow"), answer.body) == (204, ALLOWED[path], b"")
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "HEAD", "FOO", "get"])
+def test_another_method_is_not_allowed(api: Api, path: str, method: str) -> None:
+    answer = api.send(method, path)
+    if method in ALLOWED[path].split(", "):
+        assert answer.status != 405
+    else:
+        assert (answer.status, answer.header("Allow")) == (405, ALLOWED[path])
+        assert method == "HEAD" or answer.json["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("path", ["/v1/whoami", "/healthz", "/docs", "/.well-known/jwks.json", "/problems/x", "/nope"])
+def test_head_answers_as_get_without_a_body(api: Api, path: str) -> None:
+    got, headed = (
+        api.get(path, headers=[("X-Request-ID", "r")]),
+        api.send("HEAD", path, headers=[("X-Request-ID", "r")]),
+    )
+    assert headed.body == b""
+    assert (headed.status, sorted(headed.headers)) == (got.status, sorted(got.headers))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/nope",
+        "/v1/whoami/",
+        "/V1/whoami",
+        "//v1/whoami",
+        "/v1//whoami",
+        "/v1/./whoami",
+        "/v1/../v1/whoami",
+        "/v1/whoami;x=1",
+        "/v1/whoami%00",
+        "/v1/whoami%2f",
+        "/v1/sessions/",
+        "/v1/sessions/a/b",
+        "/docs/oauth2-redirect",
+        "/%ff",
+        "/\u00e9".encode().decode("latin-1"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
+def test_another_path_is_not_found(api: Api, path: str, method: str) -> None:
+    answer = api.send(method, path)
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+def test_a_path_is_compared_after_its_escapes(api: Api) -> None:
+    assert api.get("/%68ealthz").status == 200
+
+
+@pytest.mark.parametrize("given", ["abc", "A-1_2.3", "x" * 64])
+def test_a_valid_request_id_is_kept(api: Api, given: str) -> None:
+    answer = api.get("/nope", headers=[("X-Request-ID", given)])
+    assert answer.header("X-Request-ID") == given
+    assert answer.json["request_id"] == given
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x" * 65, "a b", "a\u2028b".encode().decode("latin-1"), "<x>", "a,b", "\x1b[31m"]
+)
+def test_another_request_id_is_replaced(api: Api, given: str) -> None:
+    answer = api.get("/nope", headers=[("X-Request-ID", given)])
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.header("X-Request-ID") or "")
+
+
+REQUESTS = {
+    "200": ("GET", "/healthz"),
+    "204": ("OPTIONS", "/healthz"),
+    "400": ("GET", "/v1/whoami"),
+    "401": ("GET", "/v1/whoami"),
+    "404": ("GET", "/nope"),
+    "405": ("PUT", "/healthz"),
+    "415": ("POST", "/v1/login"),
+}
+
+
+@pytest.mark.parametrize("status", REQUESTS)
+def test_every_answer_carries_the_security_headers(api: Api, status: str) -> None:
+    headers = [("Authorization", "a"), ("Authorization", "b")] if status == "400" else []
+    answer = api.send(*REQUESTS[status], headers=headers)
+    assert answer.status == int(status)
+    assert answer.header("X-Content-Type-Options") == "nosniff"
+    assert answer.header("Referrer-Policy") == "no-referrer"
+    assert answer.header("Content-Security-Policy") == "default-src 'none'; frame-ancestors 'none'"
+    assert answer.header("Cache-Control") == "no-store"
+    assert answer.header("X-Request-ID")
+    assert answer.header("Strict-Transport-Security") is None
+    assert answer.header("Server") is None
+
+
+def test_an_error_is_a_problem_of_rfc_9457(api: Api) -> None:
+    answer = api.get("/nope")
+    assert answer.header("Content-Type") == "application/problem+json"
+    assert answer.json == {
+        "type": "/problems/not_found",
+        "title": "Not found",
+        "status": 404,
+        "detail": "There is nothing here.",
+        "code": "not_found",
+        "request_id": answer.header("X-Request-ID"),
+    }
+    assert api.get(answer.json["type"]).status == 200
+
+
+def test_an_unknown_error_is_opaque(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object) -> None:
+        raise ZeroDivisionError("SELECT secret FROM somewhere")
+
+    monkeypatch.setattr(type(api.auth.store), "check", explode)
+    answer = api.get("/readyz")
+    assert (answer.status, answer.json["code"]) == (500, "internal_error")
+    assert b"secret" not in answer.body
+    assert answer.header("X-Content-Type-Options") == "nosniff"
+
+
+@pytest.mark.parametrize("operation", [o for o in OPERATIONS.values() if o.bearer], ids=lambda operation: operation.id)
+def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api, operation: object) -> None:
+    path = operation.path.replace("{session_id}", "not-a-uuid")  # type: ignore[attr-defined]  # an Operation
+    body = b"{}" if operation.json else b""  # type: ignore[attr-defined]  # an Operation
+    answer = api.send(operation.method, path, content=body, headers=JSON)  # type: ignore[attr-defined]  # an Operation
+    assert (answer.status, answer.json["code"]) == (401, "missing_credentials")
+
+
+@pytest.mark.parametrize("field", ["email", "password", "display_name"])
+@pytest.mark.parametrize(
+    "text",
+    ["' OR 1=1 --", "\u0000", "\u202e", "\U0010ffff", "%s%n", "{{7*7}}", "../../etc/passwd", "\x1b]0;x\x07", "ﷺ" * 20],
+)
+def test_hostile_text_is_never_an_error_of_ours(api: Api, field: str, text: str) -> None:
+    answer = api.post("/v1/signup", {"email": EMAIL, "password": PASSWORD} | {field: text})
+    assert answer.status in (201, 422)
+    assert api.post(
+        "/v1/login", {"email": EMAIL, "password": PASSWORD} | ({field: text} if field != "display_name" else {})
+    ).status in (200, 401)

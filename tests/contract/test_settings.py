@@ -1,0 +1,108 @@
+"""What settings change of the contract: HTTPS, CORS, proxies, pages, algorithms."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from core.repositories.memory import MemoryStore
+from core.repositories.unit_of_work import SqlStore
+from core.settings import HttpSettings, PasswordSettings, TokenSettings
+from tests.api import Api
+from tests.contract.conftest import FRAMEWORKS, open_house
+from tests.databases import empty
+
+OpenDoor = Callable[..., Api]
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def door(
+    request: pytest.FixtureRequest, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop
+) -> Iterator[OpenDoor]:
+    """Open a front door of a service with other settings."""
+    store = stores("sqlite")
+    yield lambda **changes: open_house(store, loop, **changes).api(request.param)
+    empty(store)
+
+
+def test_hsts_is_sent_when_the_public_url_is_https(door: OpenDoor) -> None:
+    api = door(http=HttpSettings(public_url="https://auth.example.com"))
+    assert api.get("/healthz").header("Strict-Transport-Security") == "max-age=31536000; includeSubDomains"
+    assert api.get("/.well-known/oauth-authorization-server").json["issuer"] == "https://auth.example.com"
+
+
+def test_no_origin_is_allowed_by_default(door: OpenDoor) -> None:
+    answer = door().get("/healthz", headers=[("Origin", "https://app.example.com")])
+    assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
+    assert answer.header("Vary") is None
+
+
+CORS = {"http": HttpSettings(cors_origins=("https://app.example.com",))}
+PREFLIGHT = [("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "content-type")]
+
+
+def test_a_listed_origin_may_read_the_answer(door: OpenDoor) -> None:
+    answer = door(**CORS).get("/nope", headers=[("Origin", "https://app.example.com")])
+    assert answer.header("Access-Control-Allow-Origin") == "https://app.example.com"
+    assert answer.header("Access-Control-Allow-Credentials") is None
+    assert answer.header("Vary") == "Origin"
+
+
+def test_a_listed_origin_may_preflight(door: OpenDoor) -> None:
+    headers = [("Origin", "https://app.example.com"), *PREFLIGHT]
+    answer = door(**CORS).send("OPTIONS", "/v1/login", headers=headers)
+    assert answer.status == 204
+    assert answer.header("Access-Control-Allow-Methods") == "OPTIONS, POST"
+    assert answer.header("Access-Control-Allow-Headers") == "Authorization, Content-Type, X-Request-ID"
+    assert answer.header("Access-Control-Max-Age") == "600"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.com", "null", "https://app.example.com.evil.org", "http://app.example.com", "*"]
+)
+def test_no_other_origin_is_reflected(door: OpenDoor, origin: str) -> None:
+    answer = door(**CORS).send("OPTIONS", "/v1/login", headers=[("Origin", origin), *PREFLIGHT])
+    assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
+    assert answer.header("Vary") == "Origin"
+
+
+def ip_of(api: Api, forwarded_for: str) -> str:
+    body = {"email": "ann@example.com", "password": "correct horse battery"}
+    api.post("/v1/signup", body)
+    pair = api.post("/v1/login", body, headers=[("X-Forwarded-For", forwarded_for)]).json
+    items = api.get("/v1/sessions", token=pair["access_token"]).json["items"]
+    ip: str = next(item["ip"] for item in items if item["current"])
+    return ip
+
+
+def test_forwarded_for_is_not_believed_without_a_trusted_proxy(door: OpenDoor) -> None:
+    assert ip_of(door(), "203.0.113.9") == "127.0.0.1"
+
+
+def test_forwarded_for_is_read_from_the_right_behind_a_trusted_proxy(door: OpenDoor) -> None:
+    api = door(http=HttpSettings(trusted_proxies=("127.0.0.0/8",)))
+    assert ip_of(api, "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/assets/swagger-ui.css"])
+def test_the_pages_are_off_in_production_unless_switched_on(door: OpenDoor, path: str) -> None:
+    production: dict[str, Any] = {"env": "production", "passwords": PasswordSettings(bcrypt_cost=10)}
+    url = "https://auth.example.com"
+    assert door(**production, http=HttpSettings(public_url=url)).get(path).status == 404
+    assert door(**production, http=HttpSettings(public_url=url, docs=True)).get(path).status == 200
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_each_algorithm_signs_in_refreshes_and_ends(
+    framework: str, algorithm: str, loop: asyncio.AbstractEventLoop
+) -> None:
+    api = open_house(MemoryStore(), loop, tokens=TokenSettings(algorithm=algorithm)).api(framework)  # type: ignore[arg-type]  # a store is a store; the literal is checked by the settings
+    pair = api.signed_in()
+    assert jwt.get_unverified_header(pair["access_token"])["alg"] == algorithm
+    assert api.get("/.well-known/jwks.json").json["keys"][0]["alg"] == algorithm
+    pair = api.refresh(pair["refresh_token"]).json
+    assert api.post("/v1/logout", token=pair["access_token"]).status == 204
+    assert api.whoami(pair["access_token"]).status == 401

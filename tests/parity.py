@@ -1,0 +1,44 @@
+"""What two front doors must agree on: everything but what is random by nature or the server's own."""
+
+from __future__ import annotations
+
+import re
+
+from tests.drivers import Answer, Driver, Headers
+
+# RFC 9110's own of each server, as the contract lists them.
+_SERVERS_OWN = {"date", "server", "connection", "keep-alive", "transfer-encoding"}
+
+_RANDOM = (
+    (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"), "<access token>"),
+    (re.compile(r"twr_[\w-]{72}"), "<refresh token>"),
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "<request id>"),
+)
+
+Comparable = tuple[int, list[tuple[str, str]], str]
+
+
+def comparable(answer: Answer) -> Comparable:
+    """An answer with its random values masked and its headers in order."""
+    headers = [(name.lower(), _mask(value)) for name, value in answer.headers if name.lower() not in _SERVERS_OWN]
+    return answer.status, sorted(headers), _mask(answer.body.decode("utf-8", "replace"))
+
+
+def _mask(text: str) -> str:
+    for pattern, name in _RANDOM:
+        text = pattern.sub(name, text)
+    return text
+
+
+class Transcript:
+    """A driver that remembers every request and its answer."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.answers: list[tuple[str, str, Comparable]] = []
+
+    def send(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool = False) -> Answer:
+        answer = self._driver.send(method, target, headers, body, chunked=chunked)
+        self.answers.append((method, _mask(target), comparable(answer)))
+        return answer
