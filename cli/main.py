@@ -13,7 +13,8 @@ class LazyGroup(click.Group):
         "serve": "cli.serve:serve",
         "migrate": "cli.migrate:migrate",
         "keys": "cli.keys:keys",
-        "openapi": "cli.openapi:openapi",
+        "openapi": "cli.documents:openapi",
+        "settings": "cli.documents:settings",
     }
 
     def list_commands(self, _context: click.Context) -> list[str]:

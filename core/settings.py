@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "AUTH_"
@@ -43,6 +44,12 @@ def _absolute_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", value):
+        raise ValueError("must be origins such as https://app.example.com, in lower case and without a path")
+    return value
+
+
 def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -56,7 +63,8 @@ def _seconds(value: object) -> object:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_separated)]
 PublicUrl = Annotated[str, AfterValidator(_absolute_url)]
 
 
@@ -77,7 +85,7 @@ class DatabaseSettings(BaseSettings):
     model_config = _group("DATABASE_")
 
     url: SecretStr | None = Field(
-        None, description="SQLAlchemy URL; without it, an SQLite file in the data folder (development only)"
+        None, description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder"
     )
     pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
     timeout: Seconds = Field(
@@ -161,13 +169,13 @@ class HttpSettings(BaseSettings):
     model_config = _group("")
 
     public_url: PublicUrl | None = Field(
-        None, description="URL under which clients reach the service; issuer of tokens and base of links"
+        None, description="URL under which clients reach the service, issuer of tokens; `http://127.0.0.1:8000` in development"
     )
-    trusted_proxies: Names = Field(
+    trusted_proxies: Networks = Field(
         (),
         description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated",
     )
-    cors_origins: Names = Field((), description="Origins that browsers may call from, comma-separated; none by default")
+    cors_origins: Origins = Field((), description="Origins that browsers may call from, comma-separated; none by default")
     docs: bool | None = Field(
         None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
     )
@@ -303,14 +311,27 @@ GROUPS: dict[str, type[BaseSettings]] = {
 }
 
 
-def variables() -> dict[str, str]:
-    """Every variable with its description, for the README and for refusing misspelt ones."""
+def variables() -> dict[str, FieldInfo]:
+    """Every variable with what is known of it, for the README and for refusing misspelt ones."""
     return {
-        f"{group.model_config['env_prefix']}{name.upper()}": field.description or ""
+        f"{group.model_config['env_prefix']}{name.upper()}": field
         for group in GROUPS.values()
         for name, field in group.model_fields.items()
         if name not in GROUPS
     }
+
+
+def settings_table() -> list[str]:
+    """The table of settings in Markdown, line by line."""
+    rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in variables().items()]
+    return ["| variable | default | what it is |", "|---|---|---|", *rows]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None or value == () or field.default_factory is not None:
+        return ""
+    return f"`{value // timedelta(seconds=1)}`" if isinstance(value, timedelta) else f"`{value}`"
 
 
 def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:

@@ -1,22 +1,12 @@
 """Who is at the other end: the connection, or what trusted proxies say of it."""
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
 
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read addresses and networks.
-
-    Raises:
-        ValueError: one of them is neither.
-
-    """
-    return tuple(ip_network(text, strict=False) for text in texts)
-
-
-def client_address(peer: str, forwarded_for: str | None, trusted: tuple[Network, ...]) -> str:
+def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Network]) -> str:
     """The address of the client.
 
     ``X-Forwarded-For`` is read from the right, hop by hop, and believed only as far as each hop is one of our

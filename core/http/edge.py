@@ -26,7 +26,7 @@ from core.errors import (
     NotFound,
 )
 from core.http import problems
-from core.http.client_address import client_address, parse_networks
+from core.http.client_address import client_address
 from core.http.operations import API_POLICY, NO_STORE, OPERATIONS, Operation
 from core.http.problems import Answer
 from core.settings import Settings
@@ -72,7 +72,7 @@ class Edge:
     def __init__(self, settings: Settings) -> None:
         self.routes = Routes(OPERATIONS.values())
         self.origins = frozenset(settings.http.cors_origins)
-        self._trusted = parse_networks(settings.http.trusted_proxies)
+        self._trusted = settings.http.trusted_proxies
         self.always = (
             ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),

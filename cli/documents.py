@@ -1,0 +1,21 @@
+"""``twinauth openapi`` and ``twinauth settings``: what can be read off the code."""
+
+import json
+
+import click
+
+from core.settings import settings_table
+
+
+@click.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from core.http.openapi import document  # noqa: PLC0415 - the table of settings needs none of it
+
+    click.echo(json.dumps(document(), indent=2, ensure_ascii=False))
+
+
+@click.command()
+def settings() -> None:
+    """Print the table of settings, in Markdown."""
+    click.echo("\n".join(settings_table()))
