@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "AUTH_"
+ENV_FILE = ".env"
 MIN_SECRET_LENGTH = 32
 # What examples, templates and tutorials leave behind; a secret that contains one of them is nobody's secret.
 PLACEHOLDERS = (
@@ -75,7 +77,7 @@ def cores() -> int:
 
 def _group(prefix: str) -> SettingsConfigDict:
     return SettingsConfigDict(
-        env_prefix=PREFIX + prefix, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX + prefix, env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
 
@@ -169,13 +171,16 @@ class HttpSettings(BaseSettings):
     model_config = _group("")
 
     public_url: PublicUrl | None = Field(
-        None, description="URL under which clients reach the service, issuer of tokens; `http://127.0.0.1:8000` in development"
+        None,
+        description="URL under which clients reach it, and issuer of tokens; `http://127.0.0.1:8000` in development",
     )
     trusted_proxies: Networks = Field(
         (),
         description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated",
     )
-    cors_origins: Origins = Field((), description="Origins that browsers may call from, comma-separated; none by default")
+    cors_origins: Origins = Field(
+        (), description="Origins that browsers may call from, comma-separated; none by default"
+    )
     docs: bool | None = Field(
         None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
     )
@@ -341,10 +346,10 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
         SettingsError: one line that names what is wrong and shows no value.
 
     """
-    known = variables()
     # A misspelt AUTH_TOKEN_ACESS_TTL that is silently ignored is a security setting that is not in force.
+    given = {*environ, *(name.upper() for name in dotenv_values(ENV_FILE))}
     unknown = sorted(
-        name for name in environ if name.startswith(PREFIX) and name not in known and not name.startswith("AUTH_TEST_")
+        name for name in given - variables().keys() if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")
     )
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}")

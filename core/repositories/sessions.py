@@ -4,9 +4,9 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, null, select, true, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, insert, null, select, true, update
 
-from core.repositories.tables import sessions, users
+from core.repositories.tables import UtcDateTime, sessions, users
 from core.repositories.users import USER_COLUMNS, user_of
 from core.sessions import EndReason, Session
 from core.users import User
@@ -27,8 +27,21 @@ _SESSION_COLUMNS = (
 _NOT_ENDED = sessions.c.ended_at.is_(null())
 
 
-def _live(now: datetime) -> Any:
+def _live(now: datetime | BindParameter[datetime]) -> Any:
     return and_(_NOT_ENDED, sessions.c.expires_at > now, sessions.c.idle_expires_at > now)
+
+
+# The hot path, built once: putting the expression together took longer than running it (230 of 360 microseconds).
+_PRINCIPAL = (
+    select(*USER_COLUMNS)
+    .join_from(sessions, users)
+    .where(
+        sessions.c.id == bindparam("session_id"),
+        sessions.c.user_id == bindparam("user_id"),
+        _live(bindparam("now", type_=UtcDateTime)),
+        users.c.is_active == true(),
+    )
+)
 
 
 def _session_of(row: Any) -> Session:
@@ -83,16 +96,8 @@ class SqlSessions:
 
     def principal(self, session_id: uuid.UUID, user_id: uuid.UUID, *, now: datetime) -> User | None:
         """The active user of a session that is live: two primary keys, one statement."""
-        row = self._connection.execute(
-            select(*USER_COLUMNS)
-            .join_from(sessions, users)
-            .where(
-                sessions.c.id == session_id,
-                sessions.c.user_id == user_id,
-                _live(now),
-                users.c.is_active == true(),
-            )
-        ).one_or_none()
+        parameters = {"session_id": session_id, "user_id": user_id, "now": now}
+        row = self._connection.execute(_PRINCIPAL, parameters).one_or_none()
         return None if row is None else user_of(row)
 
     def advance(self, session_id: uuid.UUID, *, generation: int, at: datetime, idle_expires_at: datetime) -> bool:
