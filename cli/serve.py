@@ -1,6 +1,5 @@
 """``twinauth serve``: one front door in this process, or both as children of it."""
 
-import os
 import signal
 import socket
 import subprocess

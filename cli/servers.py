@@ -1,5 +1,6 @@
 """The two servers, with the settings that the measurements and the attacks of the trade ask for."""
 
+import os
 from typing import Any
 
 import uvicorn
@@ -21,10 +22,13 @@ KEEP_ALIVE = 5
 FLASK_THREADS = 32
 
 
-def prepare() -> None:
+def prepare(workers: int) -> None:
     """Make ready what development makes by itself, and find plain mistakes before a server starts."""
     found = settings()
     configure(found)
+    if "hash_concurrency" not in found.passwords.model_fields_set:
+        # A core is counted once: several workers share what one process would have for itself.
+        os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
     with plain_errors():
         store = open_store(found.database_url, found.database)
         try:
