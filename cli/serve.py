@@ -34,11 +34,8 @@ def serve(framework: str, host: str, port: int | None, workers: int, *, reload: 
 def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool) -> None:
     _require_free(host, port)
     from cli import servers  # noqa: PLC0415 - the parent of both doors needs none of it
-    from core.settings import cores  # noqa: PLC0415
 
-    # A core is counted once: several workers share what one process would have for itself.
-    os.environ.setdefault("AUTH_PASSWORD_HASH_CONCURRENCY", str(max(1, cores() // workers)))
-    servers.prepare()
+    servers.prepare(workers)
     server = servers.serve_fastapi if framework == "fastapi" else servers.serve_flask
     server(host, port, workers, reload=reload)
 
