@@ -21,10 +21,10 @@ def keys() -> None:
 @keys.command("list")
 def list_keys() -> None:
     """List the signing keys, oldest first."""
-    now = SystemClock().now()
     with _ring() as ring:
         ring.ensure()
         found = ring.keys()
+    now = SystemClock().now()
     signing = current(found, now)
     for key in found:
         state = "signing" if key is signing else "next" if key.activates_at > now else "verifying"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
@@ -33,18 +34,23 @@ def serve(framework: str, host: str, port: int | None, workers: int, *, reload: 
 
 def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool) -> None:
     _require_free(host, port)
-    from cli import servers  # noqa: PLC0415 - the parent of both doors needs none of it
-
-    servers.prepare(workers)
-    server = servers.serve_fastapi if framework == "fastapi" else servers.serve_flask
-    server(host, port, workers, reload=reload)
+    # Imported here and apart: the parent of both doors needs none of it, and one door not the other's server.
+    import_module("cli.preparation").prepare(workers)
+    import_module(f"cli.{framework}_server").serve(host, port, workers, reload=reload)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Child:
     framework: str
     port: int
     process: subprocess.Popen[bytes]
+    is_told: bool = False
+
+    def stop(self) -> None:
+        """Tell it once: a signal that comes when Python is already leaving would kill it."""
+        if not self.is_told:
+            self.is_told = True
+            self.process.terminate()
 
     @property
     def is_up(self) -> bool:
@@ -57,17 +63,17 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
         _require_free(host, port)
     children = [_Child(name, port, _spawn(name, host, port, workers, reload=reload)) for name, port in PORTS.items()]
 
-    def forward(number: int, _frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         for child in children:
-            child.process.send_signal(number)
+            child.stop()
 
-    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, _leave_to_children)
     try:
         _announce(host, children)
         _wait_for_one(children)
     finally:
-        forward(signal.SIGTERM, None)
+        stop(signal.SIGTERM, None)
     sys.exit(max(abs(child.process.wait()) for child in children))
 
 

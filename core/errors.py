@@ -8,6 +8,7 @@
     │   ├── MalformedJson              malformed_json
     │   ├── UnsupportedMediaType       unsupported_media_type
     │   ├── BodyTooLarge               body_too_large
+    │   ├── TargetTooLong              target_too_long
     │   ├── HeadersTooLarge            headers_too_large
     │   ├── NotFound                   not_found
     │   ├── MethodNotAllowed           method_not_allowed
@@ -79,6 +80,11 @@ class UnsupportedMediaType(RequestRefused):
 class BodyTooLarge(RequestRefused):
     code = "body_too_large"
     detail = "The body is larger than this service accepts."
+
+
+class TargetTooLong(RequestRefused):
+    code = "target_too_long"
+    detail = "The path and query are longer than this service accepts."
 
 
 class HeadersTooLarge(RequestRefused):

@@ -222,10 +222,14 @@ class KeyRing:
     @retried
     def ensure(self) -> None:
         """Make the first key where there is none. It signs at once: nobody can have an older copy of this ring."""
-        if not self._read().keys:
-            with contextlib.suppress(KeyNumberTakenError):  # another process made it; ours is to read it
-                self._add(self._algorithm, activates_after=timedelta(0))
-            self._read()
+        if self._read().keys:
+            return
+        with contextlib.suppress(KeyNumberTakenError), self._store.begin() as work:
+            # Asked again inside: of several first starts, one makes it, and the others find it or lose to it.
+            if not work.keys.all():
+                work.keys.add(self._make(self._algorithm, number=1, activates_after=timedelta(0)))
+                work.commit()
+        self._read()
 
     @retried
     def rotate(self, algorithm: Algorithm | None = None) -> SigningKey:
@@ -235,29 +239,30 @@ class KeyRing:
             KeyNumberTakenError: another process rotated at the same moment.
 
         """
-        return self._add(algorithm or self._algorithm, activates_after=self._propagation)
-
-    def _add(self, algorithm: Algorithm, *, activates_after: timedelta) -> SigningKey:
-        now = self._clock.now()
-        private_key = generate(algorithm)
-        jwk = public_jwk(private_key, algorithm)
         with self._store.begin() as work:
             keys = work.keys.all()
-            key = SigningKey(
-                kid=jwk["kid"],
-                number=max((key.number for key in keys), default=0) + 1,
-                algorithm=algorithm,
-                public_jwk=jwk,
-                sealed_private_key=self._seal.close(private_key, jwk["kid"]),
-                created_at=now,
-                activates_at=now + activates_after,
-            )
-            for old in retired(keys, now):
+            for old in retired(keys, self._clock.now()):
                 work.keys.remove(old.kid)
+            number = max((key.number for key in keys), default=0) + 1
+            key = self._make(algorithm or self._algorithm, number=number, activates_after=self._propagation)
             work.keys.add(key)
             work.commit()
         self._read()
         return key
+
+    def _make(self, algorithm: Algorithm, *, number: int, activates_after: timedelta) -> SigningKey:
+        now = self._clock.now()
+        private_key = generate(algorithm)
+        jwk = public_jwk(private_key, algorithm)
+        return SigningKey(
+            kid=jwk["kid"],
+            number=number,
+            algorithm=algorithm,
+            public_jwk=jwk,
+            sealed_private_key=self._seal.close(private_key, jwk["kid"]),
+            created_at=now,
+            activates_at=now + activates_after,
+        )
 
     def _fresh(self) -> _Snapshot:
         snapshot = self._snapshot

@@ -21,6 +21,7 @@ from tests.clock import FakeClock
 from tests.drivers import Answer, LiveDriver
 from tests.postgres import free_port
 
+ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 FRAMEWORKS = ("fastapi", "flask")
 CHEAP = {"AUTH_PASSWORD_BCRYPT_COST": "4"}
@@ -32,9 +33,9 @@ ANSWER_SECONDS = 10
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
-    """Nothing of the one who runs the tests but the search path."""
-    base = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "AUTH_DATA_DIR": str(folder / "data")}
-    return base | settings
+    """Nothing of the one who runs the tests but the search path, and the code that stands beside the tests."""
+    base = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+    return base | {"AUTH_DATA_DIR": str(folder / "data")} | settings
 
 
 def command(*arguments: str) -> list[str]:

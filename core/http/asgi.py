@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from core.errors import BodyTooLarge
-from core.http.edge import MAX_BODY, Edge, Exchange
+from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
 from core.http.problems import Answer
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -48,9 +48,16 @@ class AsgiEdge:
             await sender.send_whole(exchange.crash(error))
 
     def _open(self, scope: Scope) -> Exchange:
-        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        peer = (scope.get("client") or ("",))[0]
-        return self._edge.open(scope["method"], scope["path"], fields, peer)
+        return self._edge.open(
+            RequestHead(
+                method=scope["method"],
+                path=scope["path"],
+                target_length=len(scope["raw_path"]) + len(scope["query_string"]),
+                version=scope["http_version"],
+                fields=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+                peer=(scope.get("client") or ("",))[0],
+            )
+        )
 
 
 class _Sender:

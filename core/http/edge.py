@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from http import HTTPMethod, HTTPStatus
 
 import structlog
@@ -24,6 +25,7 @@ from core.errors import (
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
+    TargetTooLong,
 )
 from core.http import problems
 from core.http.client_address import client_address
@@ -34,9 +36,13 @@ from core.settings import Settings
 MAX_BODY = 64 * 1024
 MAX_FIELD = 8190  # gunicorn's own limit; uvicorn has none and passes 100 KB on
 MAX_FIELDS = 100
+MAX_TARGET = 4000  # gunicorn takes a request line of 4094
+CONTINUE = "100-continue"
 PREFLIGHT_SECONDS = 600
 HSTS = "max-age=31536000; includeSubDomains"
 
+_ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
+_METHODS = frozenset(method.value for method in HTTPMethod)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[A-Za-z0-9.\-_]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
@@ -66,6 +72,18 @@ class Routes:
         return next((methods for pattern, methods in self._patterns if pattern.fullmatch(path)), {})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """The first line and the header fields of a request, as plain values."""
+
+    method: str
+    path: str
+    target_length: int
+    version: str
+    fields: Iterable[tuple[str, str]]
+    peer: str
+
+
 class Edge:
     """The settings of the edge; one a process, shared by all requests."""
 
@@ -74,17 +92,19 @@ class Edge:
         self.origins = frozenset(settings.http.cors_origins)
         self._trusted = settings.http.trusted_proxies
         self.always = (
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
+            *_ALWAYS,
             *((("Strict-Transport-Security", HSTS),) if settings.public_url.startswith("https:") else ()),
         )
 
-    def open(self, method: str, path: str, fields: Iterable[tuple[str, str]], peer: str) -> Exchange:
+    def open(self, head: RequestHead) -> Exchange:
         """Begin an exchange: name it, find its operation, and bind both to everything that is logged meanwhile."""
-        headers, too_large = _gather(fields)
-        exchange = Exchange(self, method, path, headers, too_large=too_large)
-        ip = client_address(peer, headers.get("x-forwarded-for"), self._trusted)
-        exchange.client = Client(ip=ip, user_agent=headers.get("user-agent", ""), request_id=exchange.request_id)
+        exchange = Exchange(self, head)
+        forwarded_for = exchange.headers.get("x-forwarded-for")
+        exchange.client = Client(
+            ip=client_address(head.peer, forwarded_for, self._trusted),
+            user_agent=exchange.headers.get("user-agent", ""),
+            request_id=exchange.request_id,
+        )
         _current.set(exchange)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
@@ -96,27 +116,25 @@ class Exchange:
 
     client: Client
 
-    def __init__(self, edge: Edge, method: str, path: str, headers: Mapping[str, str], *, too_large: bool) -> None:
+    def __init__(self, edge: Edge, head: RequestHead) -> None:
         self._edge = edge
-        self._method = method
-        self._path = path
-        self._headers = headers
-        self._too_large = too_large
+        self._head = head
+        self.headers, self._too_large = _gather(head.fields)
         self._started = time.perf_counter()
-        self._operations = edge.routes.at(path)
-        self.is_head = method == HTTPMethod.HEAD
+        self._operations = edge.routes.at(head.path)
+        self.is_head = head.method == HTTPMethod.HEAD
         # HEAD is GET without the body, so the framework is asked for GET where there is one (RFC 9110 9.3.2).
-        self.method = HTTPMethod.GET.value if self.is_head and HTTPMethod.GET in self._operations else method
+        self.method = HTTPMethod.GET.value if self.is_head and HTTPMethod.GET in self._operations else head.method
         self.operation = self._operations.get(self.method)
-        given = headers.get("x-request-id", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        given = self.headers.get("x-request-id", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
 
     def refusal(self) -> Answer | None:
         """The answer where the edge itself has one, before the framework and before the body is read."""
         error = self._error()
         if error is not None:
             return self.answer(error)
-        if self._operations and self._method == HTTPMethod.OPTIONS:
+        if self._operations and self._head.method == HTTPMethod.OPTIONS:
             return Answer(HTTPStatus.NO_CONTENT, (("Allow", ", ".join(self._allowed())), *self._preflight()))
         return None
 
@@ -126,7 +144,7 @@ class Exchange:
 
     def crash(self, error: Exception) -> Answer:
         """Log an unknown error whole and answer it with nothing but its request id."""
-        error_log.error("unhandled error", path=self._path, exc_info=error)
+        error_log.error("unhandled error", path=self._head.path, exc_info=error)
         return self.answer(InternalError())
 
     def added_headers(self, status: int, present: Iterable[str]) -> list[tuple[str, str]]:
@@ -147,9 +165,9 @@ class Exchange:
         """Write the access line: the route, never the query, never a header."""
         access_log.info(
             "request",
-            method=self._method,
+            method=self._head.method,
             path=next(iter(self._operations.values())).path if self._operations else "unknown",
-            status=status,
+            status=int(status),
             milliseconds=round((time.perf_counter() - self._started) * 1000, 2),
             ip=self.client.ip,
         )
@@ -162,21 +180,28 @@ class Exchange:
             return HeadersTooLarge()
         # Doubled fields arrive joined by a comma. No Host, bearer token or Basic credential contains one; which of
         # two a server obeys differs from server to server, and that is how a proxy is made to see another request.
-        if not _HOST.fullmatch(self._headers.get("host", "")):
+        host = self.headers.get("host", "localhost" if self._head.version == "1.0" else "")
+        if not _HOST.fullmatch(host):
             return MalformedRequest("The request needs exactly one valid Host header.")
-        if "," in self._headers.get("authorization", ""):
+        if "," in self.headers.get("authorization", ""):
             return MalformedRequest("The request has more than one Authorization header.")
+        if self.headers.get("expect", CONTINUE).lower() != CONTINUE:
+            return MalformedRequest("The request expects what HTTP does not define.")
         return None
 
     def _error_of_path(self) -> AuthError | None:
-        if self._path.startswith("//"):
+        if self._head.target_length > MAX_TARGET:
+            return TargetTooLong()
+        if self._head.method not in _METHODS:
+            return MalformedRequest()  # as the server answers that cannot take such a request apart
+        if self._head.path.startswith("//"):
             return NotFound()  # Werkzeug would take it for the path with one slash
         if self._operations and self.method not in (*self._operations, HTTPMethod.OPTIONS):
             return MethodNotAllowed(self._allowed())
         return None
 
     def _error_of_length(self) -> AuthError | None:
-        length = self._headers.get("content-length", "0")
+        length = self.headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return MalformedRequest("The Content-Length is not a number.")
         return BodyTooLarge() if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY else None
@@ -190,7 +215,7 @@ class Exchange:
     def _cross_origin(self) -> list[tuple[str, str]]:
         if not self._edge.origins:
             return []
-        origin = self._headers.get("origin")
+        origin = self.headers.get("origin")
         if origin not in self._edge.origins:
             return [("Vary", "Origin")]
         return [
@@ -200,8 +225,8 @@ class Exchange:
         ]
 
     def _preflight(self) -> list[tuple[str, str]]:
-        asked = "access-control-request-method" in self._headers
-        if not asked or self._headers.get("origin") not in self._edge.origins:
+        asked = "access-control-request-method" in self.headers
+        if not asked or self.headers.get("origin") not in self._edge.origins:
             return []
         return [
             ("Access-Control-Allow-Methods", ", ".join(self._allowed())),
@@ -226,7 +251,33 @@ def _gather(fields: Iterable[tuple[str, str]]) -> tuple[dict[str, str], bool]:
     count, too_large = 0, False
     for name, value in fields:
         count += 1
-        too_large = too_large or len(name) + len(value) > MAX_FIELD
         lowered = name.lower()
         headers[lowered] = f"{headers[lowered]},{value}" if lowered in headers else value
+        too_large = too_large or len(lowered) + len(headers[lowered]) > MAX_FIELD
     return headers, too_large or count > MAX_FIELDS
+
+
+def new_request_id() -> str:
+    """A name for a request that brought none."""
+    return secrets.token_hex(16)
+
+
+def unreadable(error: AuthError) -> bytes:
+    """A whole response to what a server could not read as a request, for the server to write and then close.
+
+    The servers' own pages quote what they could not read, in HTML, a bearer token included.
+    """
+    request_id = new_request_id()
+    answer = problems.answer(error, request_id)
+    headers = (
+        *answer.headers,
+        ("Content-Length", str(len(answer.body))),
+        ("Connection", "close"),
+        ("X-Request-ID", request_id),
+        *_ALWAYS,
+        ("Content-Security-Policy", API_POLICY),
+        ("Cache-Control", NO_STORE),
+    )
+    status = HTTPStatus(answer.status)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + answer.body

@@ -33,8 +33,8 @@ _FORMS: dict[type[AuthError], _Form] = {
     errors.MalformedRequest: _Form(
         HTTPStatus.BAD_REQUEST,
         "Malformed request",
-        "The request breaks a rule of HTTP itself: it has two Authorization headers, or no valid Host. Send it once, "
-        "with one of each.",
+        "The request breaks a rule of HTTP itself: it has two Authorization headers, no valid Host, a method that HTTP "
+        "does not define, or it cannot be taken apart at all.",
     ),
     errors.MalformedJson: _Form(
         HTTPStatus.BAD_REQUEST,
@@ -52,6 +52,11 @@ _FORMS: dict[type[AuthError], _Form] = {
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "Body too large",
         "A body has at most 64 KiB, whether its length is announced or it comes in chunks.",
+    ),
+    errors.TargetTooLong: _Form(
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        "Target too long",
+        "A path with its query has at most 4,000 characters. No operation needs more.",
     ),
     errors.HeadersTooLarge: _Form(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

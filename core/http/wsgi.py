@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from core.errors import BodyTooLarge
-from core.http.edge import MAX_BODY, Edge, Exchange
+from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
 from core.http.problems import Answer
 
 if TYPE_CHECKING:
@@ -38,12 +40,23 @@ class WsgiEdge:
             chunks = self._app(_replayed(environ, exchange, body), starter)
         except Exception as error:  # noqa: BLE001 - the one place where unknown errors end
             return starter.send_whole(exchange.crash(error))
-        return _Silent(chunks) if exchange.is_head else chunks
+        return _Body(chunks, silent=exchange.is_head)
 
     def _open(self, environ: WSGIEnvironment) -> Exchange:
         # WSGI hands bytes over as latin-1 (PEP 3333); the path is UTF-8 in truth.
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
-        return self._edge.open(environ["REQUEST_METHOD"], path, _fields(environ), environ.get("REMOTE_ADDR", ""))
+        query = environ.get("QUERY_STRING", "")
+        return self._edge.open(
+            RequestHead(
+                method=environ["REQUEST_METHOD"],
+                path=path,
+                # The raw target is no part of WSGI, but gunicorn and others give it.
+                target_length=len(environ.get("RAW_URI", path + query)),
+                version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
+                fields=_fields(environ),
+                peer=environ.get("REMOTE_ADDR", ""),
+            )
+        )
 
 
 class _Starter:
@@ -54,31 +67,34 @@ class _Starter:
         self._start_response = start_response
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        code = int(status[:3])
+        code = HTTPStatus(int(status[:3]))
         added = self._exchange.added_headers(code, (name for name, _ in headers))
         self._exchange.log(code)
-        return self._start_response(status, [*headers, *added], exc_info)
+        return self._start_response(f"{code.value} {code.phrase}", [*headers, *added], exc_info)
 
-    def send_whole(self, answer: Answer) -> list[bytes]:
+    def send_whole(self, answer: Answer) -> Iterable[bytes]:
         status = HTTPStatus(answer.status)
         length = [("Content-Length", str(len(answer.body)))] if answer.body else []
         self(f"{status.value} {status.phrase}", [*answer.headers, *length])
-        return [] if self._exchange.is_head else [answer.body]
+        return _Body([answer.body], silent=self._exchange.is_head)
 
 
-class _Silent:
-    """The body of an answer to HEAD: closed as the application expects, never sent."""
+class _Body:
+    """The body of an answer: not sent for HEAD, and the last that happens in its request."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, chunks: Iterable[bytes], *, silent: bool) -> None:
         self._chunks = chunks
+        self._silent = silent
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(())
+        return iter(()) if self._silent else iter(self._chunks)
 
     def close(self) -> None:
         close = getattr(self._chunks, "close", None)
         if close is not None:
             close()
+        # The thread goes on to another connection; its next line must not carry this request's id.
+        structlog.contextvars.clear_contextvars()
 
 
 def _fields(environ: WSGIEnvironment) -> Iterator[tuple[str, str]]:
@@ -115,5 +131,7 @@ def _replayed(environ: WSGIEnvironment, exchange: Exchange, body: bytes) -> WSGI
         "wsgi.input": io.BytesIO(body),
         "CONTENT_LENGTH": str(len(body)),
     }
-    replayed.pop("HTTP_TRANSFER_ENCODING", None)
+    # The body is no longer chunked, and no operation is a web socket, which Werkzeug would route another way.
+    for name in ("HTTP_TRANSFER_ENCODING", "HTTP_UPGRADE"):
+        replayed.pop(name, None)
     return replayed

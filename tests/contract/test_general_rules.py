@@ -186,7 +186,7 @@ def test_options_names_the_methods(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ALLOWED)
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "HEAD", "FOO", "get"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "HEAD", "CONNECT"])
 def test_another_method_is_not_allowed(api: Api, path: str, method: str) -> None:
     answer = api.send(method, path)
     if method in ALLOWED[path].split(", "):
@@ -194,6 +194,29 @@ def test_another_method_is_not_allowed(api: Api, path: str, method: str) -> None
     else:
         assert (answer.status, answer.header("Allow")) == (405, ALLOWED[path])
         assert method == "HEAD" or answer.json["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("method", ["FETCH", "get", "Get", "PROPFIND", "G ET", "X" * 100])
+@pytest.mark.parametrize("path", ["/healthz", "/nope"])
+def test_a_method_that_http_does_not_define_is_malformed(api: Api, method: str, path: str) -> None:
+    answer = api.send(method, path)
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("target", ["/" + "x" * 4000, "/healthz?" + "x" * 4000, "/" + "%20" * 1334])
+def test_a_target_beyond_the_limit_is_too_long(api: Api, target: str) -> None:
+    answer = api.get(target)
+    assert (answer.status, answer.json["code"]) == (414, "target_too_long")
+
+
+def test_an_unknown_expectation_is_malformed(api: Api) -> None:
+    answer = api.get("/healthz", headers=[("Expect", "a miracle")])
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
+
+
+def test_an_upgrade_is_not_followed(api: Api) -> None:
+    headers = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    assert api.get("/healthz", headers=headers).json == {"status": "ok"}
 
 
 @pytest.mark.parametrize("path", ["/v1/whoami", "/healthz", "/docs", "/.well-known/jwks.json", "/problems/x", "/nope"])

@@ -1,0 +1,47 @@
+"""What must be ready before a server starts."""
+
+import os
+
+from cli.migrate import migrate_database
+from cli.plain import plain_errors, settings
+from core.app import build_key_ring
+from core.errors import DatabaseUnavailable, NotReady
+from core.logs import configure
+from core.repositories.unit_of_work import SqlStore, open_store
+from core.settings import Settings
+
+
+def prepare(workers: int) -> None:
+    """Make what development makes by itself, and find plain mistakes while they can be told plainly."""
+    found = settings()
+    configure(found)
+    if "hash_concurrency" not in found.passwords.model_fields_set:
+        # A core is counted once: several workers share what one process would have for itself.
+        os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
+    store = open_store(found.database_url, found.database)
+    try:
+        with plain_errors():
+            _prepare_database(found, store)
+    finally:
+        store.close()
+
+
+def _prepare_database(found: Settings, store: SqlStore) -> None:
+    try:
+        _require_schema(found, store)
+        ring = build_key_ring(found, store=store)
+        ring.ensure()
+        ring.signer()  # a wrong secret is told now, not at the first login
+    except DatabaseUnavailable:
+        if not found.is_production:
+            raise
+        # In production the process starts all the same and says 503 until the database is back.
+
+
+def _require_schema(found: Settings, store: SqlStore) -> None:
+    try:
+        store.check()
+    except NotReady:
+        if found.is_production:
+            raise
+        migrate_database(found)

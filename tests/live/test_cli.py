@@ -1,0 +1,215 @@
+"""The command line: plain lines for plain mistakes, and commands that do what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from core.http.openapi import document
+from core.http.operations import OPERATIONS
+from tests.conftest import SECRET
+from tests.drivers import LiveDriver
+from tests.live.conftest import Figures
+from tests.postgres import free_port
+from tests.servers import HOST, Process, eventually, run_command, running, serving
+
+OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
+PLACEHOLDER = "changeme-changeme-changeme-changeme"
+COMMANDS = {
+    "serve": ["--framework", "--host", "--port", "--workers", "--reload"],
+    "migrate": [],
+    "keys": ["list", "rotate"],
+    "keys list": [],
+    "keys rotate": ["--algorithm"],
+    "openapi": [],
+}
+DOORS = {"FastAPI": 8000, "Flask": 5000}
+
+
+def plain_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a command gave up."""
+    assert done.returncode != 0
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def test_serve_on_a_taken_port_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run_command(tmp_path, "serve", "--framework", framework, "--port", str(port))
+    assert f"{HOST}:{port}" in plain_line(done)
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["migrate"], ["keys", "list"]])
+def test_database_that_is_away_is_named_by_its_variable_and_not_by_its_url(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    url = f"postgresql://app:pa55word@{HOST}:{free_port()}/app"
+    port = ["--port", str(free_port())] if arguments[0] == "serve" else []
+    line = plain_line(run_command(tmp_path, *arguments, *port, AUTH_DATABASE_URL=url))
+    assert "AUTH_DATABASE_URL" in line
+    assert "pa55word" not in line
+
+
+PRODUCTION = {"AUTH_ENV": "production", "AUTH_SECRET_KEY": SECRET, "AUTH_PUBLIC_URL": "https://auth.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTH_SECRET_KEY", None),
+        ("AUTH_SECRET_KEY", PLACEHOLDER),
+        ("AUTH_SECRET_KEY", "short7Vq1Zt6Rk0X"),
+        ("AUTH_PUBLIC_URL", None),
+        ("AUTH_PUBLIC_URL", "https://user:pa55word@auth.example.com"),
+    ],
+)
+def test_production_refuses_to_start_without_its_settings_and_shows_no_value(
+    framework: str, name: str, value: str | None, tmp_path: Path
+) -> None:
+    settings = {**PRODUCTION, name: value}
+    given = {name: value for name, value in settings.items() if value is not None}
+    line = plain_line(run_command(tmp_path, "serve", "--framework", framework, "--port", str(free_port()), **given))
+    assert name in line
+    assert not any(secret in line for secret in (SECRET, PLACEHOLDER, "short7Vq1Zt6Rk0X", "pa55word"))
+
+
+def test_misspelt_setting_is_refused_by_name(tmp_path: Path) -> None:
+    line = plain_line(run_command(tmp_path, "migrate", AUTH_TOKEN_ACESS_TTL="60"))
+    assert "AUTH_TOKEN_ACESS_TTL" in line
+
+
+def test_serve_with_another_secret_than_the_stored_keys_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
+    assert run_command(tmp_path, "migrate", AUTH_SECRET_KEY=SECRET).returncode == 0
+    assert run_command(tmp_path, "keys", "list", AUTH_SECRET_KEY=SECRET).returncode == 0
+    arguments = ("serve", "--framework", framework, "--port", str(free_port()))
+    line = plain_line(run_command(tmp_path, *arguments, AUTH_SECRET_KEY=OTHER_SECRET))
+    assert "AUTH_SECRET_KEY" in line
+    assert OTHER_SECRET not in line
+
+
+@pytest.fixture
+def _fixed_ports() -> None:
+    """`serve` without a framework takes the ports that the README names."""
+    for port in DOORS.values():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                pytest.skip(f"port {port} is taken, and `serve` without a framework has no other")
+
+
+def prints_both(process: Process) -> bool:
+    found = re.findall(r"^(\w+) +http://127\.0\.0\.1:(\d+)/docs$", process.printed(), re.MULTILINE)
+    return {name: int(port) for name, port in found} == DOORS
+
+
+@pytest.mark.usefixtures("_fixed_ports")
+def test_serve_opens_both_doors_says_where_and_leaves_nothing_behind(tmp_path: Path, figures: Figures) -> None:
+    seconds = []
+    for _ in range(2):
+        started = time.monotonic()
+        with running(tmp_path, "serve") as process:
+            assert eventually(partial(prints_both, process), 30), process.printed()
+            seconds.append(time.monotonic() - started)
+            for port in DOORS.values():
+                assert LiveDriver(f"http://{HOST}:{port}").send("GET", "/readyz", [], b"").status == 200
+            process.terminate()
+            process.wait(5)
+            assert process.leaves_nothing_behind()
+    figures(f"both doors open after {seconds[0]:.2f} s the first time, {seconds[1]:.2f} s the second")
+    assert seconds[1] < 4
+
+
+@pytest.mark.usefixtures("_fixed_ports")
+def test_sigterm_ends_both_doors_with_exit_code_0(tmp_path: Path) -> None:
+    with running(tmp_path, "serve") as process:
+        assert eventually(partial(prints_both, process), 30), process.printed()
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+@pytest.mark.usefixtures("_fixed_ports")
+def test_ctrl_c_closes_both_doors_without_a_traceback(tmp_path: Path) -> None:
+    with running(tmp_path, "serve") as process:
+        assert eventually(partial(prints_both, process), 30), process.printed()
+        os.killpg(process.popen.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        process.wait(5)
+        assert process.leaves_nothing_behind()
+    assert "Traceback" not in process.printed()
+
+
+def test_migrate_a_second_time_changes_nothing(empty_database: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = run_command(tmp_path, "migrate", AUTH_DATABASE_URL=empty_database)
+        assert (done.returncode, done.stdout) == (0, "The database is up to date.\n")
+
+
+def test_command_that_needs_a_schema_says_how_to_get_it(tmp_path: Path) -> None:
+    assert "twinauth migrate" in plain_line(run_command(tmp_path, "keys", "list"))
+
+
+def listed(folder: Path) -> list[tuple[str, str, str]]:
+    """Key id, algorithm and state of every key."""
+    done = run_command(folder, "keys", "list")
+    assert done.returncode == 0
+    return [(kid, algorithm, state) for kid, algorithm, state, *_ in map(str.split, done.stdout.splitlines())]
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+def test_rotated_key_is_published_before_it_signs(algorithm: str, tmp_path: Path) -> None:
+    run_command(tmp_path, "migrate")
+    ((first, *rest),) = listed(tmp_path)
+    assert rest == ["ES256", "signing"]
+    done = run_command(tmp_path, "keys", "rotate", "--algorithm", algorithm)
+    assert done.returncode == 0
+    second = done.stdout.split()[0]
+    assert listed(tmp_path) == [(first, "ES256", "signing"), (second, algorithm, "next")]
+
+
+def test_openapi_prints_the_document(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "openapi")
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = json.loads(done.stdout)
+    assert printed == document()
+    ids = {operation["operationId"] for methods in printed["paths"].values() for operation in methods.values()}
+    assert ids == {operation.id for operation in OPERATIONS.values() if operation.documented}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_settings(name: str, tmp_path: Path) -> None:
+    done = run_command(tmp_path, *name.split(), "--help", AUTH_ENV="production")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: twinauth {name} ")
+    for word in COMMANDS[name]:
+        assert word in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    done = run_command(tmp_path, "--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name.split()[0]} +\S", done.stdout, re.MULTILINE)
+
+
+def test_server_that_reloads_answers_and_leaves_nothing_behind(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework, options=["--reload"]) as (server,):
+        assert server.api.get("/healthz").status == 200
+        server.process.terminate()
+        server.process.wait(5)
+        assert server.process.leaves_nothing_behind()

@@ -1,0 +1,124 @@
+"""Both front doors as real processes over one real database: together, under load, and at their end."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.api import OTHER_PASSWORD, PASSWORD
+from tests.drivers import Answer
+from tests.live.conftest import Figures, Pair
+from tests.servers import FRAMEWORKS, START_SECONDS, Server, eventually, parsed, serving
+
+DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])
+
+
+def test_sign_up_log_in_and_ask_who_i_am(server: Server, email: str) -> None:
+    user = server.api.signup(email)
+    assert server.api.whoami(server.api.login(email)["access_token"]).json == user
+
+
+@DIRECTIONS
+def test_token_of_one_door_speaks_for_the_same_user_at_the_other(pair: Pair, email: str, here: str, there: str) -> None:
+    user = pair[here].api.signup(email)
+    answer = pair[there].api.whoami(pair[here].api.login(email)["access_token"])
+    assert (answer.status, answer.json) == (200, user)
+
+
+@DIRECTIONS
+def test_session_of_one_door_is_refreshed_at_the_other(pair: Pair, email: str, here: str, there: str) -> None:
+    refreshed = pair[there].api.refresh(pair[here].api.signed_in(email)["refresh_token"])
+    assert refreshed.status == 200
+    assert pair[here].api.whoami(refreshed.json["access_token"]).status == 200
+
+
+@DIRECTIONS
+def test_session_of_one_door_that_ends_at_the_other_is_dead_at_both(
+    pair: Pair, email: str, here: str, there: str
+) -> None:
+    tokens = pair[here].api.signed_in(email)
+    assert pair[there].api.post("/v1/logout", token=tokens["access_token"]).status == 204
+    for name in FRAMEWORKS:
+        assert pair[name].api.whoami(tokens["access_token"]).status == 401
+        assert pair[name].api.refresh(tokens["refresh_token"]).status == 401
+
+
+def has_workers(server: Server, count: int) -> bool:
+    return len(re.findall(r"Application startup complete|Booting worker", server.process.printed())) == count
+
+
+def test_workers_that_start_together_on_an_empty_database_share_one_key(empty_database: str, tmp_path: Path) -> None:
+    """Of the processes that find no key, one makes it, and all sign with it."""
+    settings = {"AUTH_DATABASE_URL": empty_database}
+    with serving(tmp_path, *FRAMEWORKS, options=["--workers", "2"], **settings) as servers:
+        for server in servers:
+            assert eventually(partial(has_workers, server, 2), START_SECONDS)
+            with ThreadPoolExecutor(8) as many:
+                answers = list(many.map(lambda _, api=server.api: api.get("/.well-known/jwks.json"), range(100)))
+            assert {answer.status for answer in answers} == {200}
+            assert {len(answer.json["keys"]) for answer in answers} == {1}
+            assert len({answer.body for answer in answers}) == 1
+        first, second = (server.api.get("/.well-known/jwks.json").body for server in servers)
+        assert first == second
+
+
+def test_sigterm_ends_a_server_in_time_with_exit_code_0(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework) as (server,):
+        assert server.api.get("/healthz").status == 200
+        server.process.terminate()
+        started = time.monotonic()
+        code = server.process.wait()
+        assert time.monotonic() - started < 5
+        assert server.process.leaves_nothing_behind()
+        assert code == 0
+
+
+def test_login_in_flight_when_sigterm_comes_is_answered(framework: str, email: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework) as (server,):
+        server.api.signup(email)
+        body = f'{{"email": "{email}", "password": "{PASSWORD}"}}'.encode()
+        head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with server.connect() as connection, connection.makefile("rb") as answer:
+            connection.sendall(b"POST /v1/login HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + body)
+            server.process.terminate()
+            received = answer.read()
+            server.process.wait(5)
+        assert parsed(received).status == 200
+
+
+def test_login_storm_leaves_everybody_else_alone(framework: str, email: str, tmp_path: Path, figures: Figures) -> None:
+    """A login costs a quarter of a second of one core; forty at once must cost nobody else their answer."""
+    with serving(tmp_path, framework) as (server,):
+        token = server.api.signed_in(email)["access_token"]
+        is_over = threading.Event()
+
+        def poll() -> list[tuple[int, float]]:
+            polled = []
+            while not is_over.is_set():
+                started = time.monotonic()
+                status = server.api.whoami(token).status
+                polled.append((status, time.monotonic() - started))
+            return polled
+
+        def log_in(_: int) -> Answer:
+            return server.api.post("/v1/login", {"email": email, "password": OTHER_PASSWORD})
+
+        with ThreadPoolExecutor(41) as many:
+            poller = many.submit(poll)
+            logins = list(many.map(log_in, range(40)))
+            is_over.set()
+            polled = poller.result()
+    statuses = Counter(answer.status for answer in logins)
+    slowest = max(seconds for _, seconds in polled)
+    figures(f"{framework}: {dict(statuses)}, {len(polled)} whoami meanwhile, the slowest {slowest * 1000:.0f} ms")
+    assert {status for status, _ in polled} == {200}
+    assert slowest < 1
+    assert statuses.keys() == {401, 503}
+    assert all(int(answer.header("Retry-After") or 0) >= 1 for answer in logins if answer.status == 503)
