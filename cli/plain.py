@@ -23,6 +23,8 @@ def plain_errors() -> Iterator[None]:
     """Turn what an operator can mend into one line."""
     try:
         yield
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
     except DatabaseUnavailable:
         raise click.ClickException("the database cannot be reached; see AUTH_DATABASE_URL") from None
     except NotReady:

@@ -31,16 +31,21 @@ def parse_email(text: str, *, field: str = "email") -> EmailAddress:
         InvalidInput: the address is too long or not an address.
 
     """
-    if len(text) > MAX_LENGTH or len(text.rpartition("@")[0]) > MAX_LOCAL_LENGTH:
-        raise InvalidInput(FieldError(field=field, code="email_too_long", message="The address is too long."))
+    _require_short(text, field)
     try:
         found = validate_email(text, check_deliverability=False)
     except EmailNotValidError:
         message = "This is not an e-mail address that can receive mail."
         raise InvalidInput(FieldError(field=field, code="email_invalid", message=message)) from None
+    _require_short(found.normalized, field)  # NFC can make a text longer
     domain = found.ascii_domain.lower()
     local = unicodedata.normalize("NFC", found.local_part.lower())
     return EmailAddress(address=found.normalized, canonical=f"{local}@{domain}")
+
+
+def _require_short(text: str, field: str) -> None:
+    if len(text) > MAX_LENGTH or len(text.rpartition("@")[0]) > MAX_LOCAL_LENGTH:
+        raise InvalidInput(FieldError(field=field, code="email_too_long", message="The address is too long."))
 
 
 def canonical_or_none(text: str) -> str | None:

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -158,9 +158,9 @@ class Seal:
         """
         try:
             der = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], kid.encode())
-        except InvalidTag:
+            key = load_der_private_key(der, password=None)
+        except (InvalidTag, ValueError):
             raise KeyRingLockedError from None
-        key = load_der_private_key(der, password=None)
         if not isinstance(key, PrivateKey):
             raise KeyRingLockedError
         return key
@@ -195,10 +195,11 @@ class KeyRing:
             KeyRingLockedError: the secret key does not open it.
 
         """
-        key = current(self._fresh().keys, self._clock.now())
-        if key is None:
+        if not self._fresh().keys:
             self.ensure()
-            return self.signer()
+        keys = self._fresh().keys
+        # None is active yet where this clock is behind the one that made the first key: that key is the one then.
+        key = current(keys, self._clock.now()) or keys[0]
         opened = self._opened
         if opened is None or opened[0] != key.kid:
             opened = self._opened = (key.kid, self._seal.open(key.sealed_private_key, key.kid))
@@ -207,7 +208,7 @@ class KeyRing:
     def verifier(self, kid: str) -> PyJWK | None:
         """The public key with this id, from our own ring and nowhere else."""
         snapshot = self._fresh()
-        if kid not in snapshot.verifiers and self._clock.now() - snapshot.read_at >= UNKNOWN_KID_COOLDOWN:
+        if kid not in snapshot.verifiers and self._age(snapshot) >= UNKNOWN_KID_COOLDOWN:
             snapshot = self._read()
         return snapshot.verifiers.get(kid)
 
@@ -224,10 +225,11 @@ class KeyRing:
         """Make the first key where there is none. It signs at once: nobody can have an older copy of this ring."""
         if self._read().keys:
             return
+        key = self._make(self._algorithm, activates_after=timedelta(0))
         with contextlib.suppress(KeyNumberTakenError), self._store.begin() as work:
             # Asked again inside: of several first starts, one makes it, and the others find it or lose to it.
             if not work.keys.all():
-                work.keys.add(self._make(self._algorithm, number=1, activates_after=timedelta(0)))
+                work.keys.add(key)
                 work.commit()
         self._read()
 
@@ -239,24 +241,25 @@ class KeyRing:
             KeyNumberTakenError: another process rotated at the same moment.
 
         """
+        key = self._make(algorithm or self._algorithm, activates_after=self._propagation)
         with self._store.begin() as work:
             keys = work.keys.all()
             for old in retired(keys, self._clock.now()):
                 work.keys.remove(old.kid)
-            number = max((key.number for key in keys), default=0) + 1
-            key = self._make(algorithm or self._algorithm, number=number, activates_after=self._propagation)
+            key = replace(key, number=max((key.number for key in keys), default=0) + 1)
             work.keys.add(key)
             work.commit()
         self._read()
         return key
 
-    def _make(self, algorithm: Algorithm, *, number: int, activates_after: timedelta) -> SigningKey:
+    def _make(self, algorithm: Algorithm, *, activates_after: timedelta) -> SigningKey:
+        """Make a key, outside any unit of work: an RSA key takes a second in which nobody else could write."""
         now = self._clock.now()
         private_key = generate(algorithm)
         jwk = public_jwk(private_key, algorithm)
         return SigningKey(
             kid=jwk["kid"],
-            number=number,
+            number=1,
             algorithm=algorithm,
             public_jwk=jwk,
             sealed_private_key=self._seal.close(private_key, jwk["kid"]),
@@ -268,7 +271,7 @@ class KeyRing:
         snapshot = self._snapshot
         if snapshot is None:
             return self._read()
-        if self._clock.now() - snapshot.read_at < REFRESH or not self._lock.acquire(blocking=False):
+        if self._age(snapshot) < REFRESH or not self._lock.acquire(blocking=False):
             return snapshot
         try:
             return self._read()
@@ -276,6 +279,10 @@ class KeyRing:
             return snapshot  # an old ring is a ring; the request itself will say that the database is away
         finally:
             self._lock.release()
+
+    def _age(self, snapshot: _Snapshot) -> timedelta:
+        """How old a copy is, in either direction: after a clock was set back, the copy is old, not young."""
+        return abs(self._clock.now() - snapshot.read_at)
 
     def _read(self) -> _Snapshot:
         now = self._clock.now()

@@ -14,8 +14,7 @@ from passlib.context import CryptContext
 from core.errors import FieldError, InvalidInput, Overloaded
 from core.settings import PasswordSettings
 
-MAX_CHARACTERS = 128
-MAX_BYTES = 1024
+MAX_CHARACTERS = 128  # code points, which are at most 512 bytes
 
 # What a stored hash may ask of this process. A row that was tampered with must not be able to ask for more
 # (bcrypt cost 20 is a minute of one core, argon2 with m=4 GiB is the machine's memory).
@@ -55,11 +54,8 @@ def check_policy(password: str, *, minimum: int, address: str, field: str) -> No
 def _weakness(password: str, *, minimum: int, address: str) -> tuple[str, str] | None:
     if len(password) < minimum:
         return "password_too_short", f"A password has at least {minimum} characters."
-    if len(password) > MAX_CHARACTERS or len(password.encode()) > MAX_BYTES:
-        return (
-            "password_too_long",
-            f"A password has at most {MAX_CHARACTERS} characters and {MAX_BYTES} bytes.",
-        )
+    if len(password) > MAX_CHARACTERS:
+        return "password_too_long", f"A password has at most {MAX_CHARACTERS} characters."
     if _contains_address(password, address):
         return "password_contains_email", "A password must not contain the e-mail address."
     if _is_common(password):
@@ -131,6 +127,7 @@ class PasswordHasher:
 
     def __init__(self, settings: PasswordSettings) -> None:
         self._context = _context(settings)
+        self._floors = _costs(settings)
         self._line = HashingLine(cores=settings.hash_concurrency, places=settings.hash_queue)
 
     def hash(self, password: str) -> str:
@@ -157,33 +154,47 @@ class PasswordHasher:
             try:
                 if usable:
                     return bool(self._context.verify(normalise(password), stored))
-            except ValueError:
-                pass  # plain bcrypt refuses more than 72 bytes and NUL, and in no time at all
+            except Exception:  # noqa: BLE001 - handlers raise anything on a row that was tampered with
+                # Or plain bcrypt met more than 72 bytes or NUL, which it refuses in no time at all.
+                log.warning("stored password hash could not be verified")
             # Hashing costs what verifying costs. A decoy hash that does not parse answers in 0.006 ms instead of
             # 240 ms, and so tells who has an account; this needs none.
             self._context.hash(normalise(password))
             return False
 
     def needs_upgrade(self, stored: str) -> bool:
-        """Whether the hash is of another scheme or a lower cost than today's."""
-        return bool(self._context.needs_update(stored))
+        """Whether the hash is of another scheme or cheaper than today's; a dearer one is left as it is."""
+        scheme, parsed = _parsed(self._context, stored)
+        if scheme != self._context.default_scheme() or getattr(parsed, "version", 2) < 2:  # noqa: PLR2004
+            return True
+        return any(getattr(parsed, name) < floor for name, floor in self._floors.items())
 
     def _usable(self, stored: str) -> bool:
-        usable = _within_ceilings(self._context, stored)
+        scheme, parsed = _parsed(self._context, stored)
+        usable = parsed is not None and all(
+            getattr(parsed, name) <= ceiling for name, ceiling in _CEILINGS[scheme].items()
+        )
         if not usable:
             log.warning("stored password hash refused")
         return usable
 
 
-def _within_ceilings(context: CryptContext, stored: str) -> bool:
+def _parsed(context: CryptContext, stored: str) -> tuple[str, Any]:
+    """The scheme of a stored hash and its parameters, or None for them where the hash is damaged."""
     scheme = context.identify(stored)
     if scheme is None:
-        return False
+        return "", None
     try:
-        parsed: Any = context.handler(scheme).from_string(stored)
-    except (ValueError, TypeError):
-        return False
-    return all(getattr(parsed, name) <= ceiling for name, ceiling in _CEILINGS[scheme].items())
+        return scheme, context.handler(scheme).from_string(stored)
+    except Exception:  # noqa: BLE001 - handlers raise anything; a damaged row is nobody's password, never a 500
+        return scheme, None
+
+
+def _costs(settings: PasswordSettings) -> dict[str, int]:
+    """What a new hash costs, in the terms of its scheme."""
+    if settings.scheme == "argon2id":
+        return {"rounds": settings.argon2_time, "memory_cost": settings.argon2_memory}
+    return {"rounds": settings.bcrypt_cost}
 
 
 def _context(settings: PasswordSettings) -> CryptContext:
@@ -191,9 +202,7 @@ def _context(settings: PasswordSettings) -> CryptContext:
     return CryptContext(
         schemes=[preferred, *(scheme for scheme in _CEILINGS if scheme != preferred)],
         default=preferred,
-        deprecated="auto",
         bcrypt_sha256__rounds=settings.bcrypt_cost,
-        bcrypt__rounds=settings.bcrypt_cost,
         argon2__type="ID",
         argon2__memory_cost=settings.argon2_memory,
         argon2__rounds=settings.argon2_time,

@@ -82,7 +82,8 @@ def rotate(session: Session, presented: int, *, now: datetime, grace: timedelta)
         return Rotation.REFUSE
     if presented == session.generation:
         return Rotation.ADVANCE
-    if presented == session.generation - 1 and now - session.last_used_at < grace:
+    # The distance in either direction: a clock that was set back must not stretch the grace.
+    if presented == session.generation - 1 and abs(now - session.last_used_at) < grace:
         return Rotation.REPEAT
     return Rotation.REUSE
 

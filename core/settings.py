@@ -3,7 +3,6 @@
 import os
 import re
 import secrets
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -303,7 +302,12 @@ def _development_secret(folder: Path) -> SecretStr:
             pass
         finally:
             draft.unlink()
-    return SecretStr(path.read_text().strip())
+    secret = path.read_text().strip()
+    try:
+        _refuse_weak(secret)
+    except ValueError:
+        raise SettingsError(f"{path} holds no usable secret; remove it to have a new one made") from None
+    return SecretStr(secret)
 
 
 GROUPS: dict[str, type[BaseSettings]] = {
@@ -339,7 +343,7 @@ def _default(field: FieldInfo) -> str:
     return f"`{value // timedelta(seconds=1)}`" if isinstance(value, timedelta) else f"`{value}`"
 
 
-def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings.
 
     Raises:
@@ -347,7 +351,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
 
     """
     # A misspelt AUTH_TOKEN_ACESS_TTL that is silently ignored is a security setting that is not in force.
-    given = {*environ, *(name.upper() for name in dotenv_values(ENV_FILE))}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
     unknown = sorted(
         name for name in given - variables().keys() if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")
     )
@@ -362,7 +366,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, **overrides: Any) -> 
 def _plain(error: ValidationError) -> list[str]:
     prefix = next((g.model_config["env_prefix"] for g in GROUPS.values() if g.__name__ == error.title), PREFIX)
     return [
-        (f"{prefix}{'_'.join(map(str, found['loc'])).upper()}: " if found["loc"] else "")
+        (f"{prefix}{str(found['loc'][0]).upper()}: " if found["loc"] else "")
         + found["msg"].removeprefix("Value error, ")
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]

@@ -61,7 +61,7 @@ class AccessTokens:
 
     def issue(self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime) -> tuple[str, datetime]:
         """Issue a token for a session of a user and say when it expires: never later than ``not_after``."""
-        expires_at = min(now + self._lifetime, not_after)
+        expires_at = min(now + self._lifetime, not_after).replace(microsecond=0)  # as `exp` can say it
         claims = {
             "iss": self._issuer,
             "aud": self._audience,

@@ -28,7 +28,8 @@ from core.strict_json import strict_loads
 
 MAX_FIELDS = 50
 
-_CONTENT_TYPE = re.compile(r'\s*([a-z0-9.+*/-]+)\s*(?:;\s*charset\s*=\s*(?:utf-?8|"utf-?8")\s*)?;?\s*', re.IGNORECASE)
+# No two runs of blanks stand side by side, where a regular expression would try every way to share them out.
+_CONTENT_TYPE = re.compile(r'([a-z0-9.+*/-]+)(?:[ \t]*;[ \t]*charset=(?:utf-?8|"utf-?8"))?(?:[ \t]*;)?', re.IGNORECASE)
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 # A member name is shown in a pointer only if it is harmless to show: input is never echoed.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -199,6 +200,6 @@ def _field_error(name: str, code: str, message: str) -> FieldError:
 
 
 def _require(content_type: str | None, expected: str) -> None:
-    match = _CONTENT_TYPE.fullmatch(content_type or "")
+    match = _CONTENT_TYPE.fullmatch((content_type or "").strip(" \t"))
     if match is None or match[1].lower() != expected:
         raise UnsupportedMediaType

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from core.auth import TokenRequest
+from core.passwords import MAX_CHARACTERS, normalise
 from core.sessions import Principal
 from core.sessions import Session as CoreSession
 from core.sessions import TokenPair as CoreTokenPair
@@ -27,21 +28,36 @@ def _printable(text: str) -> str:
     return text
 
 
+def _normal(text: str) -> str:
+    """The form in which passwords are compared, and counted: the same letters may be typed as more code points."""
+    normal = normalise(text)
+    if len(normal) > MAX_CHARACTERS:
+        raise PydanticCustomError("string_too_long", "Too long.")
+    return normal
+
+
 def _text(description: str, *, example: str, maximum: int, format_: str | None = None) -> Any:
     extra: JsonDict | None = {"format": format_} if format_ else None
     return Field(min_length=1, max_length=maximum, description=description, examples=[example], json_schema_extra=extra)
 
 
 EmailText = Annotated[str, _text("E-mail address.", example="ann@example.com", maximum=254, format_="email")]
-PasswordText = Annotated[str, _text("Exactly as typed.", example=EXAMPLE_PASSWORD, maximum=128, format_="password")]
+
+
+def _password(description: str) -> Any:
+    return Field(
+        min_length=1,
+        description=description,
+        examples=[EXAMPLE_PASSWORD],
+        json_schema_extra={"format": "password", "maxLength": MAX_CHARACTERS},
+    )
+
+
+PasswordText = Annotated[str, _password("Exactly as typed."), AfterValidator(_normal)]
 NewPasswordText = Annotated[
     str,
-    _text(
-        "At least 12 characters (a setting), no composition rules; common ones are refused.",
-        example=EXAMPLE_PASSWORD,
-        maximum=128,
-        format_="password",
-    ),
+    _password("At least 12 characters (a setting), no composition rules; common ones are refused."),
+    AfterValidator(_normal),
 ]
 RefreshTokenText = Annotated[str, _text("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
 DisplayName = Annotated[
@@ -103,13 +119,7 @@ class TokenForm(BaseModel):
         description="E-mail address, for the grant `password`.",
         examples=["ann@example.com"],
     )
-    password: str | None = Field(
-        None,
-        max_length=128,
-        description="Password, for the grant `password`.",
-        examples=[EXAMPLE_PASSWORD],
-        json_schema_extra={"format": "password"},
-    )
+    password: PasswordText | None = Field(None, description="Password, for the grant `password`.")
     refresh_token: str | None = Field(
         None,
         max_length=512,

@@ -1,0 +1,361 @@
+"""Settings: every mistake stops the start with a line that names the variable and never shows the value."""
+
+from __future__ import annotations
+
+import secrets
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from core.settings import GROUPS, Settings, SettingsError, _development_secret, load_settings, variables
+
+STRONG = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
+PRODUCTION = {"AUTH_ENV": "production", "AUTH_SECRET_KEY": STRONG, "AUTH_PUBLIC_URL": "https://auth.example.com"}
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+    """Load settings in an empty folder from these variables alone."""
+    monkeypatch.chdir(tmp_path)
+
+    def load_with(**given: str) -> Settings:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        return load_settings()
+
+    return load_with
+
+
+def refusal(load: Load, **given: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load(**given)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert refused.value.__cause__ is None
+    return text
+
+
+class TestProduction:
+    def test_starts_with_a_secret_and_a_public_url(self, load: Load) -> None:
+        settings = load(**PRODUCTION)
+        assert settings.is_production
+        assert settings.public_url == settings.audience == "https://auth.example.com"
+        assert settings.secret.get_secret_value() == STRONG
+        assert not settings.docs_enabled
+        assert settings.log_format == "json"
+
+    @pytest.mark.parametrize("missing", ["AUTH_SECRET_KEY", "AUTH_PUBLIC_URL"])
+    def test_names_the_one_that_is_missing(self, load: Load, missing: str) -> None:
+        given = {name: value for name, value in PRODUCTION.items() if name != missing}
+        text = refusal(load, **given)
+        assert text.startswith(f"{missing} must be set")
+        assert not any(value in text for name, value in given.items() if name != "AUTH_ENV")
+
+    def test_names_both_where_both_are_missing(self, load: Load) -> None:
+        text = refusal(load, AUTH_ENV="production")
+        assert "AUTH_SECRET_KEY" in text
+        assert "AUTH_PUBLIC_URL" in text
+
+    def test_makes_no_secret_of_its_own(self, load: Load, tmp_path: Path) -> None:
+        refusal(load, AUTH_ENV="production", AUTH_PUBLIC_URL="https://auth.example.com")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_refuses_hashes_that_are_too_cheap(self, load: Load) -> None:
+        assert "AUTH_PASSWORD_BCRYPT_COST" in refusal(load, **PRODUCTION, AUTH_PASSWORD_BCRYPT_COST="9")
+
+    def test_takes_hashes_at_the_least_cost(self, load: Load) -> None:
+        assert load(**PRODUCTION, AUTH_PASSWORD_BCRYPT_COST="10").passwords.bcrypt_cost == 10
+
+
+class TestWeakSecrets:
+    @pytest.mark.parametrize("env", ["production", "development"])
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "",
+            "canary",
+            STRONG[:31],
+            "x" * 64,
+            " " * 32,
+            "canary-" * 5,
+            "changeme" + STRONG,
+            "Change-Me" + STRONG,
+            STRONG + "CHANGE_ME",
+            "changethis" + STRONG,
+            "your-256-bit-secret" + STRONG,
+            "my_precious" + STRONG,
+            "example" + STRONG,
+            "Placeholder" + STRONG,
+        ],
+        ids=lambda value: value[:20],
+    )
+    def test_are_refused(self, load: Load, env: str, secret: str) -> None:
+        text = refusal(load, **PRODUCTION | {"AUTH_ENV": env, "AUTH_SECRET_KEY": secret})
+        assert "AUTH_SECRET_KEY" in text
+        assert not secret.strip() or secret not in text
+
+    def test_are_refused_from_the_dotenv_file(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("AUTH_SECRET_KEY=canary\n")
+        text = refusal(load)
+        assert "AUTH_SECRET_KEY" in text
+        assert "canary" not in text
+
+
+class TestVariables:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "AUTH_TOKEN_ACESS_TTL",
+            "AUTH_SECRET",
+            "AUTH_ACCESS_TTL",
+            "AUTH_TOKENS",
+            "AUTH_HTTP",
+            "AUTH_DATABASE",
+            "AUTH_",
+            "auth_token_acess_ttl",  # variables are obeyed in any case, so they are refused in any case
+        ],
+    )
+    def test_that_are_unknown_are_refused_by_name(self, load: Load, name: str) -> None:
+        text = refusal(load, **{name: "canary"})
+        assert name.upper() in text.upper()
+        assert "canary" not in text
+
+    def test_that_are_unknown_are_refused_in_the_dotenv_file_too(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("AUTH_TOKEN_ACESS_TTL=canary\n")
+        text = refusal(load)
+        assert "AUTH_TOKEN_ACESS_TTL" in text
+        assert "canary" not in text
+
+    def test_of_other_programs_are_left_alone(self, load: Load) -> None:
+        load(AUTHOR="canary", MY_AUTH_THING="canary", SSH_AUTH_SOCK="canary")
+
+    def test_of_the_environment_outrank_the_dotenv_file(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("AUTH_TOKEN_ACCESS_TTL=120\nAUTH_TOKEN_REFRESH_GRACE=5\nOTHER=1\n")
+        settings = load(AUTH_TOKEN_ACCESS_TTL="300")
+        assert settings.tokens.access_ttl == timedelta(seconds=300)
+        assert settings.tokens.refresh_grace == timedelta(seconds=5)
+
+    def test_are_all_described(self) -> None:
+        assert {"AUTH_ENV", "AUTH_SECRET_KEY", "AUTH_TOKEN_ACCESS_TTL", "AUTH_DATABASE_URL"} <= variables().keys()
+        assert not [name for name, field in variables().items() if not field.description]
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("AUTH_ENV", "canary"),
+            ("AUTH_ENV", "Production"),
+            ("AUTH_ENV", ""),
+            ("AUTH_TOKEN_ACCESS_TTL", "canary"),
+            ("AUTH_TOKEN_ACCESS_TTL", ""),
+            ("AUTH_TOKEN_ACCESS_TTL", "-901"),
+            ("AUTH_TOKEN_ACCESS_TTL", "9e2"),
+            ("AUTH_TOKEN_ACCESS_TTL", "nan"),
+            ("AUTH_TOKEN_ACCESS_TTL", "infinity"),
+            ("AUTH_TOKEN_ACCESS_TTL", "901s"),
+            ("AUTH_TOKEN_ACCESS_TTL", "PT15M"),
+            ("AUTH_TOKEN_ACCESS_TTL", "0x901"),
+            ("AUTH_TOKEN_ACCESS_TTL", "\u0669\u0660\u0660"),
+            ("AUTH_TOKEN_ACCESS_TTL", "99999999999999999999"),
+            ("AUTH_TOKEN_ACCESS_TTL", "59.999"),
+            ("AUTH_TOKEN_ACCESS_TTL", "3600.001"),
+            ("AUTH_TOKEN_REFRESH_GRACE", "300.001"),
+            ("AUTH_TOKEN_KEY_PROPAGATION", "359"),
+            ("AUTH_TOKEN_SESSION_IDLE", "0"),
+            ("AUTH_TOKEN_SESSION_LIFETIME", "59"),
+            ("AUTH_TOKEN_SESSION_LIMIT", "0"),
+            ("AUTH_TOKEN_CLIENT_ID", ""),
+            ("AUTH_TOKEN_ALGORITHM", "HS256"),
+            ("AUTH_TOKEN_ALGORITHM", "none"),
+            ("AUTH_PASSWORD_MIN_LENGTH", "7"),
+            ("AUTH_PASSWORD_MIN_LENGTH", "twelve"),
+            ("AUTH_PASSWORD_MIN_LENGTH", "12.5"),
+            ("AUTH_PASSWORD_BCRYPT_COST", "3"),
+            ("AUTH_PASSWORD_BCRYPT_COST", "16"),
+            ("AUTH_PASSWORD_SCHEME", "md5"),
+            ("AUTH_PASSWORD_SCHEME", "bcrypt"),
+            ("AUTH_PASSWORD_ARGON2_MEMORY", "7"),
+            ("AUTH_PASSWORD_HASH_CONCURRENCY", "0"),
+            ("AUTH_PASSWORD_HASH_QUEUE", "-1"),
+            ("AUTH_DATABASE_POOL_SIZE", "0"),
+            ("AUTH_DATABASE_TIMEOUT", "0"),
+            ("AUTH_PUBLIC_URL", ""),
+            ("AUTH_PUBLIC_URL", "auth.example.com"),
+            ("AUTH_PUBLIC_URL", "ftp://auth.example.com"),
+            ("AUTH_PUBLIC_URL", "https://ann:canary@auth.example.com"),
+            ("AUTH_PUBLIC_URL", "https://auth.example.com?canary"),
+            ("AUTH_PUBLIC_URL", "https://auth.example.com#canary"),
+            ("AUTH_PUBLIC_URL", "https://auth.example.com/\r\nX-Canary: 1"),
+            ("AUTH_PUBLIC_URL", "https://auth.example.com\n"),
+            ("AUTH_TRUSTED_PROXIES", "canary"),
+            ("AUTH_TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("AUTH_TRUSTED_PROXIES", "10.0.0.0/8, canary"),
+            ("AUTH_CORS_ORIGINS", "*"),
+            ("AUTH_CORS_ORIGINS", "null"),
+            ("AUTH_CORS_ORIGINS", "https://app.example.com/"),
+            ("AUTH_DOCS", "canary"),
+            ("AUTH_LOG_LEVEL", "canary"),
+            ("AUTH_LOG_FORMAT", "canary"),
+        ],
+        ids=ascii,
+    )
+    def test_with_a_wrong_value_are_named_and_the_value_is_not_shown(self, load: Load, name: str, value: str) -> None:
+        text = refusal(load, **{name: value})
+        assert text.startswith(f"{name}: ")
+        assert "canary" not in text.lower()
+
+    def test_with_wrong_values_in_one_group_are_all_named(self, load: Load) -> None:
+        text = refusal(load, AUTH_TOKEN_ACCESS_TTL="1", AUTH_TOKEN_REFRESH_GRACE="301")
+        assert "AUTH_TOKEN_ACCESS_TTL: " in text
+        assert "AUTH_TOKEN_REFRESH_GRACE: " in text
+
+    def test_are_read_into_their_groups(self, load: Load) -> None:
+        settings = load(
+            AUTH_TOKEN_ACCESS_TTL="60",
+            AUTH_TOKEN_REFRESH_GRACE="0",
+            AUTH_TOKEN_SESSION_IDLE="90.5",
+            AUTH_TOKEN_ALGORITHM="EdDSA",
+            AUTH_TOKEN_AUDIENCE="https://api.example.com",
+            AUTH_PASSWORD_MIN_LENGTH="8",
+            AUTH_PASSWORD_SCHEME="argon2id",
+            AUTH_DATABASE_URL="sqlite:///else.db",
+            AUTH_DATABASE_TIMEOUT="0.5",
+            AUTH_PUBLIC_URL="https://auth.example.com/here/",
+            AUTH_TRUSTED_PROXIES="10.0.0.0/8, ::1,",
+            AUTH_CORS_ORIGINS="https://a.example.com,https://b.example.com",
+            AUTH_DOCS="false",
+            AUTH_LOG_LEVEL="DEBUG",
+        )
+        assert settings.tokens.access_ttl == timedelta(seconds=60)
+        assert settings.tokens.refresh_grace == timedelta(0)
+        assert settings.tokens.session_idle == timedelta(seconds=90.5)
+        assert settings.tokens.algorithm == "EdDSA"
+        assert settings.audience == "https://api.example.com"
+        assert settings.passwords.min_length == 8
+        assert settings.passwords.scheme == "argon2id"
+        assert settings.database_url == "sqlite:///else.db"
+        assert settings.database.timeout == timedelta(seconds=0.5)
+        assert settings.public_url == "https://auth.example.com/here"
+        assert list(map(str, settings.http.trusted_proxies)) == ["10.0.0.0/8", "::1/128"]
+        assert settings.http.cors_origins == ("https://a.example.com", "https://b.example.com")
+        assert not settings.docs_enabled
+        assert settings.logging.level == "DEBUG"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_settings_are_frozen(load: Load, group: str) -> None:
+    settings = load()
+    frozen = getattr(settings, group) if group else settings
+    name = next(iter(type(frozen).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(frozen, name, getattr(frozen, name))
+
+
+def test_secrets_are_in_no_rendering_of_the_settings(load: Load) -> None:
+    settings = load(AUTH_SECRET_KEY=STRONG + "canary", AUTH_DATABASE_URL="postgresql://ann:canary@db.example.com/auth")
+    assert settings.secret.get_secret_value().endswith("canary")
+    for rendering in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "canary" not in rendering
+        assert STRONG not in rendering
+
+
+def test_secrets_are_in_no_error_about_them(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    load()
+    monkeypatch.setenv("AUTH_SECRET_KEY", "canary")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "canary" not in str(refused.value)
+    assert "canary" not in repr(refused.value)
+
+
+class TestDevelopmentSecret:
+    def test_is_made_once_and_kept(self, load: Load, tmp_path: Path) -> None:
+        first = load().secret.get_secret_value()
+        assert load().secret.get_secret_value() == first
+        assert (tmp_path / ".twinauth" / "secret_key").read_text() == first
+        assert len(first) >= 43
+        assert first not in repr(load())
+
+    def test_is_readable_by_its_owner_alone(self, load: Load, tmp_path: Path) -> None:
+        assert load().secret
+        folder = tmp_path / ".twinauth"
+        assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert [path.name for path in folder.iterdir()] == ["secret_key"]
+
+    def test_is_another_in_another_folder(self, load: Load) -> None:
+        assert load().secret != load(AUTH_DATA_DIR="elsewhere/deep").secret
+
+    def test_would_be_strong_enough_as_a_setting(self, load: Load) -> None:
+        made = load().secret.get_secret_value()
+        assert load(**PRODUCTION | {"AUTH_SECRET_KEY": made}).secret.get_secret_value() == made
+
+    def test_is_not_made_where_one_is_given(self, load: Load, tmp_path: Path) -> None:
+        assert load(AUTH_SECRET_KEY=STRONG).secret.get_secret_value() == STRONG
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("kept", ["", "\n", "canary"])
+    def test_that_is_damaged_is_refused_instead_of_used(self, load: Load, tmp_path: Path, kept: str) -> None:
+        (tmp_path / ".twinauth").mkdir()
+        (tmp_path / ".twinauth" / "secret_key").write_text(kept)
+        with pytest.raises((SettingsError, ValueError)) as refused:
+            load().secret.get_secret_value()
+        assert "canary" not in str(refused.value)
+
+    def test_is_one_for_all_that_find_none_at_the_same_moment(
+        self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[str] = []
+        all_found_none = threading.Barrier(8)
+        make = secrets.token_urlsafe
+
+        def make_together(size: int) -> str:
+            all_found_none.wait(timeout=10)
+            return make(size)
+
+        def start() -> None:
+            # Not by the property: Python 3.11 lets only one thread at a time compute a cached one.
+            seen.append(_development_secret(tmp_path / ".twinauth").get_secret_value())
+
+        monkeypatch.setattr(secrets, "token_urlsafe", make_together)
+        threads = [threading.Thread(target=start) for _ in range(all_found_none.parties)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=20)
+        assert len(seen) == len(threads)
+        assert set(seen) == {load().secret.get_secret_value()}
+        assert [path.name for path in (tmp_path / ".twinauth").iterdir()] == ["secret_key"]
+
+    def test_is_one_for_processes_that_start_together(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from core.settings import load_settings; settings = load_settings(); "
+            "print('ready', flush=True); sys.stdin.readline(); print(settings.secret.get_secret_value())"
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        for process in processes:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+        seen = set()
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in processes:
+            seen.add(process.communicate(timeout=20)[0])
+            assert process.returncode == 0
+        assert len(seen) == 1
+        assert len(seen.pop().strip()) >= 43
