@@ -220,20 +220,14 @@ class KeyRing:
         """Every key of the ring, read now."""
         return self._read().keys
 
-    @retried
     def ensure(self) -> None:
         """Make the first key where there is none. It signs at once: nobody can have an older copy of this ring."""
         if self._read().keys:
             return
-        key = self._make(self._algorithm, activates_after=timedelta(0))
-        with contextlib.suppress(KeyNumberTakenError), self._store.begin() as work:
-            # Asked again inside: of several first starts, one makes it, and the others find it or lose to it.
-            if not work.keys.all():
-                work.keys.add(key)
-                work.commit()
+        with contextlib.suppress(KeyNumberTakenError):
+            self._add_first(self._make(self._algorithm, activates_after=timedelta(0)))
         self._read()
 
-    @retried
     def rotate(self, algorithm: Algorithm | None = None) -> SigningKey:
         """Publish a new key, which signs once every verifier can have seen it, and drop keys that nobody needs.
 
@@ -241,7 +235,20 @@ class KeyRing:
             KeyNumberTakenError: another process rotated at the same moment.
 
         """
-        key = self._make(algorithm or self._algorithm, activates_after=self._propagation)
+        key = self._add_next(self._make(algorithm or self._algorithm, activates_after=self._propagation))
+        self._read()
+        return key
+
+    @retried
+    def _add_first(self, key: SigningKey) -> None:
+        with self._store.begin() as work:
+            # Asked again inside: of several first starts, one makes it, and the others find it or lose to it.
+            if not work.keys.all():
+                work.keys.add(key)
+                work.commit()
+
+    @retried
+    def _add_next(self, key: SigningKey) -> SigningKey:
         with self._store.begin() as work:
             keys = work.keys.all()
             for old in retired(keys, self._clock.now()):
@@ -249,7 +256,6 @@ class KeyRing:
             key = replace(key, number=max((key.number for key in keys), default=0) + 1)
             work.keys.add(key)
             work.commit()
-        self._read()
         return key
 
     def _make(self, algorithm: Algorithm, *, activates_after: timedelta) -> SigningKey:
@@ -284,6 +290,7 @@ class KeyRing:
         """How old a copy is, in either direction: after a clock was set back, the copy is old, not young."""
         return abs(self._clock.now() - snapshot.read_at)
 
+    @retried
     def _read(self) -> _Snapshot:
         now = self._clock.now()
         with self._store.reading() as read:

@@ -42,6 +42,7 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.logging.level)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # seven lines that say nothing
 
 
 def _renderers(log_format: str) -> "list[Processor]":

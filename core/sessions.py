@@ -225,7 +225,8 @@ class SessionService:
     def _end_reused(self, work: UnitOfWork, session: Session, client: Client, now: datetime) -> None:
         """End the session for good: committed here, before anything is raised."""
         reason = EndReason.REFRESH_TOKEN_REUSED
-        work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason)
+        if not work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason):
+            return  # another reuse of it came first and told
         work.audit.add(
             event(
                 EventKind.REFRESH_TOKEN_REUSED,
@@ -237,6 +238,7 @@ class SessionService:
         )
         work.commit()
 
+    @retried
     def live(self, principal: Principal) -> list[Session]:
         """The live sessions of the user, newest first."""
         with self._store.reading() as read:

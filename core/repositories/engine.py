@@ -1,13 +1,14 @@
 """Connections: how each database is opened, and what its errors mean to the core."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import AuthError, DatabaseUnavailable, EmailTaken, TransactionConflict
@@ -29,6 +30,7 @@ _SQLITE_NAMES = {
 }
 
 _AUTOCOMMIT = "twinauth_autocommit"
+LOCK_POLL = 0.01  # seconds
 
 
 def open_engine(url: str, settings: DatabaseSettings) -> Engine:
@@ -73,7 +75,7 @@ def translated(*, committing: bool = False) -> Iterator[None]:
             raise TransactionConflict from error
         if error.connection_invalidated and not committing:
             raise TransactionConflict from error
-        if isinstance(error, OperationalError | InterfaceError):
+        if isinstance(error, OperationalError | InterfaceError | InternalError):
             raise DatabaseUnavailable from error
         raise
 
@@ -92,10 +94,21 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=seconds,
-        # libpq counts in whole seconds and takes 1 for 2.
-        connect_args={"connect_timeout": max(2, round(seconds))},
+        connect_args={
+            # libpq counts in whole seconds and takes 1 for 2.
+            "connect_timeout": max(2, round(seconds)),
+            "options": _options(url, seconds),
+        },
         hide_parameters=True,
     )
+
+
+def _options(url: URL, seconds: float) -> str:
+    """Let the server end what takes too long: a row that somebody holds, a statement without end."""
+    given = url.query.get("options", "")
+    milliseconds = round(seconds * 1000)
+    limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
+    return " ".join((limits, given if isinstance(given, str) else " ".join(given))).strip()
 
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
@@ -115,8 +128,9 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
     def set_up(connection: Any, _record: Any) -> None:
         # The driver's own BEGIN comes late and never before a SELECT; ours comes from `begin` below.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        _use_wal(connection, seconds)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -126,3 +140,15 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection, seconds: float) -> None:
+    """Switch a new file to WAL. SQLite does not wait for a lock here as it does elsewhere, so this does."""
+    deadline = time.monotonic() + seconds
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOCK_POLL)

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, delete, insert, select
 
 from core.keys import SigningKey
+from core.repositories.engine import translated
 from core.repositories.tables import signing_keys
 
 
@@ -19,17 +20,18 @@ class SqlKeys:
 
     def add(self, key: SigningKey) -> None:
         """Store a new key."""
-        self._connection.execute(
-            insert(signing_keys).values(
-                kid=key.kid,
-                number=key.number,
-                algorithm=key.algorithm,
-                public_jwk=key.public_jwk,
-                sealed_private_key=key.sealed_private_key,
-                created_at=key.created_at,
-                activates_at=key.activates_at,
+        with translated():
+            self._connection.execute(
+                insert(signing_keys).values(
+                    kid=key.kid,
+                    number=key.number,
+                    algorithm=key.algorithm,
+                    public_jwk=key.public_jwk,
+                    sealed_private_key=key.sealed_private_key,
+                    created_at=key.created_at,
+                    activates_at=key.activates_at,
+                )
             )
-        )
 
     def remove(self, kid: str) -> None:
         """Forget a key."""

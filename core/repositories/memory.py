@@ -183,7 +183,7 @@ class MemoryUnitOfWork:
 
     def commit(self) -> None:
         """Make everything so far durable."""
-        self._store.data = self._data
+        self._store.data = self._data.copy()
 
 
 class MemoryStore:

@@ -29,7 +29,13 @@ class SqlUnitOfWork:
     def commit(self) -> None:
         """Make everything so far durable."""
         with translated(committing=True):
-            self._connection.commit()
+            try:
+                self._connection.commit()
+            except BaseException:
+                # SQLAlchemy takes the transaction for ended, and would give a connection back that still holds it.
+                if not self._connection.invalidated:
+                    self._connection.invalidate()
+                raise
 
 
 class SqlStore:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, true, update
 
+from core.repositories.engine import translated
 from core.repositories.tables import users
 from core.users import Account, User
 
@@ -45,20 +46,21 @@ class SqlUsers:
     def add(self, account: Account, *, canonical_email: str) -> None:
         """Store a new account."""
         user = account.user
-        self._connection.execute(
-            insert(users).values(
-                id=user.id,
-                email=user.email,
-                canonical_email=canonical_email,
-                email_verified=user.email_verified,
-                password_hash=account.password_hash,
-                display_name=user.display_name,
-                roles=list(user.roles),
-                is_active=user.is_active,
-                created_at=user.created_at,
-                updated_at=user.updated_at,
+        with translated():
+            self._connection.execute(
+                insert(users).values(
+                    id=user.id,
+                    email=user.email,
+                    canonical_email=canonical_email,
+                    email_verified=user.email_verified,
+                    password_hash=account.password_hash,
+                    display_name=user.display_name,
+                    roles=list(user.roles),
+                    is_active=user.is_active,
+                    created_at=user.created_at,
+                    updated_at=user.updated_at,
+                )
             )
-        )
 
     def by_email(self, canonical_email: str) -> Account | None:
         """The account with this canonical address."""
@@ -71,13 +73,14 @@ class SqlUsers:
     def hold_credentials(self, user_id: uuid.UUID, password_hash: str) -> User | None:
         """The active user, if the hash is still this one, locked against a change until the transaction ends.
 
-        FOR SHARE waits for a password change in progress and then looks again; a FOR KEY SHARE, as the foreign key
-        of the new session takes it, would not.
+        FOR NO KEY UPDATE waits for a password change in progress and then looks again; the FOR KEY SHARE that the
+        foreign key of the new session takes would not. It also puts the logins of one user in a row, so that two at
+        once cannot exceed the limit of sessions.
         """
         row = self._connection.execute(
             select(*USER_COLUMNS)
             .where(users.c.id == user_id, users.c.password_hash == password_hash, users.c.is_active == true())
-            .with_for_update(read=True)
+            .with_for_update(key_share=True)
         ).one_or_none()
         return None if row is None else user_of(row)
 

@@ -1,0 +1,160 @@
+"""Rows that a database may hold at each revision, in the shape that the tables had then.
+
+A new revision adds its own entry, and where it changes what older rows look like, says so in `AT_HEAD`. The tables
+are written out here and not taken from the code, which only knows those of today.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Uuid, column, table
+from sqlalchemy.sql import TableClause
+
+from core.repositories.tables import UtcDateTime
+
+Row = Mapping[str, Any]
+
+ANN = uuid.UUID("019aa5a0-0000-7000-8000-000000000001")
+BOB = uuid.UUID("019aa5a0-0000-7000-8000-000000000002")
+LAPTOP = uuid.UUID("019aa5a0-0000-7000-8000-00000000000a")
+PHONE = uuid.UUID("019aa5a0-0000-7000-8000-00000000000b")
+EVENT = uuid.UUID("019aa5a0-0000-7000-8000-00000000000c")
+ANONYMOUS_EVENT = uuid.UUID("019aa5a0-0000-7000-8000-00000000000d")
+
+THEN = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
+LATER = datetime(2027, 2, 19, 9, 30, 0, 1, tzinfo=UTC)
+
+_TYPES: dict[str, Any] = {
+    "id": Uuid(),
+    "user_id": Uuid(),
+    "session_id": Uuid(),
+    "roles": JSON(),
+    "public_jwk": JSON(),
+    **dict.fromkeys(
+        (
+            "created_at",
+            "updated_at",
+            "last_used_at",
+            "idle_expires_at",
+            "expires_at",
+            "ended_at",
+            "activates_at",
+            "at",
+        ),
+        UtcDateTime(),
+    ),
+}
+
+
+def shape(name: str, rows: Sequence[Row]) -> TableClause:
+    """A table with the columns of these rows."""
+    return table(name, *(column(found, _TYPES.get(found)) for found in rows[0]))
+
+
+_USERS: Sequence[Row] = (
+    {
+        "id": ANN,
+        "email": "Ann@exämple.com",
+        "canonical_email": "ann@xn--exmple-cua.com",
+        "email_verified": True,
+        "password_hash": "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2",
+        "display_name": "Ann \N{FOX FACE}",
+        "roles": ["admin", "späher"],
+        "is_active": True,
+        "created_at": THEN,
+        "updated_at": LATER,
+    },
+    {
+        "id": BOB,
+        "email": "bob@example.com",
+        "canonical_email": "bob@example.com",
+        "email_verified": False,
+        "password_hash": "x" * 512,
+        "display_name": None,
+        "roles": [],
+        "is_active": False,
+        "created_at": THEN,
+        "updated_at": THEN,
+    },
+)
+
+_SESSIONS: Sequence[Row] = (
+    {
+        "id": LAPTOP,
+        "user_id": ANN,
+        "seed": bytes(range(16)),
+        "generation": 2**48 - 1,
+        "created_at": THEN,
+        "last_used_at": THEN,
+        "idle_expires_at": LATER,
+        "expires_at": LATER,
+        "ended_at": None,
+        "end_reason": None,
+        "user_agent": "Mozilla/5.0 (Ünïx)",
+        "ip": "2001:db8::7",
+    },
+    {
+        "id": PHONE,
+        "user_id": BOB,
+        "seed": bytes(16),
+        "generation": 0,
+        "created_at": THEN,
+        "last_used_at": THEN,
+        "idle_expires_at": LATER,
+        "expires_at": LATER,
+        "ended_at": LATER,
+        "end_reason": "refresh_token_reused",
+        "user_agent": "",
+        "ip": "",
+    },
+)
+
+_SIGNING_KEYS: Sequence[Row] = (
+    {
+        "kid": "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
+        "number": 1,
+        "algorithm": "ES256",
+        "public_jwk": {"kty": "EC", "crv": "P-256", "x": "x", "y": "y"},
+        "sealed_private_key": bytes(range(256)),
+        "created_at": THEN,
+        "activates_at": LATER,
+    },
+)
+
+_AUDIT_EVENTS: Sequence[Row] = (
+    {
+        "id": EVENT,
+        "at": THEN,
+        "kind": "logged_in",
+        "user_id": ANN,
+        "session_id": LAPTOP,
+        "ip": "2001:db8::7",
+        "request_id": "a-request",
+    },
+    {
+        "id": ANONYMOUS_EVENT,
+        "at": LATER,
+        "kind": "login_failed",
+        "user_id": None,
+        "session_id": None,
+        "ip": "",
+        "request_id": "",
+    },
+)
+
+# For each revision, what is inserted there: tables in an order that their foreign keys allow.
+ROWS: dict[str, dict[str, Sequence[Row]]] = {
+    "0001": {
+        "users": _USERS,
+        "sessions": _SESSIONS,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS,
+    },
+}
+
+# What became of them at the head, where that is not just what was inserted: by revision and table.
+AT_HEAD: dict[str, dict[str, Sequence[Row]]] = {}

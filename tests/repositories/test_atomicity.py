@@ -1,0 +1,257 @@
+"""Whatever statement of a use case fails, the database is afterwards wholly before it or wholly after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from passlib.hash import bcrypt
+from sqlalchemy import Connection, delete, event, insert, select
+
+from core.app import AuthApp, build
+from core.audit import Client
+from core.errors import AuthError, InvalidCredentials, InvalidRefreshToken, WrongPassword
+from core.repositories.tables import metadata
+from core.repositories.unit_of_work import SqlStore
+from core.sessions import Principal, TokenPair
+from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
+from tests.clock import FakeClock
+from tests.conftest import make_settings
+from tests.repositories.values import NOW, account, stored
+
+CLIENT = Client(ip="192.0.2.7", user_agent="tests", request_id="a-request")
+NEWCOMER = "new@example.com"
+VETERAN = account("old@example.com", password_hash=bcrypt.using(rounds=4).hash(PASSWORD))
+
+
+class InjectedError(Exception):
+    pass
+
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@dataclass
+class Scene:
+    """A user with three sessions, and the database as it was before anything went wrong."""
+
+    store: SqlStore
+    app: AuthApp
+    clock: FakeClock
+    pairs: list[TokenPair]
+    principal: Principal
+    before: Rows = field(default_factory=dict)
+
+    def rows(self) -> Rows:
+        with self.store.engine.connect() as connection:
+            return {
+                table.name: [dict(row) for row in connection.execute(select(table)).mappings()]
+                for table in metadata.sorted_tables
+            }
+
+    def restore(self) -> None:
+        with self.store.engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(delete(table))
+            for table in metadata.sorted_tables:
+                if self.before[table.name]:
+                    connection.execute(insert(table), self.before[table.name])
+
+    def state(self) -> dict[str, list[str]]:
+        """The rows with everything that is random and new called so, so that two runs can be compared."""
+        known = {str(value) for rows in self.before.values() for row in rows for value in row.values()}
+        random = {"id", "user_id", "session_id", "seed", "password_hash", "kid", "public_jwk", "sealed_private_key"}
+
+        def told(name: str, value: object) -> object:
+            return value if name not in random or str(value) in known else "new"
+
+        return {
+            table: sorted(str({name: told(name, value) for name, value in row.items()}) for row in rows)
+            for table, rows in self.rows().items()
+        }
+
+
+@pytest.fixture
+def scene(sql_store: SqlStore) -> Scene:
+    clock = FakeClock(NOW)
+    app = build(make_settings(), store=sql_store, clock=clock)
+    stored(sql_store, VETERAN)
+    app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
+    pairs = []
+    for _ in range(3):
+        clock.advance(seconds=1)
+        pairs.append(app.auth.login(EMAIL, PASSWORD, CLIENT))
+    clock.advance(minutes=1)
+    made = Scene(sql_store, app, clock, pairs, app.auth.whoami(pairs[0].access_token))
+    made.before = made.rows()
+    return made
+
+
+def _refused(refusal: type[AuthError], use_case: Callable[[Scene], object]) -> Callable[[Scene], object]:
+    """A use case that ends in a refusal and yet leaves something behind."""
+
+    def run(scene: Scene) -> None:
+        with pytest.raises(refusal):
+            use_case(scene)
+
+    return run
+
+
+def _reuse(scene: Scene) -> None:
+    """A token of a generation long gone: the session stands three further in the rows to start from."""
+    scene.app.sessions.refresh(scene.pairs[1].refresh_token, CLIENT)
+
+
+USE_CASES: dict[str, Callable[[Scene], object]] = {
+    "sign up": lambda scene: scene.app.accounts.sign_up(NEWCOMER, PASSWORD, "New", CLIENT),
+    "log in": lambda scene: scene.app.auth.login(EMAIL, PASSWORD, CLIENT),
+    "log in and upgrade the hash": lambda scene: scene.app.auth.login("old@example.com", PASSWORD, CLIENT),
+    "log in with a wrong password": _refused(
+        InvalidCredentials, lambda scene: scene.app.auth.login(EMAIL, OTHER_PASSWORD, CLIENT)
+    ),
+    "refresh": lambda scene: scene.app.sessions.refresh(scene.pairs[0].refresh_token, CLIENT),
+    "reuse a refresh token": _refused(InvalidRefreshToken, _reuse),
+    "change the password": lambda scene: scene.app.accounts.change_password(
+        scene.principal, PASSWORD, OTHER_PASSWORD, CLIENT
+    ),
+    "fail to change the password": _refused(
+        WrongPassword,
+        lambda scene: scene.app.accounts.change_password(scene.principal, OTHER_PASSWORD, OTHER_PASSWORD, CLIENT),
+    ),
+    "log out": lambda scene: scene.app.sessions.logout(scene.principal, CLIENT),
+    "end another session": lambda scene: scene.app.sessions.end(scene.principal, _second(scene), CLIENT),
+    "end all sessions": lambda scene: scene.app.sessions.end_all(scene.principal, CLIENT, keep_current=False),
+    "end the other sessions": lambda scene: scene.app.sessions.end_all(scene.principal, CLIENT, keep_current=True),
+    "rename": lambda scene: scene.app.accounts.rename(scene.principal, "Anna", CLIENT),
+    "rotate the keys": lambda scene: scene.app.keys.rotate(),
+}
+
+
+def _second(scene: Scene) -> Any:
+    return next(row["id"] for row in scene.before["sessions"] if row["id"] != scene.principal.session_id)
+
+
+@pytest.fixture(params=USE_CASES)
+def use_case(request: pytest.FixtureRequest, scene: Scene) -> Callable[[Scene], object]:
+    if request.param == "reuse a refresh token":
+        for row in scene.before["sessions"]:
+            row["generation"] = 3
+            row["last_used_at"] = NOW + timedelta(seconds=2)
+        scene.restore()
+    return USE_CASES[request.param]
+
+
+@pytest.fixture
+def after(scene: Scene, use_case: Callable[[Scene], object]) -> dict[str, list[str]]:
+    """What the database holds when nothing goes wrong."""
+    before = scene.state()
+    use_case(scene)
+    state = scene.state()
+    assert state != before
+    return state
+
+
+@dataclass
+class Saboteur:
+    """Counts what reaches the database, and spoils the statement (or commit) whose turn it is."""
+
+    turn: int
+    spoil: Callable[[], str | None]
+    seen: int = 0
+
+    def before_execute(
+        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: Any
+    ) -> tuple[str, Any]:
+        if instead := self._spoilt():
+            return instead, ()
+        return statement, parameters
+
+    def before_commit(self, connection: Connection) -> None:
+        try:
+            self._spoilt()
+        except InjectedError:
+            # What both databases do themselves when a commit fails.
+            connection.connection.rollback()
+            raise
+
+    def _spoilt(self) -> str | None:
+        self.seen += 1
+        return self.spoil() if self.seen == self.turn else None
+
+    @property
+    def came(self) -> bool:
+        return self.seen >= self.turn
+
+    @contextmanager
+    def at_work(self, store: SqlStore, *, commits: bool) -> Iterator[None]:
+        event.listen(store.engine, "before_cursor_execute", self.before_execute, retval=True)
+        if commits:
+            event.listen(store.engine, "commit", self.before_commit)
+        try:
+            yield
+        finally:
+            event.remove(store.engine, "before_cursor_execute", self.before_execute)
+            if commits:
+                event.remove(store.engine, "commit", self.before_commit)
+
+
+def _injected_error() -> None:
+    raise InjectedError
+
+
+def test_a_failure_at_any_statement_or_commit_leaves_all_or_nothing(
+    scene: Scene, use_case: Callable[[Scene], object], after: dict[str, list[str]]
+) -> None:
+    scene.restore()
+    before = scene.state()
+    failures = 0
+    while True:
+        scene.restore()
+        saboteur = Saboteur(failures + 1, _injected_error)
+        with saboteur.at_work(scene.store, commits=True):
+            failed = _fails(use_case, scene)
+        assert failed == saboteur.came
+        if not failed:
+            break
+        failures += 1
+        assert scene.state() in (before, after), f"at statement {failures}"
+    assert failures >= 3, "a write is at least a statement, an audit event and a commit"
+    assert scene.state() == after
+
+
+def _fails(use_case: Callable[[Scene], object], scene: Scene) -> bool:
+    try:
+        use_case(scene)
+    except InjectedError:
+        return True
+    return False
+
+
+# Sent in the place of a statement, so that the server itself fails there, transaction and all.
+UNDONE_BY_THE_SERVER = {
+    "serialisation failure": "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$",
+    "deadlock": "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$",
+    "lost connection": "SELECT pg_terminate_backend(pg_backend_pid())",
+}
+
+
+@pytest.mark.parametrize("sql_store", ["postgres"], indirect=True)
+@pytest.mark.parametrize("statement", UNDONE_BY_THE_SERVER.values(), ids=UNDONE_BY_THE_SERVER.keys())
+def test_a_conflict_at_any_statement_is_recovered_from_and_done_exactly_once(
+    scene: Scene, use_case: Callable[[Scene], object], after: dict[str, list[str]], statement: str
+) -> None:
+    turn = 1
+    while True:
+        scene.restore()
+        saboteur = Saboteur(turn, lambda: statement)
+        with saboteur.at_work(scene.store, commits=False):
+            use_case(scene)
+        assert scene.state() == after, f"at statement {turn}"
+        if not saboteur.came:
+            break
+        turn += 1
+    assert turn > 2

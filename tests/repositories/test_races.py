@@ -1,0 +1,373 @@
+"""Many at once, on real databases, sixteen threads that start at the same moment."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+from sqlalchemy import func, select
+
+from core.app import AuthApp, build, build_key_ring
+from core.audit import Client, EventKind
+from core.errors import AuthError, EmailTaken, InvalidCredentials, InvalidRefreshToken, InvalidToken, WrongPassword
+from core.repositories.tables import users
+from core.repositories.unit_of_work import SqlStore
+from core.sessions import Principal, TokenPair
+from core.settings import PasswordSettings, TokenSettings
+from core.users import User
+from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
+from tests.clock import START, FakeClock
+from tests.conftest import make_settings
+from tests.repositories.faults import meanwhile, opened, server_options, url_of, wait_for_blocked
+from tests.repositories.values import events_in, session_in
+
+THREADS = 16
+CLIENT = Client()
+
+T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def _restless() -> Iterator[None]:
+    """Let threads take turns fifty times as often."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 50)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def _together(*calls: Callable[[], T]) -> list[T | AuthError]:
+    """Share the calls out to the threads, start them at one moment, and give each answer or refusal in its place."""
+    threads = min(THREADS, len(calls))
+    start = threading.Barrier(threads)
+
+    def run(share: tuple[Callable[[], T], ...]) -> list[T | AuthError]:
+        start.wait(10)
+        return [_outcome(call) for call in share]
+
+    outcomes: list[T | AuthError] = [AuthError("It never ran.")] * len(calls)
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(run, calls[number::threads]) for number in range(threads)]
+        for number, future in enumerate(futures):
+            outcomes[number::threads] = future.result(60)
+    return outcomes
+
+
+def _outcome(call: Callable[[], T]) -> T | AuthError:
+    try:
+        return call()
+    except AuthError as refusal:
+        return refusal
+
+
+def _kinds(outcomes: Sequence[Any]) -> Counter[type]:
+    return Counter(type(outcome) for outcome in outcomes)
+
+
+def _app(store: SqlStore, **settings: Any) -> AuthApp:
+    passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000)
+    app = build(make_settings(passwords=passwords, **settings), store=store, clock=FakeClock(START))
+    app.keys.ensure()
+    return app
+
+
+@pytest.fixture
+def app(sql_store: SqlStore) -> AuthApp:
+    return _app(sql_store)
+
+
+@pytest.fixture
+def ann(app: AuthApp) -> User:
+    return app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+
+
+def _login(app: AuthApp, user_agent: str = "", password: str = PASSWORD) -> TokenPair:
+    return app.auth.login(EMAIL, password, Client(user_agent=user_agent))
+
+
+def _live(store: SqlStore, user_id: uuid.UUID) -> Counter[str]:
+    with store.reading() as read:
+        return Counter(found.user_agent for found in read.sessions.live_of(user_id, now=START))
+
+
+# Signing up
+
+SPELLINGS = ("ann@example.com", "Ann@example.com", "ANN@EXAMPLE.COM", "aNN@Example.Com")
+
+
+def test_of_sixty_four_equal_signups_one_succeeds_and_the_others_are_told(sql_store: SqlStore, app: AuthApp) -> None:
+    def sign_up(number: int) -> Callable[[], User]:
+        return lambda: app.accounts.sign_up(SPELLINGS[number % len(SPELLINGS)], PASSWORD, str(number), CLIENT)
+
+    outcomes = _together(*(sign_up(number) for number in range(64)))
+    assert _kinds(outcomes) == {User: 1, EmailTaken: 63}
+    (winner,) = (outcome for outcome in outcomes if isinstance(outcome, User))
+    with sql_store.engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(users)) == 1
+        assert connection.scalar(select(users.c.id)) == winner.id
+    assert [event.kind for event in events_in(sql_store)] == [EventKind.SIGNED_UP]
+
+
+def test_signups_of_different_addresses_do_not_hinder_each_other(sql_store: SqlStore, app: AuthApp) -> None:
+    def sign_up(number: int) -> Callable[[], User]:
+        return lambda: app.accounts.sign_up(f"user{number}@example.com", PASSWORD, None, CLIENT)
+
+    outcomes = _together(*(sign_up(number) for number in range(64)))
+    assert _kinds(outcomes) == {User: 64}
+    assert len(events_in(sql_store)) == 64
+
+
+# Refreshing
+
+
+def _assert_one_successor(store: SqlStore, app: AuthApp, outcomes: Sequence[TokenPair | AuthError]) -> TokenPair:
+    assert _kinds(outcomes) == {TokenPair: len(outcomes)}
+    pairs = [outcome for outcome in outcomes if isinstance(outcome, TokenPair)]
+    assert len({pair.refresh_token for pair in pairs}) == 1
+    session_ids = {app.auth.whoami(pair.access_token).session_id for pair in pairs}
+    assert len(session_ids) == 1
+    assert session_in(store, session_ids.pop()).ended_at is None
+    return pairs[0]
+
+
+@pytest.mark.usefixtures("ann")
+def test_thirty_two_uses_of_one_refresh_token_make_one_successor(sql_store: SqlStore, app: AuthApp) -> None:
+    pair = _login(app)
+    for generation in range(1, 6):
+        token = pair.refresh_token
+        outcomes = _together(*[lambda token=token: app.sessions.refresh(token, CLIENT)] * 32)
+        pair = _assert_one_successor(sql_store, app, outcomes)
+        assert session_in(sql_store, app.auth.whoami(pair.access_token).session_id).generation == generation
+    assert EventKind.REFRESH_TOKEN_REUSED not in {event.kind for event in events_in(sql_store)}
+
+
+@pytest.mark.usefixtures("ann")
+def test_a_token_refreshed_by_many_processes_has_one_successor(sql_store: SqlStore, app: AuthApp) -> None:
+    """Services with pools and key rings of their own, as processes have them."""
+    token = _login(app).refresh_token
+    with opened(url_of(sql_store)) as one, opened(url_of(sql_store)) as two:
+        apps = [app, _app(one), _app(two)]
+        calls = [lambda own=own: own.sessions.refresh(token, CLIENT) for own in apps for _ in range(8)]
+        _assert_one_successor(sql_store, app, _together(*calls))
+
+
+@pytest.mark.usefixtures("ann")
+def test_many_uses_of_a_token_without_grace_let_at_most_one_through(sql_store: SqlStore) -> None:
+    app = _app(sql_store, tokens=TokenSettings(refresh_grace=timedelta(0)))
+    token = _login(app).refresh_token
+    outcomes = _together(*[lambda: app.sessions.refresh(token, CLIENT)] * 32)
+    assert _kinds(outcomes) == {TokenPair: 1, InvalidRefreshToken: 31}
+    (winner,) = (outcome for outcome in outcomes if isinstance(outcome, TokenPair))
+    with pytest.raises(InvalidToken):
+        app.auth.whoami(winner.access_token)
+
+
+@pytest.mark.usefixtures("ann")
+def test_many_reuses_are_all_refused_and_end_the_session(sql_store: SqlStore, app: AuthApp) -> None:
+    first = _login(app)
+    session_id = app.auth.whoami(first.access_token).session_id
+    second = app.sessions.refresh(first.refresh_token, CLIENT)
+    app.sessions.refresh(second.refresh_token, CLIENT)
+    outcomes = _together(*[lambda: app.sessions.refresh(first.refresh_token, CLIENT)] * 32)
+    assert _kinds(outcomes) == {InvalidRefreshToken: 32}
+    assert session_in(sql_store, session_id).ended_at == START
+    assert EventKind.REFRESH_TOKEN_REUSED in {event.kind for event in events_in(sql_store)}
+
+
+def test_under_serialisable_isolation_of_equal_signups_one_succeeds(postgres_store: SqlStore) -> None:
+    with server_options(postgres_store, default_transaction_isolation="serializable") as store:
+        app = _app(store)
+        outcomes = _together(*[lambda: app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)] * 64)
+    assert _kinds(outcomes) == {User: 1, EmailTaken: 63}
+
+
+def test_under_serialisable_isolation_uses_of_one_refresh_token_make_one_successor(postgres_store: SqlStore) -> None:
+    with server_options(postgres_store, default_transaction_isolation="serializable") as store:
+        app = _app(store)
+        app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+        pair = _login(app)
+        outcomes = _together(*[lambda: app.sessions.refresh(pair.refresh_token, CLIENT)] * 32)
+        _assert_one_successor(store, app, outcomes)
+
+
+# Ending sessions
+
+
+class LogoutRace:
+    """One logout, and fifteen who use the session before, during and after it."""
+
+    def __init__(self, app: AuthApp) -> None:
+        self._app = app
+        self._pair = _login(app)
+        self._start = threading.Barrier(THREADS)
+        self._returned = threading.Event()
+        self.principal = app.auth.whoami(self._pair.access_token)
+        self.violations: list[str] = []
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            jobs = [self._log_out, *[self._keep_refreshing] * 7, *[self._keep_asking] * 8]
+            for future in [pool.submit(job) for job in jobs]:
+                future.result(60)
+
+    def _log_out(self) -> None:
+        self._start.wait(10)
+        self._app.sessions.logout(self.principal, CLIENT)
+        self._returned.set()
+
+    def _keep_refreshing(self) -> None:
+        token = self._pair.refresh_token
+        self._start.wait(10)
+        over = False
+        while not over:
+            over = self._returned.is_set()
+            try:
+                token = self._app.sessions.refresh(token, CLIENT).refresh_token
+            except InvalidRefreshToken:
+                continue
+            if over:
+                self.violations.append("a refresh that began after the logout had returned succeeded")
+
+    def _keep_asking(self) -> None:
+        self._start.wait(10)
+        over = False
+        while not over:
+            over = self._returned.is_set()
+            try:
+                self._app.auth.whoami(self._pair.access_token)
+            except InvalidToken:
+                continue
+            if over:
+                self.violations.append("an access token was accepted after the logout had returned")
+
+
+@pytest.mark.usefixtures("ann")
+def test_after_a_logout_has_returned_nothing_that_begins_later_succeeds(sql_store: SqlStore, app: AuthApp) -> None:
+    for _ in range(4):
+        race = LogoutRace(app)
+        race.run()
+        assert race.violations == []
+        assert session_in(sql_store, race.principal.session_id).ended_at is not None
+
+
+def test_logouts_and_ends_of_all_sessions_do_not_hinder_each_other(
+    sql_store: SqlStore, app: AuthApp, ann: User
+) -> None:
+    """Rows that several updates touch in any order: a deadlock is undone and run again, unseen."""
+    principals = [app.auth.whoami(_login(app).access_token) for _ in range(8)]
+    ends = [lambda own=own: app.sessions.end_all(own, CLIENT, keep_current=False) for own in principals]
+    logouts = [lambda own=own: app.sessions.logout(own, CLIENT) for own in principals]
+    assert _kinds(_together(*ends, *logouts)) == {type(None): 16}
+    assert _live(sql_store, ann.id) == {}
+
+
+# Passwords
+
+
+def test_after_a_password_change_no_session_of_the_old_password_lives(
+    sql_store: SqlStore, app: AuthApp, ann: User
+) -> None:
+    for old, new in [(PASSWORD, OTHER_PASSWORD), (OTHER_PASSWORD, PASSWORD)] * 2:
+        kept = app.auth.whoami(_login(app, "kept", old).access_token)
+        outcomes = _change_among_logins(app, kept, old, new)
+        assert {type(outcome) for outcome in outcomes} <= {type(None), TokenPair, InvalidCredentials}
+        live = _live(sql_store, ann.id)
+        with_new = sum(isinstance(outcome, TokenPair) for outcome in outcomes[-20:])
+        assert live == Counter(kept=1, new=with_new)
+        app.sessions.end_all(kept, CLIENT, keep_current=False)
+
+
+def _change_among_logins(app: AuthApp, kept: Principal, old: str, new: str) -> list[TokenPair | AuthError | None]:
+    """One change, forty logins with the old password, twenty with the new; the outcomes in this order."""
+
+    def change() -> None:
+        app.accounts.change_password(kept, old, new, CLIENT)
+
+    calls: list[Callable[[], TokenPair | None]] = [
+        change,
+        *[lambda: _login(app, "old", old)] * 40,
+        *[lambda: _login(app, "new", new)] * 20,
+    ]
+    return _together(*calls)
+
+
+def test_of_many_password_changes_one_succeeds(sql_store: SqlStore, app: AuthApp, ann: User) -> None:
+    principals = [app.auth.whoami(_login(app, str(number)).access_token) for number in range(THREADS)]
+
+    def change(number: int) -> Callable[[], int]:
+        def run() -> int:
+            app.accounts.change_password(principals[number], PASSWORD, f"{OTHER_PASSWORD} {number}", CLIENT)
+            return number
+
+        return run
+
+    outcomes = _together(*(change(number) for number in range(THREADS)))
+    assert _kinds(outcomes) == {int: 1, WrongPassword: THREADS - 1}
+    (winner,) = (outcome for outcome in outcomes if isinstance(outcome, int))
+    _login(app, "after", f"{OTHER_PASSWORD} {winner}")
+    assert _live(sql_store, ann.id) == {str(winner): 1, "after": 1}
+
+
+# Logging in
+
+
+def test_parallel_logins_at_the_limit_of_sessions_all_succeed(sql_store: SqlStore, ann: User) -> None:
+    app = _app(sql_store, tokens=TokenSettings(session_limit=3))
+    outcomes = _together(*[lambda: _login(app)] * 48)
+    assert _kinds(outcomes) == {TokenPair: 48}
+    _login(app)
+    assert _live(sql_store, ann.id).total() == 3
+
+
+def test_two_logins_at_once_do_not_exceed_the_limit_of_sessions(postgres_store: SqlStore) -> None:
+    """The second comes when the first has counted the sessions and not yet added its own."""
+    app = _app(postgres_store, tokens=TokenSettings(session_limit=1))
+    ann = app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    with opened(url_of(postgres_store)) as store, ThreadPoolExecutor(1) as pool:
+        second: list[Future[TokenPair]] = []
+
+        def log_in() -> None:
+            second.append(pool.submit(_login, app))
+            wait_for_blocked(postgres_store, unless=second[0].done)
+
+        first = _app(store, tokens=TokenSettings(session_limit=1))
+        with meanwhile(store, "INSERT INTO sessions", log_in):
+            _login(first)
+        second[0].result(10)
+    assert _live(postgres_store, ann.id).total() == 1
+
+
+# Keys
+
+
+def test_rings_that_start_at_the_same_moment_make_one_key(sql_store: SqlStore) -> None:
+    for _ in range(4):
+        rings = [build_key_ring(make_settings(), store=sql_store, clock=FakeClock(START)) for _ in range(THREADS)]
+        outcomes = _together(*(ring.ensure for ring in rings))
+        assert _kinds(outcomes) == {type(None): THREADS}
+        with sql_store.begin() as work:
+            stored = work.keys.all()
+            for key in stored:
+                work.keys.remove(key.kid)
+            work.commit()
+        assert [key.number for key in stored] == [1]
+        assert {ring.signer()[0].kid for ring in rings} == {stored[0].kid}
+
+
+def test_services_that_start_at_the_same_moment_believe_each_other(sql_store: SqlStore) -> None:
+    """Nobody made a key before: the first logins do, on services that know nothing of each other."""
+    apps = [build(make_settings(), store=sql_store, clock=FakeClock(START)) for _ in range(THREADS)]
+    apps[0].accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    outcomes = _together(*(lambda own=own: _login(own) for own in apps))
+    assert _kinds(outcomes) == {TokenPair: THREADS}
+    for app in apps:
+        for pair in outcomes:
+            assert isinstance(pair, TokenPair)
+            assert app.auth.whoami(pair.access_token).user.email == EMAIL

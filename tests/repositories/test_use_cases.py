@@ -1,0 +1,526 @@
+"""The use cases over every store: what they leave behind, and what they commit before they refuse."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from passlib.hash import bcrypt
+from sqlalchemy import select
+
+from core.app import AuthApp, build, build_key_ring
+from core.audit import Client, EventKind
+from core.errors import (
+    EmailTaken,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    InvalidToken,
+    NotFound,
+    TransactionConflict,
+    WrongPassword,
+)
+from core.repositories.tables import metadata
+from core.repositories.unit_of_work import SqlStore
+from core.sessions import Principal, Session, TokenPair
+from core.settings import TokenSettings
+from core.store import Store, UnitOfWork
+from core.users import Account
+from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
+from tests.clock import START, FakeClock
+from tests.conftest import make_settings
+from tests.repositories.values import account, account_in, events_in, session, session_in, stored
+
+CLIENT = Client(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
+TODAYS = "$bcrypt-sha256$"
+
+
+@dataclass
+class House:
+    """A service on a store, with a user who has signed up."""
+
+    store: Store
+    clock: FakeClock
+    app: AuthApp
+    ann: uuid.UUID
+
+    def login(self, user_agent: str = "laptop", password: str = PASSWORD) -> TokenPair:
+        return self.app.auth.login(EMAIL, password, Client(user_agent=user_agent))
+
+    def refresh(self, pair: TokenPair) -> TokenPair:
+        return self.app.sessions.refresh(pair.refresh_token, CLIENT)
+
+    def principal(self, pair: TokenPair) -> Principal:
+        return self.app.auth.whoami(pair.access_token)
+
+    def session(self, pair: TokenPair) -> Session:
+        claims = self.app.auth._access_tokens.verify(pair.access_token)
+        return session_in(self.store, claims.session_id)
+
+    def live(self) -> list[str]:
+        with self.store.reading() as read:
+            return sorted(found.user_agent for found in read.sessions.live_of(self.ann, now=self.clock.now()))
+
+    def kinds(self) -> list[EventKind]:
+        return [event.kind for event in events_in(self.store)]
+
+
+def _house(store: Store, **settings: Any) -> House:
+    clock = FakeClock(START)
+    app = build(make_settings(**settings), store=store, clock=clock)
+    ann = app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
+    clock.advance(seconds=1)
+    return House(store, clock, app, ann.id)
+
+
+@pytest.fixture
+def house(store: Store) -> House:
+    return _house(store)
+
+
+# Signing up
+
+
+def test_a_signup_stores_the_user_and_an_event(house: House) -> None:
+    found = account_in(house.store, house.ann)
+    assert (found.user.email, found.user.display_name, found.user.roles) == (EMAIL, "Ann", ())
+    assert found.user.created_at == found.user.updated_at == START
+    assert not found.user.email_verified
+    assert found.password_hash.startswith(TODAYS)
+    (event,) = events_in(house.store)
+    assert (event.kind, event.user_id, event.ip, event.request_id) == (
+        EventKind.SIGNED_UP,
+        house.ann,
+        "192.0.2.7",
+        "a-request",
+    )
+
+
+@pytest.mark.parametrize("email", [EMAIL, "ANN@example.com", "Ann@EXAMPLE.com"])
+def test_a_second_signup_leaves_the_first_alone(house: House, email: str) -> None:
+    before = account_in(house.store, house.ann)
+    with pytest.raises(EmailTaken):
+        house.app.accounts.sign_up(email, OTHER_PASSWORD, "Eve", CLIENT)
+    assert account_in(house.store, house.ann) == before
+    assert house.kinds() == [EventKind.SIGNED_UP]
+    house.login()
+
+
+# Rotation
+
+
+def test_the_current_token_moves_the_session_on(house: House) -> None:
+    first = house.login()
+    tokens = {first.refresh_token}
+    pair = first
+    for generation in range(1, 5):
+        house.clock.advance(minutes=1)
+        pair = house.refresh(pair)
+        tokens.add(pair.refresh_token)
+        assert house.session(pair).generation == generation
+        assert house.session(pair).last_used_at == house.clock.now()
+    assert len(tokens) == 5
+
+
+def test_the_predecessor_within_the_grace_gives_the_same_successor(house: House) -> None:
+    first = house.login()
+    second = house.refresh(first)
+    house.clock.advance(seconds=9.999)
+    assert house.refresh(first).refresh_token == second.refresh_token
+    assert house.refresh(first).refresh_token == second.refresh_token
+    assert house.session(second).generation == 1
+
+
+def test_repeating_does_not_lengthen_the_grace(house: House) -> None:
+    first = house.login()
+    house.refresh(first)
+    house.clock.advance(seconds=9)
+    house.refresh(first)
+    house.clock.advance(seconds=1)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(first)
+
+
+def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(house: House) -> None:
+    first = house.login()
+    other = house.login("phone")
+    second = house.refresh(first)
+    house.clock.advance(seconds=10)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(first)
+    assert house.session(first).ended_at == house.clock.now()
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(second)
+    with pytest.raises(InvalidToken):
+        house.app.auth.whoami(second.access_token)
+    assert house.live() == ["phone"]
+    house.refresh(other)
+
+
+def test_a_reuse_is_recorded_once_with_its_session(house: House) -> None:
+    first = house.login()
+    ended = house.session(first).id
+    house.refresh(first)
+    house.clock.advance(minutes=1)
+    for _ in range(3):
+        with pytest.raises(InvalidRefreshToken):
+            house.refresh(first)
+    (event,) = [event for event in events_in(house.store) if event.kind is EventKind.REFRESH_TOKEN_REUSED]
+    assert (event.user_id, event.session_id, event.at) == (house.ann, ended, house.clock.now())
+    assert (event.ip, event.request_id) == ("192.0.2.7", "a-request")
+
+
+def test_a_token_before_the_predecessor_is_reuse_even_within_the_grace(house: House) -> None:
+    first = house.login()
+    third = house.refresh(house.refresh(first))
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(first)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(third)
+    assert house.live() == []
+
+
+def test_without_a_grace_every_second_use_is_reuse(store: Store) -> None:
+    house = _house(store, tokens=TokenSettings(refresh_grace=timedelta(0)))
+    first = house.login()
+    house.refresh(first)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(first)
+    assert house.live() == []
+
+
+def test_rotation_moves_the_idle_end_and_never_the_absolute_one(store: Store) -> None:
+    idle, lifetime = timedelta(minutes=10), timedelta(minutes=25)
+    house = _house(store, tokens=TokenSettings(session_idle=idle, session_lifetime=lifetime))
+    pair = house.login()
+    end = house.session(pair).expires_at
+    for _ in range(3):
+        house.clock.advance(minutes=8)
+        pair = house.refresh(pair)
+        assert house.session(pair).expires_at == end
+        assert house.session(pair).idle_expires_at == house.clock.now() + idle
+        assert pair.refresh_expires_in == min(end - house.clock.now(), idle).total_seconds()
+    house.clock.at = end - timedelta(microseconds=1)
+    house.principal(pair)
+    house.clock.at = end
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(pair)
+
+
+def test_an_idle_session_cannot_be_refreshed_and_that_is_no_reuse(store: Store) -> None:
+    house = _house(store, tokens=TokenSettings(session_idle=timedelta(minutes=10)))
+    pair = house.login()
+    house.clock.advance(minutes=10)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(pair)
+    assert EventKind.REFRESH_TOKEN_REUSED not in house.kinds()
+
+
+def test_a_user_who_was_made_inactive_cannot_refresh(house: House) -> None:
+    inactive = account("bob@example.com", is_active=False)
+    theirs = session(inactive.user.id, created_at=START)
+    stored(house.store, inactive, theirs)
+    pair = house.app.sessions.pair(theirs, inactive.user, house.clock.now())
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(pair)
+    assert session_in(house.store, theirs.id) == theirs
+
+
+# Ending sessions
+
+
+def test_a_logout_ends_this_session_alone(house: House) -> None:
+    laptop, _phone = house.login("laptop"), house.login("phone")
+    principal = house.principal(laptop)
+    house.app.sessions.logout(principal, CLIENT)
+    house.app.sessions.logout(principal, CLIENT)
+    assert house.live() == ["phone"]
+    assert house.kinds().count(EventKind.LOGGED_OUT) == 1
+    with pytest.raises(InvalidToken):
+        house.principal(laptop)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(laptop)
+
+
+def test_a_user_ends_another_of_the_own_sessions_once(house: House) -> None:
+    laptop, phone = house.login("laptop"), house.login("phone")
+    principal, other = house.principal(laptop), house.session(phone).id
+    house.app.sessions.end(principal, other, CLIENT)
+    with pytest.raises(NotFound):
+        house.app.sessions.end(principal, other, CLIENT)
+    assert house.live() == ["laptop"]
+    assert house.kinds().count(EventKind.SESSION_ENDED) == 1
+
+
+def test_nobody_ends_the_session_of_another_user(house: House) -> None:
+    mine = house.login()
+    house.app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
+    bob = house.principal(house.app.auth.login("bob@example.com", PASSWORD, CLIENT))
+    for session_id in (house.session(mine).id, uuid.uuid4()):
+        with pytest.raises(NotFound):
+            house.app.sessions.end(bob, session_id, CLIENT)
+    assert house.live() == ["laptop"]
+    assert EventKind.SESSION_ENDED not in house.kinds()
+
+
+@pytest.mark.parametrize(("keep_current", "left"), [(True, ["laptop"]), (False, [])])
+def test_a_user_ends_all_sessions_or_all_others(house: House, left: list[str], *, keep_current: bool) -> None:
+    laptop, *_ = [house.login(device) for device in ("laptop", "phone", "tablet")]
+    house.app.sessions.end_all(house.principal(laptop), CLIENT, keep_current=keep_current)
+    assert house.live() == left
+
+
+# Passwords
+
+
+def test_a_password_change_ends_the_other_sessions_only(house: House) -> None:
+    laptop, phone = house.login("laptop"), house.login("phone")
+    house.app.accounts.change_password(house.principal(laptop), PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert house.live() == ["laptop"]
+    house.refresh(laptop)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(phone)
+    with pytest.raises(InvalidCredentials):
+        house.login()
+    house.login(password=OTHER_PASSWORD)
+
+
+def test_a_refused_password_change_is_recorded_and_changes_nothing(house: House) -> None:
+    laptop, _phone = house.login("laptop"), house.login("phone")
+    before = account_in(house.store, house.ann)
+    house.clock.advance(seconds=1)
+    with pytest.raises(WrongPassword):
+        house.app.accounts.change_password(house.principal(laptop), OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert account_in(house.store, house.ann) == before
+    assert house.live() == ["laptop", "phone"]
+    assert house.kinds()[-1] is EventKind.PASSWORD_CHANGE_FAILED
+
+
+@pytest.mark.parametrize("email", [EMAIL, "nobody@example.com", "not an address"])
+def test_a_refused_login_is_recorded_before_it_is_refused(house: House, email: str) -> None:
+    with pytest.raises(InvalidCredentials):
+        house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+    event = events_in(house.store)[-1]
+    assert event.kind is EventKind.LOGIN_FAILED
+    assert event.user_id == (house.ann if email == EMAIL else None)
+    assert house.live() == []
+
+
+def test_an_inactive_user_cannot_log_in(house: House) -> None:
+    hashed = account_in(house.store, house.ann).password_hash
+    inactive = account("bob@example.com", is_active=False, password_hash=hashed)
+    stored(house.store, inactive)
+    with pytest.raises(InvalidCredentials):
+        house.app.auth.login("bob@example.com", PASSWORD, CLIENT)
+    with house.store.reading() as read:
+        assert read.sessions.live_of(inactive.user.id, now=house.clock.now()) == []
+
+
+# Upgrading old hashes
+
+
+def _old_hash(password: str) -> str:
+    hashed: str = bcrypt.using(rounds=4).hash(password)
+    return hashed
+
+
+@pytest.fixture
+def veteran(house: House) -> Account:
+    """An account whose hash is of another time."""
+    old = account("old@example.com", password_hash=_old_hash(PASSWORD))
+    stored(house.store, old)
+    return old
+
+
+def test_a_login_with_an_old_hash_upgrades_it(house: House, veteran: Account) -> None:
+    house.app.auth.login("old@example.com", PASSWORD, CLIENT)
+    upgraded = account_in(house.store, veteran.user.id)
+    assert upgraded.password_hash.startswith(TODAYS)
+    assert upgraded.user == veteran.user, "an upgrade is nothing that the user did"
+    house.app.auth.login("old@example.com", PASSWORD, CLIENT)
+    assert account_in(house.store, veteran.user.id) == upgraded
+
+
+def test_a_refused_login_upgrades_nothing(house: House, veteran: Account) -> None:
+    with pytest.raises(InvalidCredentials):
+        house.app.auth.login("old@example.com", OTHER_PASSWORD, CLIENT)
+    assert account_in(house.store, veteran.user.id) == veteran
+
+
+class OvertakenStore:
+    """A store on which somebody else is faster, once, just before the next transaction."""
+
+    def __init__(self, store: Store, overtake: Callable[[], object]) -> None:
+        self._store = store
+        self._waiting = [overtake]
+        self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
+        self.check, self.close = store.check, store.close
+
+    @contextmanager
+    def begin(self) -> Iterator[UnitOfWork]:
+        if self._waiting:
+            self._waiting.pop()()
+        with self._store.begin() as work:
+            yield work
+
+
+def _replace_hash(house: House, veteran: Account, new_hash: str) -> None:
+    with house.store.begin() as work:
+        assert work.users.replace_password(
+            veteran.user.id, old_hash=veteran.password_hash, new_hash=new_hash, at=house.clock.now()
+        )
+        work.commit()
+
+
+def _overtaken(house: House, overtake: Callable[[], object]) -> AuthApp:
+    house.app.keys.ensure()
+    return build(house.app.settings, store=OvertakenStore(house.store, overtake), clock=house.clock)
+
+
+def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(house: House, veteran: Account) -> None:
+    changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
+    app = _overtaken(house, lambda: _replace_hash(house, veteran, changed))
+    with pytest.raises(InvalidCredentials):
+        app.auth.login("old@example.com", PASSWORD, CLIENT)
+    assert account_in(house.store, veteran.user.id).password_hash == changed
+    with house.store.reading() as read:
+        assert read.sessions.live_of(veteran.user.id, now=house.clock.now()) == []
+    assert house.kinds()[-1] is EventKind.LOGIN_FAILED
+
+
+def test_a_login_whose_hash_was_upgraded_by_another_gets_in(house: House, veteran: Account) -> None:
+    upgraded = house.app.accounts._passwords.hash(PASSWORD)
+    app = _overtaken(house, lambda: _replace_hash(house, veteran, upgraded))
+    pair = app.auth.login("old@example.com", PASSWORD, CLIENT)
+    assert app.auth.whoami(pair.access_token).user.id == veteran.user.id
+    assert account_in(house.store, veteran.user.id).password_hash == upgraded
+
+
+def test_a_login_that_a_password_change_overtakes_is_refused(house: House) -> None:
+    ann = account_in(house.store, house.ann)
+    changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
+    app = _overtaken(house, lambda: _replace_hash(house, ann, changed))
+    with pytest.raises(InvalidCredentials):
+        app.auth.login(EMAIL, PASSWORD, CLIENT)
+    assert house.live() == []
+
+
+def test_a_password_change_that_another_overtakes_is_refused(house: House) -> None:
+    principal = house.principal(house.login())
+    ann = account_in(house.store, house.ann)
+    app = _overtaken(house, lambda: _replace_hash(house, ann, "of another change"))
+    with pytest.raises(WrongPassword):
+        app.accounts.change_password(principal, PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert account_in(house.store, house.ann).password_hash == "of another change"
+
+
+def test_a_use_case_that_the_database_undid_runs_again(house: House) -> None:
+    def undo() -> None:
+        raise TransactionConflict
+
+    app = _overtaken(house, undo)
+    app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
+    assert house.kinds().count(EventKind.SIGNED_UP) == 2
+
+
+def test_a_key_ring_that_another_overtakes_makes_no_second_key(store: Store) -> None:
+    settings, clock = make_settings(), FakeClock(START)
+    faster = build_key_ring(settings, store=store, clock=clock)
+    ring = build_key_ring(settings, store=OvertakenStore(store, faster.ensure), clock=clock)
+    ring.ensure()
+    stored_keys = ring.keys()
+    assert [key.number for key in stored_keys] == [1]
+    assert ring.signer()[0] == faster.signer()[0]
+
+
+# The limit of sessions
+
+
+def test_the_next_login_ends_the_session_idle_longest(store: Store) -> None:
+    house = _house(store, tokens=TokenSettings(session_limit=3))
+    pairs = {}
+    for device in ("first", "second", "third"):
+        house.clock.advance(minutes=1)
+        pairs[device] = house.login(device)
+    house.clock.advance(minutes=1)
+    house.refresh(pairs["first"])  # now the second is the one idle longest
+    house.clock.advance(minutes=1)
+    house.login("fourth")
+    assert house.live() == ["first", "fourth", "third"]
+    with pytest.raises(InvalidToken):
+        house.principal(pairs["second"])
+    house.clock.advance(minutes=1)
+    house.login("fifth")
+    assert house.live() == ["fifth", "first", "fourth"]
+
+
+def test_a_limit_of_one_leaves_the_last_login(store: Store) -> None:
+    house = _house(store, tokens=TokenSettings(session_limit=1))
+    for device in ("first", "second", "third"):
+        house.clock.advance(minutes=1)
+        house.login(device)
+    assert house.live() == ["third"]
+
+
+def test_ended_sessions_make_room_for_others(store: Store) -> None:
+    house = _house(store, tokens=TokenSettings(session_limit=2))
+    first, _second = house.login("first"), house.login("second")
+    house.app.sessions.logout(house.principal(first), CLIENT)
+    house.clock.advance(minutes=1)
+    house.login("third")
+    assert house.live() == ["second", "third"]
+
+
+def test_a_long_user_agent_is_cut(house: House) -> None:
+    pair = house.login("x" * 5000)
+    assert house.session(pair).user_agent == "x" * 256
+
+
+# What is written down
+
+
+def _live_a_life(house: House) -> list[TokenPair]:
+    """Everything that records an event."""
+    laptop, phone, tablet = (house.login(device) for device in ("laptop", "phone", "tablet"))
+    ann = house.principal(laptop)
+    house.app.accounts.rename(ann, "Anna", CLIENT)
+    house.app.sessions.end(ann, house.session(tablet).id, CLIENT)
+    refreshed = house.refresh(phone)
+    house.clock.advance(minutes=1)
+    for email in (EMAIL, "nobody@example.com"):
+        with pytest.raises(InvalidCredentials):
+            house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+    with pytest.raises(InvalidRefreshToken):
+        house.refresh(phone)
+    with pytest.raises(WrongPassword):
+        house.app.accounts.change_password(ann, OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
+    house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    house.app.sessions.end_all(ann, CLIENT, keep_current=True)
+    house.app.sessions.logout(ann, CLIENT)
+    return [laptop, phone, tablet, refreshed]
+
+
+def test_every_kind_of_event_is_recorded_and_none_holds_an_address_or_a_secret(house: House) -> None:
+    pairs = _live_a_life(house)
+    events = events_in(house.store)
+    assert {event.kind for event in events} == set(EventKind)
+    written = str(events).lower()
+    secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)]
+    for secret in (EMAIL, "nobody", "@", "example.com", "anna", PASSWORD, OTHER_PASSWORD, *secrets):
+        assert secret.lower() not in written
+
+
+def test_the_database_holds_nothing_that_could_be_presented(sql_store: SqlStore) -> None:
+    house = _house(sql_store)
+    pairs = _live_a_life(house)
+    with sql_store.engine.connect() as connection:
+        written = str([connection.execute(select(table)).all() for table in metadata.sorted_tables])
+    assert EMAIL in written, "it looks in the right place"
+    secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)]
+    signatures = [pair.access_token.rpartition(".")[2] for pair in pairs]
+    for secret in (PASSWORD, OTHER_PASSWORD, *secrets, *signatures):
+        assert secret not in written

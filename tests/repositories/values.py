@@ -1,0 +1,115 @@
+"""Things to store, each whole and plausible, and what a store holds."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from core.audit import AuditEvent, EventKind
+from core.clock import new_id
+from core.keys import SigningKey
+from core.repositories.memory import MemoryStore
+from core.repositories.tables import audit_events
+from core.repositories.unit_of_work import SqlStore
+from core.sessions import Session
+from core.store import Store
+from core.users import Account, User
+
+NOW = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+HASH = "$bcrypt-sha256$v=2,t=2b,r=12$n79VH.0Q2TMWmt3Oqt9uku$Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2"
+
+
+def account(email: str = "ann@example.com", *, password_hash: str = HASH, **changes: Any) -> Account:
+    user: dict[str, Any] = {
+        "id": new_id(NOW),
+        "email": email,
+        "email_verified": False,
+        "display_name": "Ann",
+        "roles": (),
+        "is_active": True,
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Account(user=User(**user | changes), password_hash=password_hash)
+
+
+def session(user_id: uuid.UUID, **changes: Any) -> Session:
+    values: dict[str, Any] = {
+        "id": new_id(NOW),
+        "user_id": user_id,
+        "seed": bytes(range(16)),
+        "generation": 0,
+        "created_at": NOW,
+        "last_used_at": NOW,
+        "idle_expires_at": NOW + timedelta(days=30),
+        "expires_at": NOW + timedelta(days=90),
+        "ended_at": None,
+        "user_agent": "Mozilla/5.0",
+        "ip": "192.0.2.7",
+    }
+    return Session(**values | changes)
+
+
+def key(number: int = 1, **changes: Any) -> SigningKey:
+    values: dict[str, Any] = {
+        "kid": f"kid-{number}",
+        "number": number,
+        "algorithm": "ES256",
+        "public_jwk": {"kty": "EC", "crv": "P-256", "x": "x", "y": "y", "kid": f"kid-{number}"},
+        "sealed_private_key": bytes(range(256)),
+        "created_at": NOW,
+        "activates_at": NOW + timedelta(minutes=10),
+    }
+    return SigningKey(**values | changes)
+
+
+def audit_event(kind: EventKind = EventKind.LOGGED_IN, **changes: Any) -> AuditEvent:
+    values: dict[str, Any] = {
+        "id": new_id(NOW),
+        "at": NOW,
+        "kind": kind,
+        "user_id": uuid.uuid4(),
+        "session_id": uuid.uuid4(),
+        "ip": "2001:db8::7",
+        "request_id": "a-request",
+    }
+    return AuditEvent(**values | changes)
+
+
+def stored(store: Store, *values: Account | Session) -> None:
+    """Commit accounts and sessions; the address of an account is its own canonical form."""
+    with store.begin() as work:
+        for value in values:
+            if isinstance(value, Account):
+                work.users.add(value, canonical_email=value.user.email)
+            else:
+                work.sessions.add(value)
+        work.commit()
+
+
+def session_in(store: Store, session_id: uuid.UUID) -> Session:
+    with store.reading() as read:
+        found = read.sessions.with_user(session_id)
+    assert found is not None
+    return found[0]
+
+
+def account_in(store: Store, user_id: uuid.UUID) -> Account:
+    with store.reading() as read:
+        found = read.users.by_id(user_id)
+    assert found is not None
+    return found
+
+
+def events_in(store: Store) -> list[AuditEvent]:
+    """The audit log in the order of its ids; the port itself only ever adds."""
+    if isinstance(store, MemoryStore):
+        return sorted(store.data.events, key=lambda event: event.id)
+    assert isinstance(store, SqlStore)
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(audit_events).order_by(audit_events.c.id)).mappings().all()
+    return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
