@@ -64,6 +64,7 @@ class Operation:
     parameters: dict[str, str] = field(default_factory=dict)
     """Path parameters, each with its description; all are UUIDs but `code` and `name`."""
     bearer: bool = False
+    asks_database: bool = True
     errors: tuple[type[AuthError], ...] = ()
     cache: str = NO_STORE
     policy: str = API_POLICY
@@ -75,7 +76,7 @@ class Operation:
         return tuple(dict.fromkeys((*self._general_errors(), *self.errors)))
 
     def _general_errors(self) -> Iterator[type[AuthError]]:
-        yield errors.MalformedRequest
+        yield from (errors.MalformedRequest, errors.TargetTooLong, errors.HeadersTooLarge)
         if self.json:
             yield errors.MalformedJson
         if self.json or self.form:
@@ -84,7 +85,7 @@ class Operation:
             yield errors.InvalidInput
         if self.bearer:
             yield from (errors.MissingCredentials, errors.InvalidToken)
-        if self.tag is not Tag.DISCOVERY and self.tag is not Tag.PAGES:
+        if self.asks_database:
             yield errors.DatabaseUnavailable
 
 
@@ -244,7 +245,6 @@ _DEFINED: Iterable[Operation] = (
         response=schemas.JsonWebKeySet,
         success="The keys.",
         cache=PUBLIC,
-        errors=(errors.DatabaseUnavailable,),
     ),
     Operation(
         id="metadata",
@@ -257,6 +257,7 @@ _DEFINED: Iterable[Operation] = (
         response=schemas.ServerMetadata,
         success="The metadata.",
         cache=PUBLIC,
+        asks_database=False,
     ),
     Operation(
         id="problem_type",
@@ -269,6 +270,7 @@ _DEFINED: Iterable[Operation] = (
         response=schemas.ProblemType,
         success="The explanation.",
         cache=PUBLIC,
+        asks_database=False,
         errors=(errors.NotFound,),
     ),
     Operation(
@@ -280,6 +282,7 @@ _DEFINED: Iterable[Operation] = (
         description="The process lives. Nothing else is asked.",
         response=schemas.Health,
         success="It lives.",
+        asks_database=False,
     ),
     Operation(
         id="readyz",
@@ -290,7 +293,7 @@ _DEFINED: Iterable[Operation] = (
         description="The database answers and has the schema that this version needs.",
         response=schemas.Health,
         success="It is ready.",
-        errors=(errors.NotReady, errors.DatabaseUnavailable),
+        errors=(errors.NotReady,),
     ),
     Operation(
         id="openapi",
@@ -300,6 +303,7 @@ _DEFINED: Iterable[Operation] = (
         summary="This document",
         description="The OpenAPI document.",
         success="The document.",
+        asks_database=False,
         documented=False,
     ),
     Operation(
@@ -311,6 +315,7 @@ _DEFINED: Iterable[Operation] = (
         description="The documentation to try out.",
         success="The page.",
         policy=PAGES_POLICY,
+        asks_database=False,
         documented=False,
     ),
     Operation(
@@ -322,6 +327,7 @@ _DEFINED: Iterable[Operation] = (
         description="The documentation to read.",
         success="The page.",
         policy=PAGES_POLICY,
+        asks_database=False,
         documented=False,
     ),
     Operation(
@@ -334,6 +340,7 @@ _DEFINED: Iterable[Operation] = (
         parameters={"name": "File name."},
         success="The file.",
         cache=IMMUTABLE,
+        asks_database=False,
         documented=False,
     ),
 )
