@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, QueryParams
 
 from core.http import openapi, reading
-from core.http.operations import OPERATIONS
+from core.http.operations import OPERATIONS, Operation
 
 
 class ContractRequest(Request):
@@ -59,18 +59,23 @@ def endpoint(router: APIRouter, operation_id: str) -> Callable[[Callable[..., An
     """Bind a handler to an operation: path, method, models, status and documentation come from the table."""
     operation = OPERATIONS[operation_id]
     # An answer without a model has no body, or one of its own; a JSON response would still claim a content type.
-    bare: dict[str, Any] = {"response_class": Response} if operation.response is None else {}
+    bare: dict[str, Any] = {"response_class": _bare(operation)} if operation.response is None else {}
     return router.api_route(
         operation.path,
         methods=[operation.method],
         status_code=operation.status,
         response_model=operation.response,
         response_description=operation.success,
-        responses=openapi.error_responses(operation),
+        responses=openapi.other_responses(operation),
         tags=[operation.tag.value],
         summary=operation.summary,
         description=operation.description,
         operation_id=operation.id,
+        response_model_exclude_none=operation.sparse,
         include_in_schema=operation.documented,
         **bare,
     )
+
+
+def _bare(operation: Operation) -> type[Response]:
+    return type("BareResponse", (Response,), {"media_type": operation.media_type})

@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.security import HTTPBearer, OAuth2PasswordBearer
+from fastapi.security import HTTPBasic, HTTPBearer, OAuth2PasswordBearer
 
 from core.app import AuthApp
 from core.audit import Client
+from core.clients import Credentials
 from core.http import edge, openapi
 from core.http.pages import Pages
-from core.http.reading import bearer_token
+from core.http.reading import bearer_token, client_credentials
 from core.sessions import Principal
 
 # Both only describe themselves in the OpenAPI document; the token is taken by `bearer_token`, as in the other door.
@@ -26,6 +27,16 @@ access_token = HTTPBearer(
     description=openapi.BEARER_SCHEME_TEXT,
     auto_error=False,
 )
+
+
+class DescribedBasic(HTTPBasic):
+    """HTTP Basic in the OpenAPI document alone: FastAPI's own reader answers a malformed header by itself."""
+
+    async def __call__(self, _: Request) -> None:  # type: ignore[override]  # reads nothing, so it gives nothing
+        """Read nothing."""
+
+
+client_basic = DescribedBasic(scheme_name=openapi.CLIENT_SCHEME, description=openapi.CLIENT_SCHEME_TEXT)
 
 
 async def auth_app(request: Request) -> AuthApp:
@@ -56,7 +67,22 @@ async def current_principal(
     return await run_in_threadpool(auth.auth.whoami, token)
 
 
+async def current_credentials(request: Request) -> Credentials | None:
+    """The client id and secret that the request brings, if any."""
+    return client_credentials(request.headers.get("authorization"))
+
+
+async def required_credentials(
+    credentials: Annotated[Credentials | None, Depends(current_credentials)],
+    _client_basic: Annotated[Any, Depends(client_basic)],
+) -> Credentials | None:
+    """The same, described in the document as required; the core refuses their absence."""
+    return credentials
+
+
 Auth = Annotated[AuthApp, Depends(auth_app)]
 Docs = Annotated[Pages, Depends(documentation_pages)]
 From = Annotated[Client, Depends(current_client)]
+OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
+RequiredClient = Annotated[Credentials | None, Depends(required_credentials)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]

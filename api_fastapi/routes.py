@@ -8,11 +8,10 @@ from fastapi import APIRouter, Form, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api_fastapi.binding import ContractRoute, endpoint
-from api_fastapi.dependencies import Auth, CurrentPrincipal, Docs, From
+from api_fastapi.dependencies import Auth, CurrentPrincipal, Docs, From, OptionalClient, RequiredClient
 from core.http import discovery, problems, schemas
 from core.http.operations import OPERATIONS
 from core.http.pages import Page
-from core.http.reading import refuse_clients
 
 router = APIRouter(route_class=ContractRoute)
 on = partial(endpoint, router)
@@ -25,7 +24,7 @@ def path_parameter(operation_id: str, name: str) -> object:
 
 def page_response(page: Page) -> Response:
     """The answer that shows a page."""
-    return Response(page.body, headers={"Content-Type": page.media_type})
+    return Response(page.body, page.status, page.fields)
 
 
 @on("signup")
@@ -41,15 +40,29 @@ async def login(body: schemas.LoginRequest, auth: Auth, client: From) -> schemas
 
 @on("token")
 async def token(
-    request: Request, form: Annotated[schemas.TokenForm, Form()], auth: Auth, client: From
+    form: Annotated[schemas.TokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
 ) -> schemas.TokenAnswer:
-    refuse_clients(request.headers.get("authorization"))
-    return schemas.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), client))
+    return schemas.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), credentials, client))
 
 
 @on("refresh")
 async def refresh(body: schemas.RefreshRequest, auth: Auth, client: From) -> schemas.TokenPair:
     return schemas.TokenPair.of(await run_in_threadpool(auth.sessions.refresh, body.refresh_token, client))
+
+
+@on("revoke")
+async def revoke(
+    form: Annotated[schemas.InspectedTokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
+) -> None:
+    await run_in_threadpool(auth.tokens.revoke, form.token, credentials, client)
+
+
+@on("introspect")
+async def introspect(
+    form: Annotated[schemas.InspectedTokenForm, Form()], credentials: RequiredClient, auth: Auth
+) -> schemas.Introspection:
+    found = await run_in_threadpool(auth.tokens.introspect, form.token, credentials)
+    return schemas.Introspection.of(found, auth.settings)
 
 
 @on("logout")
@@ -107,6 +120,12 @@ async def jwks(auth: Auth) -> schemas.JsonWebKeySet:
 @on("metadata")
 async def metadata(auth: Auth) -> schemas.ServerMetadata:
     return discovery.metadata(auth.settings)
+
+
+@on("revocations")
+async def revocations(request: Request, query: Annotated[schemas.RevocationsQuery, Query()], auth: Auth) -> Response:
+    tag = request.headers.get("if-none-match")
+    return page_response(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))
 
 
 @on("problem_type")

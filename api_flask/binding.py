@@ -78,7 +78,7 @@ def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, Ba
 def _response(operation: Operation, result: Any) -> Response:
     if isinstance(result, Response):
         return result
-    body = result.model_dump_json() if isinstance(result, BaseModel) else b""
+    body = result.model_dump_json(exclude_none=operation.sparse) if isinstance(result, BaseModel) else b""
     response = Response(body, operation.status, content_type=problems.JSON)
     if not body:
         del response.headers["Content-Type"]

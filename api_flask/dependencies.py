@@ -4,9 +4,10 @@ from flask import current_app, g, request
 
 from core.app import AuthApp
 from core.audit import Client
+from core.clients import Credentials
 from core.http import edge
 from core.http.pages import Pages
-from core.http.reading import bearer_token
+from core.http.reading import bearer_token, client_credentials
 from core.sessions import Principal
 
 
@@ -25,6 +26,11 @@ def documentation_pages() -> Pages:
 def current_client() -> Client:
     """Where the request came from."""
     return edge.current().client
+
+
+def current_credentials() -> Credentials | None:
+    """The client id and secret that the request brings, if any."""
+    return client_credentials(request.headers.get("authorization"))
 
 
 def authenticate() -> None:

@@ -6,17 +6,22 @@ from flask import Blueprint, Response, request
 from flask.views import MethodView
 
 from api_flask.binding import add_view, endpoint
-from api_flask.dependencies import auth_app, current_client, current_principal, documentation_pages
+from api_flask.dependencies import (
+    auth_app,
+    current_client,
+    current_credentials,
+    current_principal,
+    documentation_pages,
+)
 from core.http import discovery, problems, schemas
 from core.http.pages import Page
-from core.http.reading import refuse_clients
 
 blueprint = Blueprint("twinauth", __name__)
 
 
 def page_response(page: Page) -> Response:
     """The answer that shows a page."""
-    return Response(page.body, content_type=page.media_type)
+    return Response(page.body, page.status, page.fields)
 
 
 class Signup(MethodView):
@@ -35,14 +40,27 @@ class Login(MethodView):
 class Token(MethodView):
     @endpoint("token")
     def post(self, form: schemas.TokenForm) -> schemas.TokenAnswer:
-        refuse_clients(request.headers.get("authorization"))
-        return schemas.TokenAnswer.of(auth_app().auth.grant(form.to_core(), current_client()))
+        grant = auth_app().auth.grant(form.to_core(), current_credentials(), current_client())
+        return schemas.TokenAnswer.of(grant)
 
 
 class Refresh(MethodView):
     @endpoint("refresh")
     def post(self, body: schemas.RefreshRequest) -> schemas.TokenPair:
         return schemas.TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_client()))
+
+
+class Revoke(MethodView):
+    @endpoint("revoke")
+    def post(self, form: schemas.InspectedTokenForm) -> None:
+        auth_app().tokens.revoke(form.token, current_credentials(), current_client())
+
+
+class Introspect(MethodView):
+    @endpoint("introspect")
+    def post(self, form: schemas.InspectedTokenForm) -> schemas.Introspection:
+        auth = auth_app()
+        return schemas.Introspection.of(auth.tokens.introspect(form.token, current_credentials()), auth.settings)
 
 
 class Logout(MethodView):
@@ -101,6 +119,13 @@ class Metadata(MethodView):
         return discovery.metadata(auth_app().settings)
 
 
+class Revocations(MethodView):
+    @endpoint("revocations")
+    def get(self, query: schemas.RevocationsQuery) -> Response:
+        tag = request.headers.get("if-none-match")
+        return page_response(discovery.revocations(auth_app().revocations, query, tag))
+
+
 class ProblemType(MethodView):
     @endpoint("problem_type")
     def get(self, code: str) -> schemas.ProblemType:
@@ -149,6 +174,8 @@ for view in (
     Login,
     Token,
     Refresh,
+    Revoke,
+    Introspect,
     Logout,
     Whoami,
     Account,
@@ -157,6 +184,7 @@ for view in (
     OneSession,
     Jwks,
     Metadata,
+    Revocations,
     ProblemType,
     Healthz,
     Readyz,

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 
 import click
 
-from cli.plain import plain_errors, settings
+from cli.plain import open_checked_store, plain_errors
 from core.app import build_key_ring
 from core.clock import SystemClock
 from core.keys import KeyRing, current
-from core.repositories.unit_of_work import open_store
 from core.settings import Algorithm
 
 
@@ -41,13 +40,15 @@ def rotate(algorithm: Algorithm | None) -> None:
     click.echo(f"{key.kid} is published and signs from {key.activates_at:%Y-%m-%d %H:%M:%S}Z")
 
 
+@keys.command()
+def reseal() -> None:
+    """Encrypt the private keys under AUTH_SECRET_KEY, after it was changed and the one before listed as old."""
+    with _ring() as ring:
+        count = ring.reseal()
+    click.echo(f"{count} keys are sealed under the current secret")
+
+
 @contextmanager
 def _ring() -> Iterator[KeyRing]:
-    found = settings()
-    store = open_store(found.database_url, found.database)
-    try:
-        with plain_errors():
-            store.check()
-            yield build_key_ring(found, store=store)
-    finally:
-        store.close()
+    with plain_errors(), open_checked_store() as (found, store):
+        yield build_key_ring(found, store=store)

@@ -13,6 +13,7 @@ class LazyGroup(click.Group):
         "serve": "cli.serve:serve",
         "migrate": "cli.migrate:migrate",
         "keys": "cli.keys:keys",
+        "clients": "cli.clients:clients",
         "openapi": "cli.documents:openapi",
         "settings": "cli.documents:settings",
     }

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import click
 
-from core.errors import DatabaseUnavailable, NotReady
+from core.errors import DatabaseUnavailable, InvalidInput, InvalidScope, NotFound, NotReady
 from core.keys import KeyNumberTakenError, KeyRingLockedError
+from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings, SettingsError, load_settings
 
 
@@ -16,6 +17,18 @@ def settings() -> Settings:
         return load_settings()
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def open_checked_store() -> Iterator[tuple[Settings, SqlStore]]:
+    """The settings and the store, with the schema that this version needs."""
+    found = settings()
+    store = open_store(found.database_url, found.database)
+    try:
+        store.check()
+        yield found, store
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -32,5 +45,11 @@ def plain_errors() -> Iterator[None]:
     except KeyRingLockedError:
         message = "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret"
         raise click.ClickException(message) from None
+    except NotFound:
+        raise click.ClickException("there is none with this id") from None
+    except InvalidInput as error:
+        raise click.ClickException("; ".join(found.message for found in error.errors)) from None
+    except InvalidScope:
+        raise click.ClickException("a scope has 1 to 64 printable characters without blanks and quotes") from None
     except KeyNumberTakenError:
         raise click.ClickException("another process rotated the keys at the same moment") from None

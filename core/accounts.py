@@ -10,7 +10,7 @@ from core.emails import parse_email
 from core.errors import InvalidToken, WrongPassword
 from core.passwords import PasswordHasher, check_policy
 from core.retries import retried
-from core.sessions import EndReason, Principal
+from core.sessions import EndReason, Principal, revoke_sessions
 from core.users import Account, User
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class Accounts:
         with self._store.begin() as work:
             if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
                 raise WrongPassword  # it was changed elsewhere while this one was being checked
-            work.sessions.end_all(user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
+            ended = work.sessions.end_all(user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
+            revoke_sessions(work, ended, at=now)
             work.audit.add(
                 event(
                     EventKind.PASSWORD_CHANGED,

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from core.accounts import Accounts
 from core.auth import Authentication
+from core.clients import ClientService
 from core.clock import Clock, SystemClock
+from core.introspection import TokenInspector
 from core.keys import KeyRing, Seal
 from core.passwords import PasswordHasher
 from core.refresh_tokens import RefreshTokens
 from core.repositories.unit_of_work import open_store
-from core.secret import derive_key
+from core.revocations import RevocationFeed
+from core.secret import derive_keys
 from core.sessions import SessionService
 from core.settings import Settings
 from core.store import Store
@@ -28,6 +31,9 @@ class AuthApp:
     accounts: Accounts
     auth: Authentication
     sessions: SessionService
+    clients: ClientService
+    tokens: TokenInspector
+    revocations: RevocationFeed
 
     def close(self) -> None:
         """Give back every connection."""
@@ -48,12 +54,14 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
         lifetime=settings.tokens.access_ttl,
     )
     passwords = PasswordHasher(settings.passwords)
+    refresh_tokens = RefreshTokens(derive_keys(settings.secrets, "refresh tokens"))
+    clients = ClientService(store=store, clock=clock)
     sessions = SessionService(
         store=store,
         clock=clock,
         settings=settings.tokens,
         access_tokens=access_tokens,
-        refresh_tokens=RefreshTokens(derive_key(settings.secret, "refresh tokens")),
+        refresh_tokens=refresh_tokens,
     )
     return AuthApp(
         settings=settings,
@@ -61,9 +69,24 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
         keys=keys,
         accounts=Accounts(store=store, clock=clock, passwords=passwords, min_length=settings.passwords.min_length),
         auth=Authentication(
-            store=store, clock=clock, passwords=passwords, sessions=sessions, access_tokens=access_tokens
+            store=store,
+            clock=clock,
+            passwords=passwords,
+            sessions=sessions,
+            access_tokens=access_tokens,
+            clients=clients,
         ),
         sessions=sessions,
+        clients=clients,
+        tokens=TokenInspector(
+            store=store,
+            clock=clock,
+            settings=settings.tokens,
+            clients=clients,
+            access_tokens=access_tokens,
+            refresh_tokens=refresh_tokens,
+        ),
+        revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url),
     )
 
 
@@ -72,7 +95,6 @@ def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = No
     return KeyRing(
         store=store,
         clock=clock or SystemClock(),
-        seal=Seal(derive_key(settings.secret, "signing keys")),
-        algorithm=settings.tokens.algorithm,
-        propagation=settings.tokens.key_propagation,
+        seal=Seal(derive_keys(settings.secrets, "signing keys")),
+        settings=settings.tokens,
     )

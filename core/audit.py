@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - the name of an event
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an event
     PASSWORD_CHANGE_FAILED = "password_change_failed"  # noqa: S105 - the name of an event
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the name of an event
     ACCOUNT_UPDATED = "account_updated"
 
 

@@ -8,14 +8,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from core.audit import Client, EventKind, event
+from core.clients import ClientService, Credentials, RegisteredClient, parse_scopes
 from core.clock import Clock
 from core.emails import canonical_or_none
 from core.errors import (
+    InvalidClient,
     InvalidCredentials,
     InvalidGrant,
     InvalidRefreshToken,
     InvalidRequest,
+    InvalidScope,
     InvalidToken,
+    UnauthorizedClient,
     UnsupportedGrantType,
 )
 from core.passwords import PasswordHasher
@@ -36,6 +40,17 @@ class TokenRequest:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What the token endpoint gives (RFC 6749 section 5.1). ``expires_in`` is in seconds."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    refresh_token: str | None = field(default=None, repr=False)
+    scope: str | None = None
 
 
 class Authentication:
@@ -49,12 +64,14 @@ class Authentication:
         passwords: PasswordHasher,
         sessions: SessionService,
         access_tokens: AccessTokens,
+        clients: ClientService,
     ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
         self._sessions = sessions
         self._access_tokens = access_tokens
+        self._clients = clients
 
     def whoami(self, access_token: str) -> Principal:
         """The user and session that a token speaks for: one signature check and one statement.
@@ -64,6 +81,8 @@ class Authentication:
 
         """
         claims = self._access_tokens.verify(access_token)
+        if claims.session_id is None:
+            raise InvalidToken  # a client's: there is no user behind it
         return self._principal(claims.session_id, claims.user_id)
 
     @retried
@@ -99,29 +118,59 @@ class Authentication:
         self._record_failure(account, client)
         raise InvalidCredentials
 
-    def grant(self, request: TokenRequest, client: Client) -> TokenPair:
-        """Answer the token endpoint.
+    def grant(self, request: TokenRequest, credentials: Credentials | None, client: Client) -> Grant:
+        """Answer the token endpoint, for a registered client or for a first party that has no credentials.
 
         Raises:
+            InvalidClient: the client's authentication failed, or is missing where the grant needs it.
             InvalidRequest: a parameter is missing.
             InvalidGrant: the credentials or the refresh token are refused.
+            InvalidScope: the client asks for more than it has.
+            UnauthorizedClient: a registered client asks for a grant that is for first parties.
             UnsupportedGrantType: the grant is not one of ours.
 
         """
+        registered = self._clients.authenticate(*credentials) if credentials else None
+        match request.grant_type:
+            case None:
+                raise InvalidRequest("The parameter grant_type is missing.")
+            case "client_credentials":
+                return self._grant_to_client(request, registered)
+            case "password" | "refresh_token":
+                if registered is not None:
+                    # RFC 9700 section 2.4: no third party is to see a user's password.
+                    raise UnauthorizedClient
+                return self._grant_to_user(request, client)
+            case _:
+                raise UnsupportedGrantType
+
+    def _grant_to_client(self, request: TokenRequest, registered: RegisteredClient | None) -> Grant:
+        if registered is None:
+            raise InvalidClient
+        scopes = parse_scopes(request.scope) if request.scope else registered.scopes
+        if not set(scopes) <= set(registered.scopes):
+            raise InvalidScope
+        now = self._clock.now()
+        token, expires_at = self._access_tokens.issue_to_client(registered.id, scopes, now=now)
+        return Grant(
+            access_token=token, expires_in=int((expires_at - now).total_seconds()), scope=" ".join(scopes) or None
+        )
+
+    def _grant_to_user(self, request: TokenRequest, client: Client) -> Grant:
         try:
-            match request:
-                case TokenRequest(grant_type=None):
-                    raise InvalidRequest("The parameter grant_type is missing.")
-                case TokenRequest(grant_type="password", username=str(username), password=str(password)):
-                    return self.login(username, password, client)
-                case TokenRequest(grant_type="refresh_token", refresh_token=str(refresh_token)):
-                    return self._sessions.refresh(refresh_token, client)
-                case TokenRequest(grant_type="password" | "refresh_token"):
-                    raise InvalidRequest("A parameter that this grant needs is missing.")
-                case _:
-                    raise UnsupportedGrantType
+            pair = self._pair(request, client)
         except (InvalidCredentials, InvalidRefreshToken):
             raise InvalidGrant from None
+        return Grant(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
+
+    def _pair(self, request: TokenRequest, client: Client) -> TokenPair:
+        match request:
+            case TokenRequest(grant_type="password", username=str(username), password=str(password)):
+                return self.login(username, password, client)
+            case TokenRequest(grant_type="refresh_token", refresh_token=str(refresh_token)):
+                return self._sessions.refresh(refresh_token, client)
+            case _:
+                raise InvalidRequest("A parameter that this grant needs is missing.")
 
     @retried
     def _account(self, email: str) -> Account | None:

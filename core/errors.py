@@ -24,6 +24,8 @@
     │   ├── InvalidRequest             invalid_request
     │   ├── InvalidClient              invalid_client
     │   ├── InvalidGrant               invalid_grant
+    │   ├── InvalidScope               invalid_scope
+    │   ├── UnauthorizedClient         unauthorized_client
     │   └── UnsupportedGrantType       unsupported_grant_type
     ├── TryAgainLater                  not the caller's fault, and it passes
     │   ├── Overloaded                 overloaded
@@ -170,6 +172,16 @@ class InvalidClient(TokenEndpointError):
 class InvalidGrant(TokenEndpointError):
     code = "invalid_grant"
     detail = "The credentials or the refresh token are wrong, expired, already used or ended."
+
+
+class InvalidScope(TokenEndpointError):
+    code = "invalid_scope"
+    detail = "The scope is malformed, or more than the client has."
+
+
+class UnauthorizedClient(TokenEndpointError):
+    code = "unauthorized_client"
+    detail = "The client may not use this grant type."
 
 
 class UnsupportedGrantType(TokenEndpointError):

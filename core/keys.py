@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -28,7 +29,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from core.clock import Clock
 from core.errors import DatabaseUnavailable
 from core.retries import retried
-from core.settings import MAX_ACCESS_TTL, Algorithm
+from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
 
 if TYPE_CHECKING:
     from core.store import Store
@@ -87,6 +88,10 @@ class Keys(Protocol):
         """Forget a key."""
         ...
 
+    def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
+        """Store the private key as it is sealed now."""
+        ...
+
 
 def current(keys: list[SigningKey], now: datetime) -> SigningKey | None:
     """The key to sign with: the newest whose time has come."""
@@ -104,6 +109,11 @@ def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
         for key in keys
         if key.number < signing.number and successor[key.number].activates_at + MAX_ACCESS_TTL + SKEW <= now
     ]
+
+
+def is_due(newest: SigningKey, now: datetime, settings: TokenSettings) -> bool:
+    """Whether a successor of the newest key must be published now."""
+    return now >= newest.activates_at + settings.key_lifetime - settings.key_propagation
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
@@ -138,16 +148,16 @@ def public_jwk(private_key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
 
 
 class Seal:
-    """Encrypts private keys for storage (AES-256-GCM, bound to their kid)."""
+    """Encrypts private keys for storage (AES-256-GCM, bound to their kid), and opens what older secrets sealed."""
 
-    def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._ciphers = [AESGCM(key) for key in keys]
 
     def close(self, private_key: PrivateKey, kid: str) -> bytes:
         """Encrypt a private key."""
         der = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, der, kid.encode())
+        return nonce + self._ciphers[0].encrypt(nonce, der, kid.encode())
 
     def open(self, sealed: bytes, kid: str) -> PrivateKey:
         """Decrypt a private key.
@@ -156,14 +166,13 @@ class Seal:
             KeyRingLockedError: it was sealed under another secret.
 
         """
-        try:
-            der = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], kid.encode())
-            key = load_der_private_key(der, password=None)
-        except (InvalidTag, ValueError):
-            raise KeyRingLockedError from None
-        if not isinstance(key, PrivateKey):
-            raise KeyRingLockedError
-        return key
+        for cipher in self._ciphers:
+            with contextlib.suppress(InvalidTag, ValueError):
+                der = cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], kid.encode())
+                key = load_der_private_key(der, password=None)
+                if isinstance(key, PrivateKey):
+                    return key
+        raise KeyRingLockedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +187,11 @@ class _Snapshot:
 class KeyRing:
     """The ring as the token code uses it: cached, shared by all threads, and read again on a schedule."""
 
-    def __init__(self, *, store: Store, clock: Clock, seal: Seal, algorithm: Algorithm, propagation: timedelta) -> None:
+    def __init__(self, *, store: Store, clock: Clock, seal: Seal, settings: TokenSettings) -> None:
         self._store = store
         self._clock = clock
         self._seal = seal
-        self._algorithm = algorithm
-        self._propagation = propagation
+        self._settings = settings
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
         self._opened: tuple[str, PrivateKey] | None = None
@@ -225,7 +233,7 @@ class KeyRing:
         if self._read().keys:
             return
         with contextlib.suppress(KeyNumberTakenError):
-            self._add_first(self._make(self._algorithm, activates_after=timedelta(0)))
+            self._add_first(self._make(self._settings.algorithm, activates_after=timedelta(0)))
         self._read()
 
     def rotate(self, algorithm: Algorithm | None = None) -> SigningKey:
@@ -235,9 +243,27 @@ class KeyRing:
             KeyNumberTakenError: another process rotated at the same moment.
 
         """
-        key = self._add_next(self._make(algorithm or self._algorithm, activates_after=self._propagation))
+        key = self._add_next(
+            self._make(algorithm or self._settings.algorithm, activates_after=self._settings.key_propagation)
+        )
         self._read()
         return key
+
+    @retried
+    def reseal(self) -> int:
+        """Encrypt every private key under the first secret; the older ones are not needed for keys any more.
+
+        Raises:
+            KeyRingLockedError: a key opens under none of the secrets.
+
+        """
+        with self._store.begin() as work:
+            keys = work.keys.all()
+            for key in keys:
+                private_key = self._seal.open(key.sealed_private_key, key.kid)
+                work.keys.replace_sealed(key.kid, self._seal.close(private_key, key.kid))
+            work.commit()
+        return len(keys)
 
     @retried
     def _add_first(self, key: SigningKey) -> None:
@@ -280,11 +306,18 @@ class KeyRing:
         if self._age(snapshot) < REFRESH or not self._lock.acquire(blocking=False):
             return snapshot
         try:
+            self._rotate_when_due(self._read().keys)
             return self._read()
         except DatabaseUnavailable:
             return snapshot  # an old ring is a ring; the request itself will say that the database is away
         finally:
             self._lock.release()
+
+    def _rotate_when_due(self, keys: list[SigningKey]) -> None:
+        """Publish the next key in time for it to take over when this one has signed long enough."""
+        if keys and is_due(keys[-1], self._clock.now(), self._settings):
+            with contextlib.suppress(KeyNumberTakenError):  # another process had the same thought
+                self.rotate()
 
     def _age(self, snapshot: _Snapshot) -> timedelta:
         """How old a copy is, in either direction: after a clock was set back, the copy is old, not young."""

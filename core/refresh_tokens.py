@@ -16,6 +16,7 @@ import hmac
 import re
 import secrets
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import InvalidRefreshToken
@@ -45,15 +46,15 @@ class RefreshToken:
 
 
 class RefreshTokens:
-    """Makes and reads refresh tokens under one derived key."""
+    """Makes refresh tokens under the first of its derived keys, and reads those of all."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = keys
 
     def make(self, session_id: uuid.UUID, seed: bytes, generation: int) -> str:
         """The one token of this session and generation; the same arguments give the same token."""
         body = session_id.bytes + generation.to_bytes(GENERATION_BYTES) + _proof(seed, generation)
-        return PREFIX + base64.urlsafe_b64encode(body + self._tag(body)).decode()
+        return PREFIX + base64.urlsafe_b64encode(body + _tag(self._keys[0], body)).decode()
 
     def read(self, text: str) -> RefreshToken:
         """Take a token apart.
@@ -68,7 +69,7 @@ class RefreshTokens:
             raise InvalidRefreshToken
         raw = base64.urlsafe_b64decode(match[1])
         body, tag = raw[:_PROOF_END], raw[_PROOF_END:]
-        if not hmac.compare_digest(tag, self._tag(body)):
+        if not any(hmac.compare_digest(tag, _tag(key, body)) for key in self._keys):
             raise InvalidRefreshToken
         return RefreshToken(
             session_id=uuid.UUID(bytes=body[:_ID_END]),
@@ -76,13 +77,14 @@ class RefreshTokens:
             proof=body[_GENERATION_END:],
         )
 
-    def _tag(self, body: bytes) -> bytes:
-        return hmac.digest(self._key, body, hashlib.sha256)[:16]
-
 
 def new_seed() -> bytes:
     """128 random bits for a new session."""
     return secrets.token_bytes(SEED_BYTES)
+
+
+def _tag(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, hashlib.sha256)[:16]
 
 
 def _proof(seed: bytes, generation: int) -> bytes:

@@ -1,10 +1,17 @@
 """The service's one secret, and the keys for single purposes that are derived from it."""
 
+from collections.abc import Sequence
+
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 KEY_BYTES = 32
+
+
+def derive_keys(secrets: Sequence[SecretStr], purpose: str) -> tuple[bytes, ...]:
+    """Derive the key for ``purpose`` from each secret: the first one makes, all of them still read."""
+    return tuple(derive_key(secret, purpose) for secret in secrets)
 
 
 def derive_key(secret: SecretStr, purpose: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
@@ -13,6 +14,7 @@ from core.clock import Clock, new_id
 from core.errors import InvalidRefreshToken, NotFound, TransactionConflict
 from core.refresh_tokens import RefreshToken, RefreshTokens, new_seed
 from core.retries import retried
+from core.revocations import RevocationKind, revoke
 from core.settings import TokenSettings
 from core.tokens import AccessTokens
 from core.users import User
@@ -29,6 +31,7 @@ class EndReason(StrEnum):
     LOGOUT = "logout"
     ENDED_BY_USER = "ended_by_user"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a reason
+    REVOKED = "revoked"
     REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - the name of a reason
     SESSION_LIMIT = "session_limit"
 
@@ -111,12 +114,14 @@ class Sessions(Protocol):
         """End a live session of this user; False where there is none."""
         ...
 
-    def end_all(self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None) -> int:
-        """End every live session of a user but ``keep``; the number that ended."""
+    def end_all(
+        self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
+    ) -> list[uuid.UUID]:
+        """End every live session of a user but ``keep``; the ids of those that ended."""
         ...
 
-    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> int:
-        """End the sessions idle longest until at most ``limit`` are live; the number that ended."""
+    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
+        """End the sessions idle longest until at most ``limit`` are live; the ids of those that ended."""
         ...
 
     def live_of(self, user_id: uuid.UUID, *, now: datetime) -> list[Session]:
@@ -175,7 +180,8 @@ class SessionService:
             user_agent=client.user_agent[:MAX_USER_AGENT],
             ip=client.ip,
         )
-        work.sessions.end_surplus(user.id, limit=self._settings.session_limit - 1, at=now)
+        surplus = work.sessions.end_surplus(user.id, limit=self._settings.session_limit - 1, at=now)
+        revoke_sessions(work, surplus, at=now)
         work.sessions.add(session)
         return session
 
@@ -227,6 +233,7 @@ class SessionService:
         reason = EndReason.REFRESH_TOKEN_REUSED
         if not work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason):
             return  # another reuse of it came first and told
+        revoke_sessions(work, [session.id], at=now)
         work.audit.add(
             event(
                 EventKind.REFRESH_TOKEN_REUSED,
@@ -268,6 +275,7 @@ class SessionService:
         with self._store.begin() as work:
             ended = work.sessions.end(session_id, user_id=user_id, at=now, reason=reason)
             if ended:
+                revoke_sessions(work, [session_id], at=now)
                 work.audit.add(event(kind, at=now, client=client, user_id=user_id, session_id=session_id))
                 work.commit()
         return ended
@@ -279,7 +287,8 @@ class SessionService:
         user_id = principal.user.id
         keep = principal.session_id if keep_current else None
         with self._store.begin() as work:
-            work.sessions.end_all(user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
+            ended = work.sessions.end_all(user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
+            revoke_sessions(work, ended, at=now)
             work.audit.add(event(EventKind.SESSIONS_ENDED, at=now, client=client, user_id=user_id))
             work.commit()
 
@@ -292,6 +301,11 @@ class SessionService:
             refresh_token=self._refresh_tokens.make(session.id, session.seed, session.generation),
             refresh_expires_in=_whole_seconds(session.ends_at - now),
         )
+
+
+def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: datetime) -> None:
+    """Tell the verifiers of sessions that this unit of work has ended."""
+    revoke(work, RevocationKind.SESSION, map(str, session_ids), at=at)
 
 
 def _whole_seconds(duration: timedelta) -> int:

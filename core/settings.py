@@ -64,6 +64,7 @@ def _seconds(value: object) -> object:
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_separated)]
 PublicUrl = Annotated[str, AfterValidator(_absolute_url)]
@@ -137,6 +138,11 @@ class TokenSettings(BaseSettings):
         ge=timedelta(minutes=6),
         description="Seconds between publishing a key and signing with it; a JWKS is cached for 300",
     )
+    key_lifetime: Seconds = Field(
+        timedelta(days=30),
+        ge=timedelta(hours=2),
+        description="Seconds a key signs before the next one takes its place by itself",
+    )
 
 
 class PasswordSettings(BaseSettings):
@@ -207,6 +213,9 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None, description="At least 32 characters, from which all keys are derived; made once in development"
     )
+    old_secret_keys: Secrets = Field(
+        (), description="Secret keys before this one, comma-separated, until `twinauth keys reseal` has run"
+    )
     data_dir: Path = Field(Path(".twinauth"), description="Folder of the development secret and the SQLite file")
 
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
@@ -248,6 +257,11 @@ class Settings(BaseSettings):
     def secret(self) -> SecretStr:
         """The secret key, made and kept in the data folder where development has none."""
         return self.secret_key or _development_secret(self.data_dir)
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """The secret key and those before it."""
+        return (self.secret, *self.old_secret_keys)
 
     @property
     def public_url(self) -> str:

@@ -1,10 +1,12 @@
-"""The store as the core sees it: units of work over four ports."""
+"""The store as the core sees it: units of work over the ports of the nouns."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from core.audit import AuditLog
+from core.clients import Clients
 from core.keys import Keys
+from core.revocations import Revocations
 from core.sessions import Sessions
 from core.users import Users
 
@@ -25,6 +27,16 @@ class UnitOfWork(Protocol):
     @property
     def keys(self) -> Keys:
         """The signing keys."""
+        ...
+
+    @property
+    def clients(self) -> Clients:
+        """The registered clients."""
+        ...
+
+    @property
+    def revocations(self) -> Revocations:
+        """What verifiers must be told."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,12 +38,21 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessClaims:
-    """What a verified access token says."""
+    """What a verified access token says. A service client's token has no session."""
 
-    user_id: uuid.UUID
-    session_id: uuid.UUID
+    subject: str
+    client_id: str
+    session_id: uuid.UUID | None
     token_id: str
+    scope: str | None
+    roles: tuple[str, ...] | None
+    issued_at: datetime
     expires_at: datetime
+
+    @property
+    def user_id(self) -> uuid.UUID:
+        """The user, where there is a session."""
+        return uuid.UUID(self.subject)
 
 
 class AccessTokens:
@@ -55,27 +65,32 @@ class AccessTokens:
         self._clock = clock
         self._issuer = issuer
         self._audience = audience
-        self._client_id = client_id
+        self.client_id = client_id
         self._lifetime = lifetime
         self._jws = jwt.PyJWS()
 
     def issue(self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime) -> tuple[str, datetime]:
         """Issue a token for a session of a user and say when it expires: never later than ``not_after``."""
+        subject = {"sub": str(user.id), "client_id": self.client_id}
+        return self._sign({**subject, "sid": str(session_id), "roles": list(user.roles)}, now, not_after)
+
+    def issue_to_client(self, client_id: str, scopes: Iterable[str], *, now: datetime) -> tuple[str, datetime]:
+        """Issue a token for a service client, which speaks for itself (RFC 9068 section 2.2)."""
+        claims = {"sub": client_id, "client_id": client_id, "scope": " ".join(scopes)}
+        return self._sign(claims, now, now + self._lifetime)
+
+    def _sign(self, claims: dict[str, Any], now: datetime, not_after: datetime) -> tuple[str, datetime]:
         expires_at = min(now + self._lifetime, not_after).replace(microsecond=0)  # as `exp` can say it
-        claims = {
+        common = {
             "iss": self._issuer,
             "aud": self._audience,
-            "sub": str(user.id),
-            "client_id": self._client_id,
             "iat": int(now.timestamp()),
             "exp": int(expires_at.timestamp()),
             "jti": str(uuid.uuid4()),
-            "sid": str(session_id),
-            "roles": list(user.roles),
         }
         key, private_key = self._ring.signer()
         header = {"typ": TYPE, "kid": key.kid}
-        return jwt.encode(claims, private_key, algorithm=key.algorithm, headers=header), expires_at
+        return jwt.encode({**common, **claims}, private_key, algorithm=key.algorithm, headers=header), expires_at
 
     def verify(self, text: str) -> AccessClaims:
         """Verify a token: form, header, key, signature, claims, times.
@@ -122,13 +137,22 @@ class AccessTokens:
             raise ValueError("not now")
         if "nbf" in claims and now < _time(claims, "nbf"):
             raise ValueError("not yet")
-        _text(claims, "client_id")
-        return AccessClaims(
-            user_id=uuid.UUID(_text(claims, "sub")),
-            session_id=uuid.UUID(_text(claims, "sid")),
+        made = AccessClaims(
+            subject=_text(claims, "sub"),
+            client_id=_text(claims, "client_id"),
+            session_id=uuid.UUID(_text(claims, "sid")) if "sid" in claims else None,
             token_id=_text(claims, "jti"),
+            scope=_text(claims, "scope") if claims.get("scope") else None,
+            roles=_texts(claims, "roles") if "roles" in claims else None,
+            issued_at=issued_at,
             expires_at=expires_at,
         )
+        # A user's token has a session and a user; a client's has neither, and is the client's own.
+        if made.session_id is None and made.subject != made.client_id:
+            raise ValueError("neither a user's nor a client's")
+        if made.session_id is not None:
+            uuid.UUID(made.subject)
+        return made
 
 
 def _is_canonical(part: str) -> bool:
@@ -141,6 +165,13 @@ def _text(members: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError(name)
     return value
+
+
+def _texts(members: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = members[name]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(name)
+    return tuple(values)
 
 
 def _time(members: dict[str, Any], name: str) -> datetime:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
 
-from core.repositories.tables import metadata
+from core.repositories.tables import metadata, revocation_feed
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import DatabaseSettings
 from migrations.runner import upgrade
@@ -53,8 +53,9 @@ def assert_nothing_checked_out(store: SqlStore) -> None:
 
 
 def empty(store: SqlStore) -> None:
-    """Delete every row but the signing keys, which live as long as the process that has read them."""
+    """Delete every row but those of the schema, and the signing keys, which processes have read."""
     with store.engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
-            if table.name != "signing_keys":
+            if table.name not in ("signing_keys", "revocation_feed"):
                 connection.execute(table.delete())
+        connection.execute(revocation_feed.update().values(head=0))

@@ -11,6 +11,7 @@ _SERVERS_OWN = {"date", "server", "connection", "keep-alive", "transfer-encoding
 
 _RANDOM = (
     (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+"), "<access token>"),
+    (re.compile(r"twc_[0-9a-f]{32}"), "<client id>"),
     (re.compile(r"twr_[\w-]{72}"), "<refresh token>"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<request id>"),

@@ -1,14 +1,20 @@
 """What other services read: the keys and the metadata."""
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from core.http.operations import OPERATIONS
-from core.http.schemas import JsonWebKey, JsonWebKeySet, ServerMetadata
+from core.http.operations import JWT, OPERATIONS
+from core.http.pages import Page
+from core.http.schemas import JsonWebKey, JsonWebKeySet, RevocationsQuery, ServerMetadata
 from core.keys import KeyRing
+from core.revocations import RevocationFeed
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from typing import Any
+
+
+BASIC = "client_secret_basic"
 
 
 def key_set(ring: KeyRing) -> JsonWebKeySet:
@@ -24,7 +30,20 @@ def metadata(settings: Settings) -> ServerMetadata:
         issuer=base,
         token_endpoint=base + OPERATIONS["token"].path,
         jwks_uri=base + OPERATIONS["jwks"].path,
+        revocation_endpoint=base + OPERATIONS["revoke"].path,
+        introspection_endpoint=base + OPERATIONS["introspect"].path,
         response_types_supported=[],
-        grant_types_supported=["refresh_token"],
-        token_endpoint_auth_methods_supported=["none"],
+        grant_types_supported=["refresh_token", "client_credentials"],
+        token_endpoint_auth_methods_supported=["none", BASIC],
+        revocation_endpoint_auth_methods_supported=["none", BASIC],
+        introspection_endpoint_auth_methods_supported=[BASIC],
     )
+
+
+def revocations(feed: RevocationFeed, query: RevocationsQuery, if_none_match: str | None) -> Page:
+    """The feed behind a cursor, or 304 where who asks has it all."""
+    found = feed.read(query.since, wait=query.wait)
+    tag = ("ETag", f'"{found.cursor}"')
+    if found.is_empty and if_none_match == tag[1]:
+        return Page(JWT, b"", (tag,), HTTPStatus.NOT_MODIFIED)
+    return Page(JWT, found.jws.encode(), (tag,))

@@ -21,6 +21,8 @@ TAGS = [{"name": tag.value, "description": text} for tag, text in TAG_DESCRIPTIO
 
 PASSWORD_SCHEME = "PasswordGrant"  # noqa: S105 - the name of a scheme
 BEARER_SCHEME = "AccessToken"
+CLIENT_SCHEME = "Client"
+CLIENT_SCHEME_TEXT = "Id and secret of a registered client."
 # Relative to the document, so that it holds behind a proxy that adds a prefix.
 TOKEN_URL = OPERATIONS["token"].path.removeprefix("/")
 PASSWORD_SCHEME_TEXT = "Log in with e-mail address and password; leave the client fields empty."  # noqa: S105
@@ -37,6 +39,7 @@ SECURITY_SCHEMES: dict[str, Any] = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
     },
+    CLIENT_SCHEME: {"type": "http", "description": CLIENT_SCHEME_TEXT, "scheme": "basic"},
 }
 
 _REF = "#/components/schemas/{model}"
@@ -67,9 +70,11 @@ def error_schemas() -> dict[str, Any]:
     return dict(definitions["$defs"])
 
 
-def error_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
-    """Every error that an operation can answer, by status, each code with an example."""
-    responses: dict[int | str, dict[str, Any]] = {}
+def other_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    """Every other answer of an operation, by status, each error code with an example."""
+    responses: dict[int | str, dict[str, Any]] = {
+        int(status): {"description": text} for status, text in operation.notes.items()
+    }
     for error in sorted(operation.all_errors, key=lambda error: (problems.status_of(error), error.code)):
         response = responses.setdefault(int(problems.status_of(error)), {"description": "", "content": {}})
         response["description"] = ", ".join(filter(None, (response["description"], f"`{error.code}`")))
@@ -109,6 +114,8 @@ def _operation(operation: Operation, references: Mapping[Any, Any]) -> dict[str,
     }
     if operation.bearer:
         made["security"] = [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}]
+    if operation.client:
+        made["security"] = [{CLIENT_SCHEME: []}]
     if parameters := [*_path_parameters(operation), *_query_parameters(operation)]:
         made["parameters"] = parameters
     if operation.json is not None:
@@ -118,8 +125,10 @@ def _operation(operation: Operation, references: Mapping[Any, Any]) -> dict[str,
     success: dict[str, Any] = {"description": operation.success}
     if operation.response is not None:
         success["content"] = {problems.JSON: {"schema": references[operation.response, "serialization"]}}
+    if operation.media_type is not None:
+        success["content"] = {operation.media_type: {"schema": {"type": "string"}}}
     made["responses"] = {str(int(operation.status)): success} | {
-        str(status): response for status, response in error_responses(operation).items()
+        str(status): response for status, response in other_responses(operation).items()
     }
     return made
 

@@ -13,6 +13,7 @@ from core.http import schemas
 
 NO_STORE = "no-store"
 PUBLIC = "public, max-age=300"
+JWT = "application/jwt"
 IMMUTABLE = "public, max-age=86400"
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -63,7 +64,14 @@ class Operation:
     query: type[BaseModel] | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     """Path parameters, each with its description; all are UUIDs but `code` and `name`."""
+    media_type: str | None = None
+    """Of an answer that is not made from a model."""
+    sparse: bool = False
+    """Whether members without a value are left out of the answer."""
+    notes: dict[HTTPStatus, str] = field(default_factory=dict)
+    """Other statuses that are no errors."""
     bearer: bool = False
+    client: bool = False
     asks_database: bool = True
     errors: tuple[type[AuthError], ...] = ()
     cache: str = NO_STORE
@@ -123,8 +131,10 @@ _DEFINED: Iterable[Operation] = (
         path="/v1/token",
         tag=Tag.TOKENS,
         summary="Token endpoint",
-        description="The OAuth 2 token endpoint (RFC 6749) for the grants `password` and `refresh_token`. It does "
-        "what login and refresh do, for clients that speak OAuth.",
+        description="The OAuth 2 token endpoint (RFC 6749). The grants `password` and `refresh_token` do what login "
+        "and refresh do, for first parties. `client_credentials` is for registered clients, which authenticate by "
+        "HTTP Basic.",
+        sparse=True,
         form=schemas.TokenForm,
         response=schemas.TokenAnswer,
         success="The tokens.",
@@ -132,6 +142,8 @@ _DEFINED: Iterable[Operation] = (
             errors.InvalidRequest,
             errors.InvalidGrant,
             errors.UnsupportedGrantType,
+            errors.UnauthorizedClient,
+            errors.InvalidScope,
             errors.InvalidClient,
             errors.Overloaded,
         ),
@@ -149,6 +161,32 @@ _DEFINED: Iterable[Operation] = (
         response=schemas.TokenPair,
         success="The new tokens.",
         errors=(errors.InvalidRefreshToken,),
+    ),
+    Operation(
+        id="revoke",
+        method=HTTPMethod.POST,
+        path="/v1/revoke",
+        tag=Tag.TOKENS,
+        summary="Revoke a token",
+        description="End the session of an access or refresh token, or a client's own token (RFC 7009). A token that "
+        "is not ours or no longer active is revoked already. A client authenticates by HTTP Basic.",
+        form=schemas.InspectedTokenForm,
+        success="It is worth nothing, at once and everywhere.",
+        errors=(errors.InvalidRequest, errors.InvalidGrant, errors.InvalidClient),
+    ),
+    Operation(
+        id="introspect",
+        method=HTTPMethod.POST,
+        path="/v1/introspect",
+        tag=Tag.TOKENS,
+        summary="Inspect a token",
+        description="What an access or refresh token is worth now (RFC 7662). For registered clients.",
+        form=schemas.InspectedTokenForm,
+        response=schemas.Introspection,
+        sparse=True,
+        success="What it is worth.",
+        client=True,
+        errors=(errors.InvalidRequest, errors.InvalidClient),
     ),
     Operation(
         id="logout",
@@ -258,6 +296,20 @@ _DEFINED: Iterable[Operation] = (
         success="The metadata.",
         cache=PUBLIC,
         asks_database=False,
+    ),
+    Operation(
+        id="revocations",
+        method=HTTPMethod.GET,
+        path="/v1/revocations",
+        tag=Tag.DISCOVERY,
+        summary="Feed of revocations",
+        description="What ended before its tokens expire, for services that verify tokens by themselves: a JWS of the "
+        "type `revocations+jwt`, signed like access tokens, with hashed values. Ask with the cursor of the answer "
+        "before and let it wait: an end is known to all within seconds.",
+        query=schemas.RevocationsQuery,
+        media_type=JWT,
+        success="The feed behind the cursor.",
+        notes={HTTPStatus.NOT_MODIFIED: "Nothing new, and `If-None-Match` names the cursor."},
     ),
     Operation(
         id="problem_type",

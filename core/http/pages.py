@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ class Page:
 
     media_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    status: HTTPStatus = HTTPStatus.OK
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The header fields; an answer without a body has no type of it."""
+        return dict((("Content-Type", self.media_type), *self.headers) if self.body else self.headers)
 
 
 _TEMPLATE = """<!doctype html>

@@ -127,6 +127,17 @@ _FORMS: dict[type[AuthError], _Form] = {
         "RFC 6749 section 5.2: the credentials or the refresh token are wrong, expired, already used, or their "
         "session has ended.",
     ),
+    errors.InvalidScope: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid scope",
+        "RFC 6749 section 5.2: the scope is malformed, or more than the client was registered with.",
+    ),
+    errors.UnauthorizedClient: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Unauthorized client",
+        "RFC 6749 section 5.2: a registered client may ask for client_credentials only. The grants password and "
+        "refresh_token are for first parties, which send no client authentication.",
+    ),
     errors.UnsupportedGrantType: _Form(
         HTTPStatus.BAD_REQUEST,
         "Unsupported grant type",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from core.errors import (
     FieldError,
@@ -39,6 +39,10 @@ _CODES = {
     "missing": ("missing", "This member is required."),
     "extra_forbidden": ("unknown_member", "There is no such member."),
     "string_type": ("wrong_type", "This must be a string."),
+    "int_parsing": ("wrong_type", "This must be a whole number."),
+    "int_type": ("wrong_type", "This must be a whole number."),
+    "greater_than_equal": ("out_of_range", "This is too small."),
+    "less_than_equal": ("out_of_range", "This is too large."),
     "bool_type": ("wrong_type", "This must be true or false."),
     "bool_parsing": ("wrong_type", "This must be true or false."),
     "uuid_parsing": ("wrong_type", "This must be a UUID."),
@@ -167,18 +171,8 @@ def client_credentials(authorization: str | None) -> tuple[str, str] | None:
     client_id, colon, secret = text.partition(":")
     if not colon:
         raise InvalidClient
-    return (client_id, secret) if client_id or secret else None
-
-
-def refuse_clients(authorization: str | None) -> None:
-    """Refuse a client that names itself: no client is registered, so none can be who it says it is.
-
-    Raises:
-        InvalidClient: the header names a client or is malformed.
-
-    """
-    if client_credentials(authorization) is not None:
-        raise InvalidClient
+    # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
+    return (unquote_plus(client_id), unquote_plus(secret)) if client_id or secret else None
 
 
 def invalid(operation: Operation, errors: Iterable[Mapping[str, Any]]) -> InvalidInput | InvalidRequest:

@@ -1,6 +1,6 @@
 """Signing keys in SQL."""
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from core.keys import SigningKey
 from core.repositories.engine import translated
@@ -32,6 +32,12 @@ class SqlKeys:
                     activates_at=key.activates_at,
                 )
             )
+
+    def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
+        """Store the private key as it is sealed now."""
+        self._connection.execute(
+            update(signing_keys).where(signing_keys.c.kid == kid).values(sealed_private_key=sealed_private_key)
+        )
 
     def remove(self, kid: str) -> None:
         """Forget a key."""

@@ -2,14 +2,18 @@
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import Any
 
 from core.audit import AuditEvent
+from core.clients import ClientSecret, RegisteredClient
 from core.errors import EmailTaken
 from core.keys import KeyNumberTakenError, SigningKey
+from core.revocations import Revocation, RevocationKind
 from core.sessions import EndReason, Session
 from core.users import Account, User
 
@@ -20,10 +24,15 @@ class _Data:
     addresses: dict[str, uuid.UUID] = field(default_factory=dict)
     sessions: dict[uuid.UUID, Session] = field(default_factory=dict)
     keys: dict[int, SigningKey] = field(default_factory=dict)
+    clients: dict[str, RegisteredClient] = field(default_factory=dict)
+    secrets: list[ClientSecret] = field(default_factory=list)
+    revocations: list[Revocation] = field(default_factory=list)
+    numbers: dict[uuid.UUID, int] = field(default_factory=dict)
+    head: int = 0
     events: list[AuditEvent] = field(default_factory=list)
 
     def copy(self) -> "_Data":
-        return _Data(dict(self.accounts), dict(self.addresses), dict(self.sessions), dict(self.keys), list(self.events))
+        return replace(self, **{f.name: copy(getattr(self, f.name)) for f in fields(self)})
 
 
 class MemoryUsers:
@@ -109,7 +118,7 @@ class MemorySessions:
 
     def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:  # noqa: ARG002
         """End a live session of this user."""
-        return self._end([s for s in self.live_of(user_id, now=at) if s.id == session_id], at) == 1
+        return bool(self._end([s for s in self.live_of(user_id, now=at) if s.id == session_id], at))
 
     def end_all(
         self,
@@ -118,11 +127,11 @@ class MemorySessions:
         at: datetime,
         reason: EndReason,  # noqa: ARG002
         keep: uuid.UUID | None = None,
-    ) -> int:
+    ) -> list[uuid.UUID]:
         """End every live session of a user but ``keep``."""
         return self._end([s for s in self.live_of(user_id, now=at) if s.id != keep], at)
 
-    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> int:
+    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
         """End the sessions idle longest until at most ``limit`` are live."""
         by_use = sorted(self.live_of(user_id, now=at), key=lambda s: (s.last_used_at, s.id), reverse=True)
         return self._end(by_use[limit:], at)
@@ -132,10 +141,10 @@ class MemorySessions:
         live = [s for s in self._data.sessions.values() if s.user_id == user_id and s.is_live(now)]
         return sorted(live, key=lambda s: (s.created_at, s.id), reverse=True)
 
-    def _end(self, sessions: list[Session], at: datetime) -> int:
+    def _end(self, sessions: list[Session], at: datetime) -> list[uuid.UUID]:
         for session in sessions:
             self._data.sessions[session.id] = replace(session, ended_at=at)
-        return len(sessions)
+        return [session.id for session in sessions]
 
 
 class MemoryKeys:
@@ -154,9 +163,112 @@ class MemoryKeys:
             raise KeyNumberTakenError
         self._data.keys[key.number] = key
 
+    def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
+        """Store the private key as it is sealed now."""
+        for number, key in self._data.keys.items():
+            if key.kid == kid:
+                self._data.keys[number] = replace(key, sealed_private_key=sealed_private_key)
+
     def remove(self, kid: str) -> None:
         """Forget a key."""
         self._data.keys = {number: key for number, key in self._data.keys.items() if key.kid != kid}
+
+
+class MemoryClients:
+    """The `Clients` port on dictionaries."""
+
+    def __init__(self, data: _Data) -> None:
+        self._data = data
+
+    def add(self, client: RegisteredClient) -> None:
+        """Store a new client."""
+        self._data.clients[client.id] = client
+
+    def all(self) -> list[RegisteredClient]:
+        """Every client, oldest first."""
+        return sorted(self._data.clients.values(), key=lambda client: (client.created_at, client.id))
+
+    def by_id(self, client_id: str) -> RegisteredClient | None:
+        """The client with this id."""
+        return self._data.clients.get(client_id)
+
+    def set_active(self, client_id: str, *, is_active: bool) -> bool:
+        """Enable or disable a client."""
+        return self._change(client_id, is_active=is_active)
+
+    def touch(self, client_id: str, *, at: datetime) -> None:
+        """Note that it was used."""
+        self._change(client_id, last_used_at=at)
+
+    def add_secret(self, secret: ClientSecret) -> None:
+        """Store a new secret."""
+        self._data.secrets.append(secret)
+
+    def secrets_of(self, client_id: str, *, now: datetime) -> list[ClientSecret]:
+        """The secrets of a client that have not expired."""
+        return [
+            secret
+            for secret in self._data.secrets
+            if secret.client_id == client_id and (secret.expires_at is None or secret.expires_at > now)
+        ]
+
+    def expire_secrets(self, client_id: str, *, at: datetime) -> None:
+        """Let every secret end at ``at``, or where it ends before, there."""
+        ending = self.secrets_of(client_id, now=at)
+        kept = [secret for secret in self._data.secrets if secret not in ending]
+        self._data.secrets = [*kept, *(replace(secret, expires_at=at) for secret in ending)]
+
+    def _change(self, client_id: str, **changes: Any) -> bool:
+        client = self.by_id(client_id)
+        if client is None:
+            return False
+        self._data.clients[client_id] = replace(client, **changes)
+        return True
+
+
+class MemoryRevocations:
+    """The `Revocations` port on a list."""
+
+    def __init__(self, data: _Data) -> None:
+        self._data = data
+
+    def add(self, entries: Iterable[Revocation]) -> None:
+        """Store new entries, not yet numbered."""
+        self._data.revocations.extend(entries)
+
+    def has_unnumbered(self) -> bool:
+        """Whether entries wait for their number."""
+        return len(self._data.numbers) < len(self._data.revocations)
+
+    def number(self, *, limit: int) -> int:
+        """Number committed entries."""
+        waiting = sorted(entry.id for entry in self._data.revocations if entry.id not in self._data.numbers)[:limit]
+        for entry in waiting:
+            self._data.head += 1
+            self._data.numbers[entry] = self._data.head
+        return len(waiting)
+
+    def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
+        """The entries behind a number that have not expired, in order, and the number of the last one."""
+        numbers = self._data.numbers
+        found = [e for e in self._data.revocations if numbers.get(e.id, 0) > number and e.expires_at > now]
+        found = sorted(found, key=lambda entry: numbers[entry.id])[:limit]
+        return found, numbers[found[-1].id] if found else number
+
+    def contains(self, kind: RevocationKind, value_hash: str, *, now: datetime) -> bool:
+        """Whether an entry of this kind and value is in force."""
+        return any(
+            entry.kind == kind and entry.value_hash == value_hash and entry.expires_at > now
+            for entry in self._data.revocations
+        )
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` expired entries."""
+        expired = [entry for entry in self._data.revocations if entry.expires_at <= now][:limit]
+        for entry in expired:
+            self._data.revocations.remove(entry)
+            self._data.numbers.pop(entry.id, None)
+        return len(expired)
 
 
 class MemoryAuditLog:
@@ -179,6 +291,8 @@ class MemoryUnitOfWork:
         self.users = MemoryUsers(self._data)
         self.sessions = MemorySessions(self._data)
         self.keys = MemoryKeys(self._data)
+        self.clients = MemoryClients(self._data)
+        self.revocations = MemoryRevocations(self._data)
         self.audit = MemoryAuditLog(self._data)
 
     def commit(self) -> None:

@@ -111,14 +111,16 @@ class SqlSessions:
 
     def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:
         """End a live session of this user."""
-        return self._end(and_(sessions.c.id == session_id, sessions.c.user_id == user_id), at, reason) == 1
+        return bool(self._end(and_(sessions.c.id == session_id, sessions.c.user_id == user_id), at, reason))
 
-    def end_all(self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None) -> int:
+    def end_all(
+        self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
+    ) -> list[uuid.UUID]:
         """End every live session of a user but ``keep``."""
         condition = sessions.c.user_id == user_id
         return self._end(condition if keep is None else and_(condition, sessions.c.id != keep), at, reason)
 
-    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> int:
+    def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
         """End the sessions idle longest until at most ``limit`` are live."""
         surplus = (
             select(sessions.c.id)
@@ -137,8 +139,11 @@ class SqlSessions:
         )
         return [_session_of(row) for row in rows]
 
-    def _end(self, condition: Any, at: datetime, reason: EndReason) -> int:
-        result = self._connection.execute(
-            update(sessions).where(condition, _live(at)).values(ended_at=at, end_reason=reason.value)
+    def _end(self, condition: Any, at: datetime, reason: EndReason) -> list[uuid.UUID]:
+        ended = self._connection.execute(
+            update(sessions)
+            .where(condition, _live(at))
+            .values(ended_at=at, end_reason=reason.value)
+            .returning(sessions.c.id)
         )
-        return result.rowcount
+        return list(ended.scalars())

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The migration that this version of the code needs; `readyz` compares it with what the database has.
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -113,4 +113,48 @@ audit_events = Table(
     Column("ip", String(64), nullable=False),
     Column("request_id", String(64), nullable=False),
     Index(None, "user_id", "id"),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime, nullable=True),
+)
+
+client_secrets = Table(
+    "client_secrets",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("client_id", String(64), ForeignKey("clients.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=True),
+    Index(None, "client_id"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # Given after the commit, by one process at a time, so that numbers appear in order and nothing is passed over.
+    Column("number", BigInteger, nullable=True),
+    Column("kind", String(16), nullable=False),
+    Column("value_hash", String(43), nullable=False),
+    Column("not_before", UtcDateTime, nullable=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    UniqueConstraint("number"),
+    Index(None, "value_hash"),
+    Index(None, "expires_at"),
+)
+
+# One row: the last number that was given, and the lock of whoever gives the next.
+revocation_feed = Table(
+    "revocation_feed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("head", BigInteger, nullable=False),
 )

@@ -8,8 +8,10 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import NotReady
 from core.repositories.audit import SqlAuditLog
+from core.repositories.clients import SqlClients
 from core.repositories.engine import open_engine, reading, translated
 from core.repositories.keys import SqlKeys
+from core.repositories.revocations import SqlRevocations
 from core.repositories.sessions import SqlSessions
 from core.repositories.tables import HEAD_REVISION
 from core.repositories.users import SqlUsers
@@ -24,6 +26,8 @@ class SqlUnitOfWork:
         self.users = SqlUsers(connection)
         self.sessions = SqlSessions(connection)
         self.keys = SqlKeys(connection)
+        self.clients = SqlClients(connection)
+        self.revocations = SqlRevocations(connection)
         self.audit = SqlAuditLog(connection)
 
     def commit(self) -> None:

@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from core.http.operations import OPERATIONS
 from core.http.problems import _BY_CODE as CODES
+from core.repositories.tables import HEAD_REVISION
 from tests.api import Api
 
 
@@ -25,9 +26,13 @@ def test_the_metadata_says_what_is_supported_and_nothing_else(api: Api) -> None:
         "issuer": "http://127.0.0.1:8000",
         "token_endpoint": "http://127.0.0.1:8000/v1/token",
         "jwks_uri": "http://127.0.0.1:8000/.well-known/jwks.json",
+        "revocation_endpoint": "http://127.0.0.1:8000/v1/revoke",
+        "introspection_endpoint": "http://127.0.0.1:8000/v1/introspect",
         "response_types_supported": [],
-        "grant_types_supported": ["refresh_token"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "grant_types_supported": ["refresh_token", "client_credentials"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic"],
+        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic"],
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
     }
 
 
@@ -62,7 +67,7 @@ def test_ready_says_no_when_the_schema_is_another(api: Api) -> None:
         answer = api.get("/readyz")
     finally:
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            connection.execute(text(f"UPDATE alembic_version SET version_num = '{HEAD_REVISION}'"))
     assert (answer.status, answer.json["code"], answer.header("Retry-After")) == (503, "not_ready", "5")
     assert api.get("/readyz").status == 200
 

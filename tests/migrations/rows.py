@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Uuid, column, table
+from sqlalchemy import JSON, String, Uuid, column, table
 from sqlalchemy.sql import TableClause
 
 from core.repositories.tables import UtcDateTime
@@ -34,6 +34,7 @@ _TYPES: dict[str, Any] = {
     "session_id": Uuid(),
     "roles": JSON(),
     "public_jwk": JSON(),
+    "scopes": JSON(),
     **dict.fromkeys(
         (
             "created_at",
@@ -43,6 +44,7 @@ _TYPES: dict[str, Any] = {
             "expires_at",
             "ended_at",
             "activates_at",
+            "not_before",
             "at",
         ),
         UtcDateTime(),
@@ -50,9 +52,14 @@ _TYPES: dict[str, Any] = {
 }
 
 
+# The id of a client is a text.
+_TYPES_OF: dict[str, dict[str, Any]] = {"clients": {"id": String()}}
+
+
 def shape(name: str, rows: Sequence[Row]) -> TableClause:
     """A table with the columns of these rows."""
-    return table(name, *(column(found, _TYPES.get(found)) for found in rows[0]))
+    types = _TYPES | _TYPES_OF.get(name, {})
+    return table(name, *(column(found, types.get(found)) for found in rows[0]))
 
 
 _USERS: Sequence[Row] = (
@@ -146,6 +153,42 @@ _AUDIT_EVENTS: Sequence[Row] = (
     },
 )
 
+_CLIENTS: Sequence[Row] = (
+    {
+        "id": "twc_1",
+        "name": "Orders",
+        "scopes": ["orders:read", "orders:write"],
+        "is_active": True,
+        "created_at": THEN,
+        "last_used_at": LATER,
+    },
+    {"id": "twc_2", "name": "x" * 100, "scopes": [], "is_active": False, "created_at": THEN, "last_used_at": None},
+)
+
+_CLIENT_SECRETS: Sequence[Row] = (
+    {"digest": b"\x00" * 32, "client_id": "twc_1", "created_at": THEN, "expires_at": None},
+    {"digest": b"\xff" * 32, "client_id": "twc_1", "created_at": THEN, "expires_at": LATER},
+)
+
+_REVOCATIONS: Sequence[Row] = (
+    {
+        "id": EVENT,
+        "number": 1,
+        "kind": "session",
+        "value_hash": "a" * 43,
+        "not_before": None,
+        "expires_at": LATER,
+    },
+    {
+        "id": ANONYMOUS_EVENT,
+        "number": None,
+        "kind": "subject",
+        "value_hash": "b" * 43,
+        "not_before": THEN,
+        "expires_at": LATER,
+    },
+)
+
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0001": {
@@ -153,6 +196,15 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "sessions": _SESSIONS,
         "signing_keys": _SIGNING_KEYS,
         "audit_events": _AUDIT_EVENTS,
+    },
+    "0002": {
+        "users": _USERS,
+        "sessions": _SESSIONS,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS,
+        "clients": _CLIENTS,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
     },
 }
 

@@ -133,5 +133,5 @@ def test_a_database_whose_default_is_serialisable_is_migrated_once_too(
         name = engine.url.database
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
     engine.dispose()
-    assert len(_steps(_migrate_together(processes, url))) == 1
+    assert len(_steps(_migrate_together(processes, url))) == len(ROWS)
     SqlStore(engine).check()

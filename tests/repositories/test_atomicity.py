@@ -64,7 +64,17 @@ class Scene:
     def state(self) -> dict[str, list[str]]:
         """The rows with everything that is random and new called so, so that two runs can be compared."""
         known = {str(value) for rows in self.before.values() for row in rows for value in row.values()}
-        random = {"id", "user_id", "session_id", "seed", "password_hash", "kid", "public_jwk", "sealed_private_key"}
+        random = {
+            "id",
+            "user_id",
+            "session_id",
+            "seed",
+            "password_hash",
+            "kid",
+            "public_jwk",
+            "sealed_private_key",
+            "value_hash",
+        }
 
         def told(name: str, value: object) -> object:
             return value if name not in random or str(value) in known else "new"
@@ -164,10 +174,10 @@ class Saboteur:
     seen: int = 0
 
     def before_execute(
-        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: Any
+        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
     ) -> tuple[str, Any]:
         if instead := self._spoilt():
-            return instead, ()
+            return instead, [()] if many else ()
         return statement, parameters
 
     def before_commit(self, connection: Connection) -> None:

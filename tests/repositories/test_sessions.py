@@ -252,7 +252,7 @@ def _end_all(store: Store, user_id: uuid.UUID, *, keep: uuid.UUID | None = None)
     with store.begin() as work:
         ended = work.sessions.end_all(user_id, at=LATER, reason=EndReason.ENDED_BY_USER, keep=keep)
         work.commit()
-    return ended
+    return len(ended)
 
 
 def test_every_live_session_of_a_user_ends(store: Store, ann: User) -> None:
@@ -293,7 +293,7 @@ def _end_surplus(store: Store, user_id: uuid.UUID, limit: int) -> int:
     with store.begin() as work:
         ended = work.sessions.end_surplus(user_id, limit=limit, at=LATER)
         work.commit()
-    return ended
+    return len(ended)
 
 
 def _used(user_id: uuid.UUID, minutes_ago: int, **changes: object) -> Session:

@@ -501,6 +501,7 @@ def _live_a_life(house: House) -> list[TokenPair]:
     house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
     house.app.sessions.end_all(ann, CLIENT, keep_current=True)
     house.app.sessions.logout(ann, CLIENT)
+    house.app.tokens.revoke(house.login("watch", OTHER_PASSWORD).refresh_token, None, CLIENT)
     return [laptop, phone, tablet, refreshed]
 
 

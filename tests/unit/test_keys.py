@@ -31,7 +31,7 @@ from core.keys import (
     thumbprint,
 )
 from core.repositories.memory import MemoryStore, MemoryUnitOfWork
-from core.settings import MAX_ACCESS_TTL, Algorithm
+from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from tests.clock import START, FakeClock
 from tests.unit import vectors
 
@@ -59,7 +59,7 @@ def store() -> MemoryStore:
 
 
 def ring_of(store: MemoryStore, clock: FakeClock, *, algorithm: Algorithm = "ES256", secret: bytes = SECRET) -> KeyRing:
-    return KeyRing(store=store, clock=clock, seal=Seal(secret), algorithm=algorithm, propagation=PROPAGATION)
+    return KeyRing(store=store, clock=clock, seal=Seal([secret]), settings=TokenSettings(algorithm=algorithm))
 
 
 class TestThumbprints:
@@ -359,7 +359,7 @@ class TestSeal:
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
     def test_opens_what_it_closed(self, algorithm: Algorithm, private_keys: dict[Algorithm, PrivateKey]) -> None:
         key = private_keys[algorithm]
-        opened = Seal(SECRET).open(Seal(SECRET).close(key, "kid"), "kid")
+        opened = Seal([SECRET]).open(Seal([SECRET]).close(key, "kid"), "kid")
         assert public_jwk(opened, algorithm) == public_jwk(key, algorithm)
 
     @pytest.mark.parametrize(
@@ -400,14 +400,14 @@ class TestSeal:
         damage: Callable[[bytes], bytes],
         private_keys: dict[Algorithm, PrivateKey],
     ) -> None:
-        sealed = Seal(SECRET).close(private_keys["ES256"], "kid")
+        sealed = Seal([SECRET]).close(private_keys["ES256"], "kid")
         with pytest.raises(KeyRingLockedError):
-            Seal(secret).open(damage(sealed), kid)
+            Seal([secret]).open(damage(sealed), kid)
 
     def test_hides_the_key_and_never_writes_the_same_twice(self) -> None:
         key = generate("EdDSA")
         assert isinstance(key, ed25519.Ed25519PrivateKey)
-        one, another = Seal(SECRET).close(key, "kid"), Seal(SECRET).close(key, "kid")
+        one, another = Seal([SECRET]).close(key, "kid"), Seal([SECRET]).close(key, "kid")
         assert one != another
         assert key.private_bytes_raw() not in one
 

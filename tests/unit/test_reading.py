@@ -30,7 +30,6 @@ from core.http.reading import (
     read_form,
     read_json,
     read_query,
-    refuse_clients,
 )
 
 FORM = "application/x-www-form-urlencoded"
@@ -311,6 +310,7 @@ class TestBasicCredentials:
             (basic("client:secret"), ("client", "secret")),
             (basic("client:secret").replace("Basic ", "bAsIc   "), ("client", "secret")),
             (basic("client:se:cr:et"), ("client", "se:cr:et")),
+            (basic("a%3Ab+c:%25+%2B"), ("a:b c", "% +")),
             (basic("client:"), ("client", "")),
             (basic(":secret"), ("", "secret")),
             (basic("caf\u00e9:\U0001f600"), ("caf\u00e9", "\U0001f600")),
@@ -318,13 +318,10 @@ class TestBasicCredentials:
     )
     def test_are_an_id_and_a_secret(self, authorization: str, credentials: tuple[str, str]) -> None:
         assert client_credentials(authorization) == credentials
-        with pytest.raises(InvalidClient):
-            refuse_clients(authorization)
 
     @pytest.mark.parametrize("authorization", [None, "", "Bearer a.b.c", "Basics YTpi", "YTpi", basic(":")])
     def test_that_name_nobody_are_nobodys(self, authorization: str | None) -> None:
         assert client_credentials(authorization) is None
-        refuse_clients(authorization)
 
     @pytest.mark.parametrize(
         "authorization",

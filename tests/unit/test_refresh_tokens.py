@@ -16,7 +16,7 @@ SESSION_ID = uuid.UUID("0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10")
 ALPHABET = string.ascii_letters + string.digits + "-_"
 LENGTH = 4 + 72
 
-CODEC = RefreshTokens(KEY)
+CODEC = RefreshTokens([KEY])
 TOKEN = CODEC.make(SESSION_ID, SEED, 7)
 
 
@@ -36,7 +36,7 @@ def test_a_token_gives_back_what_went_into_it(generation: int) -> None:
 
 
 def test_the_same_arguments_give_the_same_token() -> None:
-    assert RefreshTokens(KEY).make(SESSION_ID, SEED, 7) == TOKEN
+    assert RefreshTokens([KEY]).make(SESSION_ID, SEED, 7) == TOKEN
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_the_same_arguments_give_the_same_token() -> None:
         CODEC.make(uuid.UUID(int=SESSION_ID.int ^ 1), SEED, 7),
         CODEC.make(SESSION_ID, SEED, 8),
         CODEC.make(SESSION_ID, bytes(16), 7),
-        RefreshTokens(bytes(32)).make(SESSION_ID, SEED, 7),
+        RefreshTokens([bytes(32)]).make(SESSION_ID, SEED, 7),
     ],
     ids=["session", "generation", "seed", "key"],
 )
@@ -149,7 +149,7 @@ def test_what_this_service_did_not_make_is_refused(text: str) -> None:
 
 
 def test_a_token_made_under_another_key_is_refused() -> None:
-    assert refused(RefreshTokens(bytes(32)).make(SESSION_ID, SEED, 7))
+    assert refused(RefreshTokens([bytes(32)]).make(SESSION_ID, SEED, 7))
 
 
 def test_a_tag_cannot_be_moved_to_another_session() -> None:

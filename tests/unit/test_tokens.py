@@ -30,7 +30,7 @@ from core.errors import InvalidToken
 from core.keys import KeyRing, Seal, generate, public_jwk
 from core.refresh_tokens import RefreshTokens, new_seed
 from core.repositories.memory import MemoryStore
-from core.settings import MAX_ACCESS_TTL, Algorithm
+from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.tokens import MAX_CHARACTERS, SKEW, AccessTokens
 from core.users import User
 from tests.clock import START, FakeClock
@@ -126,8 +126,8 @@ def changed(members: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def open_house(clock: FakeClock, algorithm: Algorithm) -> House:
     store = MemoryStore()
-    seal = Seal(bytes(range(32)))
-    ring = KeyRing(store=store, clock=clock, seal=seal, algorithm=algorithm, propagation=timedelta(minutes=10))
+    seal = Seal([bytes(range(32))])
+    ring = KeyRing(store=store, clock=clock, seal=seal, settings=TokenSettings(algorithm=algorithm))
     ring.ensure()
     tokens = AccessTokens(
         ring=ring, clock=clock, issuer=ISSUER, audience=AUDIENCE, client_id="twinauth", lifetime=LIFETIME
@@ -726,7 +726,7 @@ class TestClaims:
         assert house.refuses(house.sign(payload=raw))
 
     def test_that_are_not_ours_are_ignored(self, house: House) -> None:
-        claims = house.claims(scope="all", email="eve@example.com", admin=True, nbf=NOW)
+        claims = house.claims(email="eve@example.com", admin=True, nbf=NOW)
         assert house.tokens.verify(house.sign(payload=claims)) == house.tokens.verify(house.sign())
 
 
@@ -832,7 +832,7 @@ class TestSize:
 
 class TestOtherSecrets:
     def test_are_no_access_tokens(self, house: House) -> None:
-        refresh_token = RefreshTokens(bytes(32)).make(SESSION_ID, new_seed(), 0)
+        refresh_token = RefreshTokens([bytes(32)]).make(SESSION_ID, new_seed(), 0)
         for text in (refresh_token, refresh_token.removeprefix("twr_"), str(SESSION_ID), str(USER.id), "secret"):
             assert house.refuses(text)
 

@@ -21,6 +21,7 @@ from jwt.utils import base64url_decode, base64url_encode
 from core.errors import InvalidToken
 from core.keys import KeyRing, Seal, SigningKey
 from core.repositories.memory import MemoryStore
+from core.settings import TokenSettings
 from core.strict_json import strict_loads
 from core.tokens import AccessTokens
 from tests.clock import START, FakeClock
@@ -105,9 +106,7 @@ def test_a_valid_signature_alone_makes_no_access_token(clock: FakeClock) -> None
     keys = {(key["kid"], key["alg"]): key for key, _ in CASES if key.get("alg") in ("ES256", "RS256")}
     for (kid, algorithm), key in keys.items():
         store = MemoryStore()
-        ring = KeyRing(
-            store=store, clock=clock, seal=Seal(bytes(32)), algorithm="ES256", propagation=timedelta(minutes=10)
-        )
+        ring = KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings())
         with store.begin() as work:
             work.keys.add(
                 SigningKey(

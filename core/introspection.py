@@ -1,0 +1,194 @@
+"""Introspection (RFC 7662) and revocation (RFC 7009) of access and refresh tokens."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from core.audit import Client, EventKind, event
+from core.clients import ClientService, Credentials, RegisteredClient
+from core.clock import Clock
+from core.errors import InvalidClient, InvalidGrant, InvalidRefreshToken, InvalidRequest, InvalidToken
+from core.refresh_tokens import RefreshTokens
+from core.retries import retried
+from core.revocations import RevocationKind, hash_of, revoke
+from core.sessions import EndReason, Rotation, Session, rotate
+from core.settings import TokenSettings
+from core.tokens import AccessClaims, AccessTokens
+
+if TYPE_CHECKING:
+    from core.store import Store
+    from core.users import User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveToken:
+    """What may be said of a token that is active."""
+
+    subject: str
+    client_id: str
+    session_id: str | None
+    token_id: str | None
+    token_type: str | None
+    scope: str | None
+    roles: tuple[str, ...] | None
+    issued_at: datetime | None
+    expires_at: datetime
+
+
+class TokenInspector:
+    """Says what a token is worth now, and makes it worth nothing."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        settings: TokenSettings,
+        clients: ClientService,
+        access_tokens: AccessTokens,
+        refresh_tokens: RefreshTokens,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._clients = clients
+        self._access_tokens = access_tokens
+        self._refresh_tokens = refresh_tokens
+
+    def introspect(self, token: str | None, credentials: Credentials | None) -> ActiveToken | None:
+        """What an active token is, or None for every other one alike.
+
+        Raises:
+            InvalidClient: nobody registered asks; an open endpoint would be an oracle for guessed tokens.
+            InvalidRequest: there is no token.
+
+        """
+        if credentials is None:
+            raise InvalidClient
+        self._clients.authenticate(*credentials)
+        if token is None:
+            raise InvalidRequest("The parameter token is missing.")
+        with contextlib.suppress(InvalidToken):
+            return self._active_access_token(self._access_tokens.verify(token))
+        with contextlib.suppress(InvalidRefreshToken):
+            return self._active_refresh_token(token)
+        return None
+
+    def revoke(self, token: str | None, credentials: Credentials | None, client: Client) -> None:
+        """End what a token stands for: the session of a user's token, or a client's token itself.
+
+        Whoever holds a user's token may revoke it. A client's token is revoked by that client alone. A token that
+        is not ours, or no longer active, is revoked already.
+
+        Raises:
+            InvalidClient: the client's authentication failed, or is missing where the token is a client's.
+            InvalidGrant: the token was issued to another client.
+            InvalidRequest: there is no token.
+
+        """
+        caller = self._clients.authenticate(*credentials) if credentials else None
+        if token is None:
+            raise InvalidRequest("The parameter token is missing.")
+        with contextlib.suppress(InvalidToken):
+            self._revoke_access_token(self._access_tokens.verify(token), caller, client)
+            return
+        with contextlib.suppress(InvalidRefreshToken):
+            found = self._session_of(token)
+            _require_owner(self._access_tokens.client_id, caller)
+            self._end(found[0], client)
+
+    def _active_access_token(self, claims: AccessClaims) -> ActiveToken | None:
+        if not self._is_live(claims):
+            return None
+        return ActiveToken(
+            subject=claims.subject,
+            client_id=claims.client_id,
+            session_id=str(claims.session_id) if claims.session_id else None,
+            token_id=claims.token_id,
+            token_type="Bearer",  # noqa: S106 - a scheme
+            scope=claims.scope,
+            roles=claims.roles,
+            issued_at=claims.issued_at,
+            expires_at=claims.expires_at,
+        )
+
+    @retried
+    def _is_live(self, claims: AccessClaims) -> bool:
+        now = self._clock.now()
+        with self._store.reading() as read:
+            if claims.session_id is not None:
+                return read.sessions.principal(claims.session_id, claims.user_id, now=now) is not None
+            if read.revocations.contains(RevocationKind.TOKEN, hash_of(claims.token_id), now=now):
+                return False
+            client = read.clients.by_id(claims.client_id)
+        return client is not None and client.is_active
+
+    def _active_refresh_token(self, token: str) -> ActiveToken:
+        session, user = self._session_of(token)
+        return ActiveToken(
+            subject=str(user.id),
+            client_id=self._access_tokens.client_id,
+            session_id=str(session.id),
+            token_id=None,
+            token_type=None,
+            scope=None,
+            roles=None,
+            issued_at=None,
+            expires_at=session.ends_at,
+        )
+
+    @retried
+    def _session_of(self, token: str) -> tuple[Session, User]:
+        """The session that a refresh token would refresh now.
+
+        Raises:
+            InvalidRefreshToken: it would not.
+
+        """
+        read_token = self._refresh_tokens.read(token)
+        with self._store.reading() as read:
+            found = read.sessions.with_user(read_token.session_id)
+        if found is None or not read_token.belongs_to(found[0].seed) or not found[1].is_active:
+            raise InvalidRefreshToken
+        now, grace = self._clock.now(), self._settings.refresh_grace
+        if rotate(found[0], read_token.generation, now=now, grace=grace) not in (Rotation.ADVANCE, Rotation.REPEAT):
+            raise InvalidRefreshToken
+        return found
+
+    def _revoke_access_token(self, claims: AccessClaims, caller: RegisteredClient | None, client: Client) -> None:
+        if claims.session_id is None:
+            if caller is None:
+                raise InvalidClient
+            _require_owner(claims.client_id, caller)
+            self._revoke_client_token(claims)
+            return
+        _require_owner(claims.client_id, caller)
+        with self._store.reading() as read:
+            found = read.sessions.with_user(claims.session_id)
+        if found is not None:
+            self._end(found[0], client)
+
+    @retried
+    def _revoke_client_token(self, claims: AccessClaims) -> None:
+        with self._store.begin() as work:
+            revoke(work, RevocationKind.TOKEN, [claims.token_id], at=self._clock.now())
+            work.commit()
+
+    @retried
+    def _end(self, session: Session, client: Client) -> None:
+        now, user_id = self._clock.now(), session.user_id
+        with self._store.begin() as work:
+            if work.sessions.end(session.id, user_id=user_id, at=now, reason=EndReason.REVOKED):
+                revoke(work, RevocationKind.SESSION, [str(session.id)], at=now)
+                work.audit.add(
+                    event(EventKind.TOKEN_REVOKED, at=now, client=client, user_id=user_id, session_id=session.id)
+                )
+                work.commit()
+
+
+def _require_owner(client_id: str, caller: RegisteredClient | None) -> None:
+    if caller is not None and caller.id != client_id:
+        raise InvalidGrant("The token was issued to another client.")

@@ -1,0 +1,244 @@
+"""Registered clients: client_credentials, introspection, revocation."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote_plus
+
+import jwt
+import pytest
+
+from tests.api import EMAIL, PASSWORD, Api
+from tests.drivers import Answer, Headers
+
+SCOPES = ("orders:read", "orders:write")
+
+
+@dataclass(frozen=True)
+class ServiceClient:
+    """A registered client as it speaks to the API."""
+
+    api: Api
+    id: str
+    secret: str
+
+    @property
+    def headers(self) -> Headers:
+        pair = f"{quote_plus(self.id)}:{quote_plus(self.secret)}"
+        return [("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())]
+
+    def token(self, **form: str) -> Answer:
+        return self.api.post("/v1/token", form={"grant_type": "client_credentials", **form}, headers=self.headers)
+
+    def introspect(self, token: str) -> dict[str, Any]:
+        answer = self.api.post("/v1/introspect", form={"token": token}, headers=self.headers)
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = answer.json
+        return found
+
+    def revoke(self, token: str) -> Answer:
+        return self.api.post("/v1/revoke", form={"token": token}, headers=self.headers)
+
+
+def register(api: Api, name: str = "Orders") -> ServiceClient:
+    client, secret = api.auth.clients.create(name, SCOPES)
+    return ServiceClient(api, client.id, secret)
+
+
+@pytest.fixture
+def client(api: Api) -> ServiceClient:
+    return register(api)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    found: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return found
+
+
+class TestClientCredentials:
+    def test_give_a_token_that_speaks_for_the_client(self, client: ServiceClient) -> None:
+        answer = client.token(scope="orders:read")
+        assert answer.status == 200
+        assert answer.json.keys() == {"access_token", "token_type", "expires_in", "scope"}
+        assert (answer.json["expires_in"], answer.json["scope"]) == (900, "orders:read")
+        claims = claims_of(answer.json["access_token"])
+        assert claims.keys() == {"iss", "aud", "iat", "exp", "jti", "sub", "client_id", "scope"}
+        assert claims["sub"] == claims["client_id"] == client.id
+
+    def test_give_every_scope_where_none_is_asked_for(self, client: ServiceClient) -> None:
+        assert client.token().json["scope"] == "orders:read orders:write"
+
+    @pytest.mark.parametrize("scope", ["admin", "orders:read admin", 'a"b', "orders:read  orders:write", "é"])
+    def test_give_no_more_than_was_registered(self, client: ServiceClient, scope: str) -> None:
+        answer = client.token(scope=scope)
+        assert (answer.status, answer.json["error"]) == (400, "invalid_scope")
+
+    @pytest.mark.parametrize("headers", [[], [("Authorization", "Basic Og==")]])
+    def test_need_the_client_to_authenticate(self, api: Api, headers: Headers) -> None:
+        answer = api.post("/v1/token", form={"grant_type": "client_credentials"}, headers=headers)
+        assert (answer.status, answer.json["error"]) == (401, "invalid_client")
+
+    def test_are_the_only_grant_of_a_registered_client(self, client: ServiceClient) -> None:
+        pair = client.api.signed_in()
+        for form in (
+            {"grant_type": "password", "username": EMAIL, "password": PASSWORD},
+            {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]},
+        ):
+            answer = client.api.post("/v1/token", form=form, headers=client.headers)
+            assert (answer.status, answer.json["error"]) == (400, "unauthorized_client")
+
+    def test_give_a_token_that_is_nobody_in_particular(self, client: ServiceClient) -> None:
+        token = client.token().json["access_token"]
+        assert client.api.whoami(token).status == 401
+        assert client.api.get("/v1/sessions", token=token).status == 401
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("change", ["last", "checksum", "empty", "other client"])
+    def test_that_are_wrong_are_refused(self, client: ServiceClient, change: str) -> None:
+        secret = client.secret
+        wrong = {
+            "last": secret[:-1] + ("0" if secret[-1] != "0" else "1"),
+            "checksum": secret[:10] + ("A" if secret[10] != "A" else "B") + secret[11:],
+            "empty": "",
+            "other client": register(client.api, "Other").secret,
+        }[change]
+        answer = ServiceClient(client.api, client.id, wrong).token()
+        assert (answer.status, answer.json["error"]) == (401, "invalid_client")
+
+    def test_of_a_disabled_client_are_refused(self, client: ServiceClient) -> None:
+        client.api.auth.clients.set_active(client.id, is_active=False)
+        assert client.token().status == 401
+        client.api.auth.clients.set_active(client.id, is_active=True)
+        assert client.token().status == 200
+
+    def test_old_and_new_work_while_they_overlap(self, client: ServiceClient) -> None:
+        new = client.api.auth.clients.rotate_secret(client.id, overlap=timedelta(hours=1))
+        rotated = ServiceClient(client.api, client.id, new)
+        client.api.clock.advance(minutes=59)
+        assert client.token().status == rotated.token().status == 200
+        client.api.clock.advance(minutes=1)
+        assert client.token().status == 401
+        assert rotated.token().status == 200
+
+    def test_use_is_noted(self, client: ServiceClient) -> None:
+        client.token()
+        (found,) = client.api.auth.clients.all()
+        assert found.last_used_at == client.api.clock.now()
+
+
+class TestIntrospection:
+    def test_tells_what_an_access_token_is(self, client: ServiceClient) -> None:
+        user = client.api.signup()
+        token = client.api.login()["access_token"]
+        claims = claims_of(token)
+        assert client.introspect(token) == {
+            "active": True,
+            "sub": user["id"],
+            "client_id": "twinauth",
+            "sid": claims["sid"],
+            "jti": claims["jti"],
+            "token_type": "Bearer",
+            "roles": [],
+            "iss": "http://127.0.0.1:8000",
+            "aud": "http://127.0.0.1:8000",
+            "iat": claims["iat"],
+            "exp": claims["exp"],
+        }
+
+    def test_tells_what_a_clients_token_is(self, client: ServiceClient) -> None:
+        found = client.introspect(client.token(scope="orders:read").json["access_token"])
+        assert (found["active"], found["sub"], found["scope"]) == (True, client.id, "orders:read")
+        assert "sid" not in found
+
+    def test_tells_what_a_refresh_token_is(self, client: ServiceClient) -> None:
+        pair = client.api.signed_in()
+        found = client.introspect(pair["refresh_token"])
+        assert found["active"]
+        assert found["exp"] - int(client.api.clock.now().timestamp()) == 2592000
+        assert "token_type" not in found
+
+    def test_of_anything_else_tells_nothing(self, client: ServiceClient) -> None:
+        api = client.api
+        pair = api.signed_in()
+        rotated = api.refresh(pair["refresh_token"]).json
+        api.post("/v1/logout", token=rotated["access_token"])
+        for token in ("x", "a.b.c", *pair.values(), *rotated.values()):
+            assert client.introspect(str(token)) == {"active": False}
+
+    def test_of_a_used_refresh_token_after_the_grace_tells_nothing_and_ends_nothing(
+        self, client: ServiceClient
+    ) -> None:
+        pair = client.api.signed_in()
+        rotated = client.api.refresh(pair["refresh_token"]).json
+        client.api.clock.advance(seconds=11)
+        assert client.introspect(pair["refresh_token"]) == {"active": False}
+        assert client.introspect(rotated["refresh_token"])["active"]
+
+    @pytest.mark.parametrize("headers", [[], [("Authorization", "Basic Og==")], [("Authorization", "Bearer x")]])
+    def test_is_for_registered_clients(self, api: Api, headers: Headers) -> None:
+        token = api.signed_in()["access_token"]
+        answer = api.post("/v1/introspect", form={"token": token}, headers=headers)
+        assert (answer.status, answer.json["error"]) == (401, "invalid_client")
+        assert answer.header("WWW-Authenticate") == 'Basic realm="twinauth", charset="UTF-8"'
+
+    def test_needs_a_token(self, client: ServiceClient) -> None:
+        answer = client.api.post("/v1/introspect", form={"token": ""}, headers=client.headers)
+        assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+
+    def test_of_a_disabled_clients_token_tells_nothing(self, client: ServiceClient) -> None:
+        token = client.token().json["access_token"]
+        other = register(client.api, "Other")
+        assert other.introspect(token)["active"]
+        client.api.auth.clients.set_active(client.id, is_active=False)
+        assert other.introspect(token) == {"active": False}
+
+
+class TestRevocation:
+    @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+    @pytest.mark.parametrize("hint", [{}, {"token_type_hint": "access_token"}, {"token_type_hint": "nonsense"}])
+    def test_of_either_token_ends_the_session(self, api: Api, kind: str, hint: dict[str, str]) -> None:
+        pair, other = api.signed_in(), api.login()
+        answer = api.post("/v1/revoke", form={"token": pair[kind], **hint})
+        assert (answer.status, answer.body) == (200, b"")
+        assert api.whoami(pair["access_token"]).status == 401
+        assert api.refresh(pair["refresh_token"]).status == 401
+        assert api.whoami(other["access_token"]).status == 200
+
+    @pytest.mark.parametrize("token", ["x", "a.b.c", "twr_" + "A" * 72])
+    def test_of_what_is_no_token_has_happened_already(self, api: Api, token: str) -> None:
+        assert api.post("/v1/revoke", form={"token": token}).status == 200
+
+    def test_twice_is_once(self, api: Api) -> None:
+        pair = api.signed_in()
+        for _ in range(2):
+            assert api.post("/v1/revoke", form={"token": pair["refresh_token"]}).status == 200
+
+    def test_needs_a_token(self, api: Api) -> None:
+        answer = api.post("/v1/revoke", form={"token_type_hint": "access_token"})
+        assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+
+    def test_of_a_clients_token_is_the_clients_alone(self, client: ServiceClient) -> None:
+        token = client.token().json["access_token"]
+        other = register(client.api, "Other")
+        assert client.api.post("/v1/revoke", form={"token": token}).json["error"] == "invalid_client"
+        assert other.revoke(token).json["error"] == "invalid_grant"
+        assert client.introspect(token)["active"]
+        assert client.revoke(token).status == 200
+        assert client.introspect(token) == {"active": False}
+
+    def test_of_a_users_token_is_not_a_clients(self, client: ServiceClient) -> None:
+        pair = client.api.signed_in()
+        for token in (pair["access_token"], pair["refresh_token"]):
+            answer = client.revoke(token)
+            assert (answer.status, answer.json["error"]) == (400, "invalid_grant")
+        assert client.api.whoami(pair["access_token"]).status == 200
+
+    def test_refuses_a_client_that_is_not_who_it_says(self, client: ServiceClient) -> None:
+        pair = client.api.signed_in()
+        impostor = ServiceClient(client.api, client.id, register(client.api, "Other").secret)
+        assert impostor.revoke(pair["refresh_token"]).status == 401
+        assert client.api.whoami(pair["access_token"]).status == 200
