@@ -49,7 +49,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml | $(VENV)/bin/python
-	@test -e $(VENV)/.dev || $(INSTALL) --require-hashes -r requirements/serve.txt
+	@$(INSTALL) --require-hashes -r requirements/serve.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
 	@touch $@
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
@@ -14,6 +15,7 @@ from core.http import openapi
 from core.http.asgi import AsgiEdge
 from core.http.edge import Edge
 from core.http.pages import Pages
+from core.passwords import threads
 
 
 def create_app(auth: AuthApp) -> FastAPI:
@@ -21,6 +23,7 @@ def create_app(auth: AuthApp) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = threads(auth.settings.passwords)
         yield
         auth.close()
 

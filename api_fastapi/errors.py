@@ -5,6 +5,7 @@ from starlette.exceptions import HTTPException
 
 from core.errors import AuthError, MalformedRequest, NotFound
 from core.http import edge
+from core.http.problems import status_of
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -23,5 +24,5 @@ async def on_auth_error(_: Request, error: Exception) -> Response:
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Answer what Starlette refuses by itself: a path that the contract does not have."""
-    known = isinstance(error, HTTPException) and error.status_code == edge.status_of(NotFound)
+    known = isinstance(error, HTTPException) and error.status_code == status_of(NotFound)
     return await on_auth_error(request, NotFound() if known else MalformedRequest())

@@ -5,6 +5,7 @@ from werkzeug.exceptions import HTTPException
 
 from core.errors import AuthError, MalformedRequest, NotFound
 from core.http import edge
+from core.http.problems import status_of
 
 
 def install_error_handlers(app: Flask) -> None:
@@ -21,5 +22,5 @@ def on_auth_error(error: AuthError) -> Response:
 
 def on_http_exception(error: HTTPException) -> Response:
     """Answer what Werkzeug refuses by itself: a path that the contract does not have."""
-    known = error.code == edge.status_of(NotFound)
+    known = error.code == status_of(NotFound)
     return on_auth_error(NotFound() if known else MalformedRequest())

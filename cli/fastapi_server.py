@@ -6,8 +6,8 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from cli.preparation import edge
 from core.errors import MalformedRequest
-from core.http.edge import unreadable
 
 GRACE = 30  # seconds for requests in flight when the server is told to stop
 KEEP_ALIVE = 5
@@ -18,7 +18,7 @@ class ContractProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         """Answer and close."""
-        self.transport.write(unreadable(MalformedRequest()))
+        self.transport.write(edge().unreadable(MalformedRequest()))
         self.transport.close()
 
 

@@ -10,15 +10,15 @@ from gunicorn.http import wsgi
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
+from cli.plain import settings
+from cli.preparation import edge
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, InternalError, MalformedRequest, TargetTooLong
-from core.http.edge import MAX_FIELD, MAX_FIELDS, unreadable
+from core.http.edge import MAX_FIELD, MAX_FIELDS
 from core.http.problems import status_of
+from core.passwords import threads
 
 GRACE = 30  # seconds for requests in flight when the server is told to stop
 KEEP_ALIVE = 5
-# Waiting for a database or for a hash holds a thread. Hashes hold at most cores plus places in the line, which is
-# ten on two cores; the rest stays free for everybody else.
-THREADS = 32
 
 
 def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
@@ -29,12 +29,17 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": workers,
             "worker_class": f"{__name__}.{ContractWorker.__name__}",
-            "threads": THREADS,
+            "threads": threads(settings().passwords),
             "keepalive": KEEP_ALIVE,
             "graceful_timeout": GRACE,
             "reload": reload,
             "logger_class": PropagatingLogger,
             "control_socket_disable": True,
+            # The edge reads X-Forwarded-For itself; from a peer on this machine gunicorn would take the scheme and
+            # even the path's prefix from any client's headers.
+            "forwarded_allow_ips": "",
+            "secure_scheme_headers": {},
+            "forwarder_headers": "",
             "limit_request_fields": MAX_FIELDS,
             "limit_request_field_size": 2 * MAX_FIELD,  # the edge draws the line, for both doors alike
         }
@@ -69,7 +74,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         else:
             self.log.warning("Invalid HTTP request received.")
         try:
-            util.write(client, unreadable(refusal))
+            util.write(client, edge().unreadable(refusal))
         except OSError:
             self.log.debug("The client went away.")
 

@@ -18,7 +18,10 @@ def migrate() -> None:
 
 def migrate_database(found: Settings) -> None:
     """Migrate. Of several processes that start at once, one does it and the others wait."""
-    from migrations.runner import upgrade  # noqa: PLC0415 - Alembic is not needed where nothing is to be done
+    # Alembic is not needed where nothing is to be done.
+    from alembic.util.exc import CommandError  # noqa: PLC0415
+
+    from migrations.runner import upgrade  # noqa: PLC0415
 
     # The first one builds everything; the others wait for it longer than a request would.
     patient = found.database.model_copy(update={"timeout": found.database.timeout * 30})
@@ -26,5 +29,7 @@ def migrate_database(found: Settings) -> None:
     try:
         with translated():
             upgrade(store.engine)
+    except CommandError:
+        raise click.ClickException("the database has a schema that this version does not know") from None
     finally:
         store.close()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from core.errors import DatabaseUnavailable, InvalidInput, InvalidScope, NotFound, NotReady
 from core.keys import KeyNumberTakenError, KeyRingLockedError
@@ -31,6 +32,17 @@ def open_checked_store() -> Iterator[tuple[Settings, SqlStore]]:
         store.close()
 
 
+_LINES: dict[type[Exception], str] = {
+    DatabaseUnavailable: "the database cannot be reached; see AUTH_DATABASE_URL",
+    NotReady: "the database needs its migrations: twinauth migrate",
+    DBAPIError: "AUTH_DATABASE_URL leads to something that is no usable database",
+    KeyRingLockedError: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
+    KeyNumberTakenError: "another process rotated the keys at the same moment",
+    NotFound: "there is none with this id",
+    InvalidScope: "a scope has 1 to 64 printable characters without blanks and quotes",
+}
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn what an operator can mend into one line."""
@@ -38,18 +50,10 @@ def plain_errors() -> Iterator[None]:
         yield
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
-    except DatabaseUnavailable:
-        raise click.ClickException("the database cannot be reached; see AUTH_DATABASE_URL") from None
-    except NotReady:
-        raise click.ClickException("the database needs its migrations: twinauth migrate") from None
-    except KeyRingLockedError:
-        message = "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret"
-        raise click.ClickException(message) from None
-    except NotFound:
-        raise click.ClickException("there is none with this id") from None
     except InvalidInput as error:
         raise click.ClickException("; ".join(found.message for found in error.errors)) from None
-    except InvalidScope:
-        raise click.ClickException("a scope has 1 to 64 printable characters without blanks and quotes") from None
-    except KeyNumberTakenError:
-        raise click.ClickException("another process rotated the keys at the same moment") from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from None
+    except tuple(_LINES) as error:
+        line = next(line for kind, line in _LINES.items() if isinstance(error, kind))
+        raise click.ClickException(line) from None

@@ -1,17 +1,25 @@
 """What must be ready before a server starts."""
 
 import os
+from functools import cache
 
 from cli.migrate import migrate_database
 from cli.plain import plain_errors, settings
 from core.app import build_key_ring
 from core.errors import DatabaseUnavailable, NotReady
+from core.http.edge import Edge
 from core.logs import configure
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings
 
 
-def prepare(workers: int) -> None:
+@cache
+def edge() -> Edge:
+    """The edge of this process, for what its server cannot read as a request."""
+    return Edge(settings())
+
+
+def prepare(workers: int) -> Settings:
     """Make what development makes by itself, and find plain mistakes while they can be told plainly."""
     found = settings()
     configure(found)
@@ -24,6 +32,7 @@ def prepare(workers: int) -> None:
             _prepare_database(found, store)
     finally:
         store.close()
+    return found
 
 
 def _prepare_database(found: Settings, store: SqlStore) -> None:

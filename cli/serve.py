@@ -35,7 +35,9 @@ def serve(framework: str, host: str, port: int | None, workers: int, *, reload: 
 def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool) -> None:
     _require_free(host, port)
     # Imported here and apart: the parent of both doors needs none of it, and one door not the other's server.
-    import_module("cli.preparation").prepare(workers)
+    found = import_module("cli.preparation").prepare(workers)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    click.echo(f"{NAMES[framework]:8} {address}{'/docs' if found.docs_enabled else ''}")
     import_module(f"cli.{framework}_server").serve(host, port, workers, reload=reload)
 
 
@@ -52,11 +54,6 @@ class _Child:
             self.is_told = True
             self.process.terminate()
 
-    @property
-    def is_up(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((HOST, self.port)) == 0
-
 
 def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
     for port in PORTS.values():
@@ -67,33 +64,24 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
         for child in children:
             child.stop()
 
+    def leave_to_children(_number: int, _frame: FrameType | None) -> None:
+        # A terminal sends Ctrl-C to the children as well; another signal on top would kill one that is leaving.
+        for child in children:
+            child.is_told = True
+
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, _leave_to_children)
+    signal.signal(signal.SIGINT, leave_to_children)
     try:
-        _announce(host, children)
         _wait_for_one(children)
     finally:
         stop(signal.SIGTERM, None)
     sys.exit(max(abs(child.process.wait()) for child in children))
 
 
-def _leave_to_children(_number: int, _frame: FrameType | None) -> None:
-    """A terminal sends Ctrl-C to the children as well; this process waits for them."""
-
-
 def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "cli.main", "serve", "--framework", framework, "--host", host]
     command += ["--port", str(port), "--workers", str(workers), *(["--reload"] if reload else [])]
     return subprocess.Popen(command)  # noqa: S603 - our own arguments
-
-
-def _announce(host: str, children: list[_Child]) -> None:
-    waiting = list(children)
-    while waiting and all(child.process.poll() is None for child in children):
-        for child in [child for child in waiting if child.is_up]:
-            waiting.remove(child)
-            click.echo(f"{NAMES[child.framework]:8} http://{host}:{child.port}/docs")
-        time.sleep(0.02)
 
 
 def _wait_for_one(children: list[_Child]) -> None:

@@ -84,11 +84,15 @@ class Accounts:
         """
         user = principal.user
         check_policy(new_password, minimum=self._min_length, address=user.email, field="new_password")
-        old_hash = self._password_hash(principal)
-        if not self._passwords.verify(current_password, old_hash):
-            self._record_failure(principal, client)
-            raise WrongPassword
-        self._replace_password(principal, old_hash, self._passwords.hash(new_password), client)
+        # Twice: a login at the same moment may have upgraded the hash while it was being checked.
+        for _ in range(2):
+            old_hash = self._password_hash(principal)
+            if not self._passwords.verify(current_password, old_hash):
+                break
+            if self._replace_password(principal, old_hash, self._passwords.hash(new_password), client):
+                return
+        self._record_failure(principal, client)
+        raise WrongPassword
 
     @retried
     def _password_hash(self, principal: Principal) -> str:
@@ -99,12 +103,12 @@ class Accounts:
         return account.password_hash
 
     @retried
-    def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, client: Client) -> None:
+    def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, client: Client) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
         with self._store.begin() as work:
             if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
-                raise WrongPassword  # it was changed elsewhere while this one was being checked
+                return False
             ended = work.sessions.end_all(user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
             revoke_sessions(work, ended, at=now)
             work.audit.add(
@@ -117,6 +121,7 @@ class Accounts:
                 )
             )
             work.commit()
+        return True
 
     @retried
     def _record_failure(self, principal: Principal, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Audit events: who did what, and when. No address, no token, no password is ever part of one."""
+"""Audit events: who did what, and when. No e-mail address, no token, no password is ever part of one."""
 
 import uuid
 from dataclasses import dataclass

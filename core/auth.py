@@ -19,6 +19,7 @@ from core.errors import (
     InvalidRequest,
     InvalidScope,
     InvalidToken,
+    Overloaded,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
@@ -180,10 +181,13 @@ class Authentication:
             return read.users.by_email(canonical or "")
 
     def _upgrade(self, account: Account, password: str) -> str | None:
-        """A hash of today's scheme and cost, where the stored one is not."""
+        """A hash of today's scheme and cost, where the stored one is not, and where there is time to make it."""
         if not self._passwords.needs_upgrade(account.password_hash):
             return None
-        return self._passwords.hash(password)
+        try:
+            return self._passwords.hash(password)
+        except Overloaded:
+            return None  # the next login upgrades it
 
     @retried
     def _start_session(self, account: Account, upgraded: str | None, client: Client, now: datetime) -> Session | None:

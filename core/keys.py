@@ -43,6 +43,7 @@ SKEW = timedelta(minutes=5)
 # How long a process believes its copy of the ring. Far below the propagation time, so that every process knows
 # a key before any process signs with it.
 REFRESH = timedelta(seconds=30)
+REFRESHES_A_PROPAGATION = 4
 # An unknown kid may be a key that this process has not seen yet. Junk must not turn that into a query a request.
 UNKNOWN_KID_COOLDOWN = timedelta(seconds=1)
 
@@ -192,6 +193,7 @@ class KeyRing:
         self._clock = clock
         self._seal = seal
         self._settings = settings
+        self._refresh = min(REFRESH, settings.key_propagation / REFRESHES_A_PROPAGATION)
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
         self._opened: tuple[str, PrivateKey] | None = None
@@ -303,7 +305,7 @@ class KeyRing:
         snapshot = self._snapshot
         if snapshot is None:
             return self._read()
-        if self._age(snapshot) < REFRESH or not self._lock.acquire(blocking=False):
+        if self._age(snapshot) < self._refresh or not self._lock.acquire(blocking=False):
             return snapshot
         try:
             self._rotate_when_due(self._read().keys)

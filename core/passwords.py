@@ -91,7 +91,15 @@ def _common() -> frozenset[str]:
     """About 90,000 leaked passwords, words and names; some 3,900 of them have twelve characters or more."""
     from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - 0.2 s and 10 MB, only where a policy is asked
 
-    return frozenset(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 4)  # noqa: PLR2004
+    return frozenset({"twinauth"}).union(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 4)  # noqa: PLR2004
+
+
+FREE_THREADS = 32
+
+
+def threads(settings: PasswordSettings) -> int:
+    """The threads that a serving process needs: those that hash or wait for it, and some for everybody else."""
+    return settings.hash_concurrency + settings.hash_queue + FREE_THREADS
 
 
 class HashingLine:
@@ -141,7 +149,10 @@ class PasswordHasher:
             return str(self._context.hash(normalise(password)))
 
     def verify(self, password: str, stored: str | None) -> bool:
-        """Whether ``password`` is the one behind ``stored``; None stands for an unknown user and costs the same.
+        """Whether ``password`` is the one behind ``stored``; None stands for an unknown user.
+
+        That costs what a stored hash of today's scheme and cost costs. One of another scheme or cost takes its own
+        time until its owner's next login has upgraded it.
 
         A stored hash that is foreign, damaged or dearer than the ceilings verifies nothing.
 

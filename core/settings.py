@@ -28,6 +28,8 @@ PLACEHOLDERS = (
     "my_precious",
 )
 
+# A JWKS is cached for five minutes; a key that signs sooner would meet verifiers that do not know it.
+MIN_PROPAGATION = timedelta(minutes=6)
 # The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
 MAX_ACCESS_TTL = timedelta(hours=1)
 
@@ -63,6 +65,17 @@ def _seconds(value: object) -> object:
     return timedelta(seconds=float(value))
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not re.fullmatch(
+        r"(postgresql|postgres)(\+psycopg)?://([^/?#]*@)?[^/?#@:\[]*(\[[0-9a-fA-F:.]+\])?(:[0-9]{1,5})?(/[^?#]*)?(\?.*)?|sqlite:///[^:?#][^?#]*",
+        text,
+    ):
+        raise ValueError("must be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH")
+    return value
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
@@ -86,7 +99,7 @@ class DatabaseSettings(BaseSettings):
 
     model_config = _group("DATABASE_")
 
-    url: SecretStr | None = Field(
+    url: DatabaseUrl | None = Field(
         None, description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder"
     )
     pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
@@ -135,7 +148,7 @@ class TokenSettings(BaseSettings):
     )
     key_propagation: Seconds = Field(
         timedelta(minutes=10),
-        ge=timedelta(minutes=6),
+        ge=timedelta(seconds=1),
         description="Seconds between publishing a key and signing with it; a JWKS is cached for 300",
     )
     key_lifetime: Seconds = Field(
@@ -244,6 +257,8 @@ class Settings(BaseSettings):
         ]
         if missing:
             raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
+        if self.tokens.key_propagation < MIN_PROPAGATION:
+            raise ValueError("AUTH_TOKEN_KEY_PROPAGATION must be at least 360 when AUTH_ENV=production")
         if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
             raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
         return self
@@ -316,6 +331,8 @@ def _development_secret(folder: Path) -> SecretStr:
             pass
         finally:
             draft.unlink()
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(f"{path} may be read by others; chmod 600 it")
     secret = path.read_text().strip()
     try:
         _refuse_weak(secret)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import SecretStr
 
 from core.settings import HttpSettings, LoggingSettings, PasswordSettings, Settings, TokenSettings
@@ -25,6 +26,12 @@ def pytest_configure() -> None:
     """No setting of the person who runs the tests may reach them."""
     for name in [name for name in os.environ if name.startswith("AUTH_") and name != "AUTH_TEST_VECTORS"]:
         del os.environ[name]
+    # Through the standard library, whose handlers survive a full disk, and where pytest finds the lines.
+    structlog.configure(
+        processors=[structlog.stdlib.render_to_log_kwargs],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,7 +52,7 @@ class AsgiEdge:
             RequestHead(
                 method=scope["method"],
                 path=scope["path"],
-                target_length=len(scope["raw_path"]) + len(scope["query_string"]),
+                target_length=len(b"?".join(filter(None, (scope["raw_path"], scope["query_string"])))),
                 version=scope["http_version"],
                 fields=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
                 peer=(scope.get("client") or ("",))[0],

@@ -29,4 +29,6 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text)
     except ValueError:
         return None
+    if "%" in text:
+        return None  # the zone of an IPv6 address may be any text
     return getattr(address, "ipv4_mapped", None) or address

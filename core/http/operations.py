@@ -84,11 +84,11 @@ class Operation:
         return tuple(dict.fromkeys((*self._general_errors(), *self.errors)))
 
     def _general_errors(self) -> Iterator[type[AuthError]]:
-        yield from (errors.MalformedRequest, errors.TargetTooLong, errors.HeadersTooLarge)
+        yield from (errors.MalformedRequest, errors.TargetTooLong, errors.HeadersTooLarge, errors.BodyTooLarge)
         if self.json:
             yield errors.MalformedJson
         if self.json or self.form:
-            yield from (errors.BodyTooLarge, errors.UnsupportedMediaType)
+            yield errors.UnsupportedMediaType
         if self.json or self.query or self.parameters.get("session_id"):
             yield errors.InvalidInput
         if self.bearer:
@@ -119,7 +119,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.TOKENS,
         summary="Log in",
         description="Start a session. An unknown address, a wrong password and a deactivated account are answered "
-        "alike, in body and in time.",
+        "alike.",
         json=schemas.LoginRequest,
         response=schemas.TokenPair,
         success="The tokens of the new session.",

@@ -33,8 +33,8 @@ _FORMS: dict[type[AuthError], _Form] = {
     errors.MalformedRequest: _Form(
         HTTPStatus.BAD_REQUEST,
         "Malformed request",
-        "The request breaks a rule of HTTP itself: it has two Authorization headers, no valid Host, a method that HTTP "
-        "does not define, or it cannot be taken apart at all.",
+        "The request breaks a rule of HTTP itself: it has no valid Host, two headers where one may stand, a method "
+        "that HTTP does not define, a body that ends early or goes with an upgrade, or it cannot be taken apart.",
     ),
     errors.MalformedJson: _Form(
         HTTPStatus.BAD_REQUEST,

@@ -162,17 +162,23 @@ class InspectedTokenForm(BaseModel):
     )
 
 
-class RevocationsQuery(BaseModel):
+class QueryModel(BaseModel):
+    """Base of queries: a misspelt `keep_current` must not end every session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class EndSessionsQuery(QueryModel):
+    """Which sessions to end."""
+
+    keep_current: bool = Field(False, description="Keep the session that asks.")
+
+
+class RevocationsQuery(QueryModel):
     """From where on, and how long to wait for news."""
 
     since: str | None = Field(None, description="The cursor of the answer before; without it, everything in force.")
     wait: int = Field(0, ge=0, le=25, description="Seconds to wait where there is nothing new.")
-
-
-class EndSessionsQuery(BaseModel):
-    """Which sessions to end."""
-
-    keep_current: bool = Field(False, description="Keep the session that asks.")
 
 
 class ResponseModel(BaseModel):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from core.errors import BodyTooLarge
+from core.errors import BodyTooLarge, MalformedRequest
 from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
 from core.http.problems import Answer
 
@@ -34,7 +34,7 @@ class WsgiEdge:
             return starter.send_whole(refusal)
         try:
             body = _read(environ)
-        except BodyTooLarge as error:
+        except (BodyTooLarge, MalformedRequest) as error:
             return starter.send_whole(exchange.answer(error))
         try:
             chunks = self._app(_replayed(environ, exchange, body), starter)
@@ -109,13 +109,17 @@ def _read(environ: WSGIEnvironment) -> bytes:
     """Read the whole body; without a length only where the server marks the end of chunks itself.
 
     Raises:
+        MalformedRequest: it ends before its announced length.
         BodyTooLarge: it grows beyond the limit. Werkzeug would cut a chunked body there and run the view on the rest.
 
     """
     stream = environ["wsgi.input"]
     length = environ.get("CONTENT_LENGTH")
     if length:
-        return bytes(stream.read(int(length)))
+        body = bytes(stream.read(int(length)))
+        if len(body) < int(length):
+            raise MalformedRequest  # cut off; what is there may mean something else than the whole
+        return body
     if "HTTP_TRANSFER_ENCODING" not in environ:
         return b""
     body = bytes(stream.read(MAX_BODY + 1))

@@ -1,12 +1,14 @@
 """Connections: how each database is opened, and what its errors mean to the core."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -29,6 +31,8 @@ _SQLITE_NAMES = {
     "signing_keys.number": "uq_signing_keys_number",
 }
 
+log = structlog.get_logger("database")
+
 _AUTOCOMMIT = "twinauth_autocommit"
 LOCK_POLL = 0.01  # seconds
 
@@ -46,6 +50,12 @@ def reading(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(**{_AUTOCOMMIT: True})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def writer_patience(engine: Engine) -> float:
+    """The seconds for which a writer waits, as the engine was opened with them."""
+    pool: Any = engine.pool
+    return float(pool.timeout())
 
 
 @contextmanager
@@ -69,15 +79,28 @@ def translated(*, committing: bool = False) -> Iterator[None]:
             raise
         raise refusal from None
     except PoolTimeoutError as error:
-        raise DatabaseUnavailable from error
+        raise _unavailable(error) from error
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) in CONFLICT_STATES:
+        if sqlstate_of(error) in CONFLICT_STATES:
             raise TransactionConflict from error
         if error.connection_invalidated and not committing:
             raise TransactionConflict from error
         if isinstance(error, OperationalError | InterfaceError | InternalError):
-            raise DatabaseUnavailable from error
+            raise _unavailable(error) from error
         raise
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    """Say in the log what the caller is not told: password, disk or lock."""
+    cause = getattr(error, "orig", None) or error
+    reason = str(cause).partition("\n")[0]
+    log.warning("database unavailable", error=type(cause).__name__, sqlstate=sqlstate_of(error), reason=reason)
+    return DatabaseUnavailable()
+
+
+def sqlstate_of(error: Exception) -> str | None:
+    """The SQLSTATE of what a PostgreSQL driver raised."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def _constraint_name(error: IntegrityError) -> str | None:
@@ -114,7 +137,7 @@ def _options(url: URL, seconds: float) -> str:
 def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
     seconds = settings.timeout.total_seconds()
     if url.database:
-        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_file(Path(url.database))
     engine = create_engine(
         url,
         pool_size=settings.pool_size,
@@ -140,6 +163,13 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _make_file(path: Path) -> None:
+    """Make a new database file that nobody but its owner may read: it holds hashes and keys."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _use_wal(connection: sqlite3.Connection, seconds: float) -> None:

@@ -1,21 +1,24 @@
 """The SQL store: one engine, and units of work over it."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import NotReady
+from core.errors import DatabaseUnavailable, NotReady
 from core.repositories.audit import SqlAuditLog
 from core.repositories.clients import SqlClients
-from core.repositories.engine import open_engine, reading, translated
+from core.repositories.engine import open_engine, reading, sqlstate_of, translated, writer_patience
 from core.repositories.keys import SqlKeys
 from core.repositories.revocations import SqlRevocations
 from core.repositories.sessions import SqlSessions
 from core.repositories.tables import HEAD_REVISION
 from core.repositories.users import SqlUsers
 from core.settings import DatabaseSettings
+
+UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
 
 class SqlUnitOfWork:
@@ -48,11 +51,12 @@ class SqlStore:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._reading = reading(engine)
+        self._writers = threading.Lock()
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
         """Open a transaction; leaving it without `commit` rolls it back."""
-        with translated(), self.engine.connect() as connection:
+        with translated(), self._turn(), self.engine.connect() as connection:
             connection.begin()
             yield SqlUnitOfWork(connection)
 
@@ -62,15 +66,31 @@ class SqlStore:
         with translated(), self._reading.connect() as connection:
             yield SqlUnitOfWork(connection)
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for the writers before this one, on SQLite.
+
+        It has one writer at a time and lets the others try again at random, so that one of many may wait in vain.
+        """
+        if self.engine.dialect.name != "sqlite":
+            yield
+            return
+        if not self._writers.acquire(timeout=writer_patience(self.engine)):
+            raise DatabaseUnavailable
+        try:
+            yield
+        finally:
+            self._writers.release()
+
     def check(self) -> None:
         """Ask whether the database answers and has the schema of this version."""
         with translated(), self._reading.connect() as connection:
             try:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
             except DBAPIError as error:
-                if error.connection_invalidated:
-                    raise
-                raise NotReady from error  # there is no such table yet
+                if sqlstate_of(error) == UNDEFINED_TABLE or "no such table" in str(error.orig):
+                    raise NotReady from error
+                raise
         if revision != HEAD_REVISION:
             raise NotReady
 

@@ -1,7 +1,10 @@
 """PATCH /v1/account and POST /v1/account/password."""
 
+import bcrypt
 import pytest
+from sqlalchemy import update
 
+from core.repositories.tables import users
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 
 
@@ -55,6 +58,24 @@ def test_the_policy_holds_for_a_change(api: Api, new: str) -> None:
     assert answer.status == 422
     assert [error["pointer"] for error in answer.json["errors"]] == ["/new_password"]
     api.login(EMAIL, PASSWORD)
+
+
+def test_a_hash_that_a_login_upgraded_meanwhile_is_checked_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = api.signed_in()["access_token"]
+    accounts, stored = api.auth.accounts, bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    with api.auth.store.engine.begin() as connection:  # type: ignore[attr-defined]  # the SQL store has one
+        connection.execute(update(users).values(password_hash=stored))
+    passwords = accounts._passwords
+    verify, turns = passwords.verify, [stored]
+
+    def login_first(password: str, found: str | None) -> bool:
+        if found in turns:
+            turns.remove(found)
+            api.login()
+        return verify(password, found)
+
+    monkeypatch.setattr(passwords, "verify", login_first)
+    assert change(api, token) == (204, None)
 
 
 def test_a_change_needs_the_current_password(api: Api) -> None:

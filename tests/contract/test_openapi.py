@@ -64,6 +64,10 @@ def test_protected_operations_name_their_security() -> None:
         assert ("401" in operation["responses"]) >= expected
 
 
+def test_a_body_that_is_too_large_is_documented_everywhere() -> None:
+    assert all("413" in operation["responses"] for _, _, operation in operations())
+
+
 def test_the_password_grant_leads_to_the_token_endpoint() -> None:
     flows = document()["components"]["securitySchemes"]["PasswordGrant"]["flows"]
     assert flows == {"password": {"scopes": {}, "tokenUrl": "v1/token"}}

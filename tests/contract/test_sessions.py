@@ -195,6 +195,16 @@ def test_a_wrong_query_is_invalid_input(api: Api, query: str, code: str) -> None
     assert api.whoami(token).status == 200
 
 
+def test_a_misspelt_query_ends_nothing(api: Api) -> None:
+    token = api.signed_in()["access_token"]
+    answer = api.delete("/v1/sessions?keep_curent=true", token=token)
+    assert answer.status == 422
+    assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [
+        ("/keep_curent", "unknown_member")
+    ]
+    assert api.whoami(token).status == 200
+
+
 def test_sessions_of_one_user_are_nobody_elses(api: Api) -> None:
     ann, eve = api.signed_in(), api.signed_in("eve@example.com")
     assert api.delete("/v1/sessions", token=eve["access_token"]).status == 204

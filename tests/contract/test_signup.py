@@ -70,6 +70,7 @@ def test_no_privilege_can_be_signed_up_for(api: Api, member: str) -> None:
         ({"password": "x" * 129}, "/password", "too_long"),
         ({"password": "aaaaaaaaaaaaaaaa"}, "/password", "password_too_common"),
         ({"password": "passwordpassword"}, "/password", "password_too_common"),
+        ({"password": "twinauthtwinauth"}, "/password", "password_too_common"),
         ({"password": "hello, ann@example.com"}, "/password", "password_contains_email"),
         ({"password": 123456789012}, "/password", "wrong_type"),
         ({"display_name": ""}, "/display_name", "too_short"),

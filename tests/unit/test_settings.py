@@ -168,7 +168,7 @@ class TestVariables:
             ("AUTH_TOKEN_ACCESS_TTL", "59.999"),
             ("AUTH_TOKEN_ACCESS_TTL", "3600.001"),
             ("AUTH_TOKEN_REFRESH_GRACE", "300.001"),
-            ("AUTH_TOKEN_KEY_PROPAGATION", "359"),
+            ("AUTH_TOKEN_KEY_PROPAGATION", "0.5"),
             ("AUTH_TOKEN_SESSION_IDLE", "0"),
             ("AUTH_TOKEN_SESSION_LIFETIME", "59"),
             ("AUTH_TOKEN_SESSION_LIMIT", "0"),
