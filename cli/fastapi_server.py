@@ -25,7 +25,7 @@ class ContractProtocol(HttpToolsProtocol):
 def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
     """Serve until a signal ends it."""
     # uvicorn shuts down in good order and then raises the signal again, which would end the process with -15.
-    signal.signal(signal.SIGTERM, _already_handled)
+    signal.signal(signal.SIGTERM, _leave)
     uvicorn.run(
         "api_fastapi.asgi:application",
         factory=True,
@@ -48,5 +48,6 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
     )
 
 
-def _already_handled(_number: int, _frame: FrameType | None) -> None:
-    """The server has stopped by now."""
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """The server has stopped by now, or has not started yet."""
+    raise SystemExit(0)

@@ -23,21 +23,22 @@ NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of a single front door; 8000 and 5000 by default.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes a front door.")
 @click.option("--reload", is_flag=True, help="Start again when the code changes.")
-def serve(framework: str, host: str, port: int | None, workers: int, *, reload: bool) -> None:
+@click.option("--quiet", is_flag=True, help="Do not say where it serves.")
+def serve(framework: str, host: str, port: int | None, workers: int, *, reload: bool, quiet: bool) -> None:
     """Serve the API."""
     if framework == "both":
         if port is not None:
             raise click.UsageError("--port goes with --framework fastapi or flask")
         _serve_both(host, workers, reload=reload)
-    _serve_one(framework, host, port or PORTS[framework], workers, reload=reload)
+    _serve_one(framework, host, port or PORTS[framework], workers, reload=reload, quiet=quiet)
 
 
-def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool) -> None:
+def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool, quiet: bool) -> None:
     _require_free(host, port)
     # Imported here and apart: the parent of both doors needs none of it, and one door not the other's server.
     found = import_module("cli.preparation").prepare(workers)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    click.echo(f"{NAMES[framework]:8} {address}{'/docs' if found.docs_enabled else ''}")
+    if not quiet and found.log_format == "console":
+        _say_where(framework, host, port, docs=found.docs_enabled)
     import_module(f"cli.{framework}_server").serve(host, port, workers, reload=reload)
 
 
@@ -47,6 +48,12 @@ class _Child:
     port: int
     process: subprocess.Popen[bytes]
     is_told: bool = False
+
+    def is_up(self, host: str) -> bool:
+        """Whether it listens."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            return probe.connect_ex((host, self.port)) == 0
 
     def stop(self) -> None:
         """Tell it once: a signal that comes when Python is already leaving would kill it."""
@@ -72,6 +79,7 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, leave_to_children)
     try:
+        _announce(host, children)
         _wait_for_one(children)
     finally:
         stop(signal.SIGTERM, None)
@@ -80,8 +88,24 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
 
 def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "cli.main", "serve", "--framework", framework, "--host", host]
-    command += ["--port", str(port), "--workers", str(workers), *(["--reload"] if reload else [])]
+    command += ["--quiet", "--port", str(port), "--workers", str(workers), *(["--reload"] if reload else [])]
     return subprocess.Popen(command)  # noqa: S603 - our own arguments
+
+
+def _announce(host: str, children: list[_Child]) -> None:
+    """Say where each door is, once it is open."""
+    found = import_module("cli.plain").settings()  # read while the children start
+    waiting = list(children)
+    while waiting and all(child.process.poll() is None for child in children):
+        for child in [child for child in waiting if child.is_up(host)]:
+            waiting.remove(child)
+            _say_where(child.framework, host, child.port, docs=found.docs_enabled)
+        time.sleep(0.02)
+
+
+def _say_where(framework: str, host: str, port: int, *, docs: bool) -> None:
+    address = f"[{host}]" if ":" in host else host
+    click.echo(f"{NAMES[framework]:8} http://{address}:{port}{'/docs' if docs else ''}")
 
 
 def _wait_for_one(children: list[_Child]) -> None:

@@ -20,6 +20,7 @@ from core.audit import Client
 from core.errors import (
     AuthError,
     BodyTooLarge,
+    DatabaseUnavailable,
     HeadersTooLarge,
     InternalError,
     MalformedRequest,
@@ -160,6 +161,8 @@ class Exchange:
 
     def answer(self, error: AuthError) -> Answer:
         """The answer to an error."""
+        if isinstance(error, DatabaseUnavailable):
+            _log_cause(error)
         return problems.answer(error, self.request_id)
 
     def crash(self, error: Exception) -> Answer:
@@ -260,6 +263,12 @@ class Exchange:
 
 
 _current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+def _log_cause(error: DatabaseUnavailable) -> None:
+    """Say in the log what the caller is not told: whether it is the network, a lock or the disk."""
+    raised = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+    error_log.warning("database unavailable", error=type(raised).__name__, sqlstate=getattr(raised, "sqlstate", None))
 
 
 def current() -> Exchange:

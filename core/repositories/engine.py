@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -30,8 +29,6 @@ _SQLITE_NAMES = {
     "users.canonical_email": "uq_users_canonical_email",
     "signing_keys.number": "uq_signing_keys_number",
 }
-
-log = structlog.get_logger("database")
 
 _AUTOCOMMIT = "twinauth_autocommit"
 LOCK_POLL = 0.01  # seconds
@@ -79,23 +76,15 @@ def translated(*, committing: bool = False) -> Iterator[None]:
             raise
         raise refusal from None
     except PoolTimeoutError as error:
-        raise _unavailable(error) from error
+        raise DatabaseUnavailable from error
     except DBAPIError as error:
         if sqlstate_of(error) in CONFLICT_STATES:
             raise TransactionConflict from error
         if error.connection_invalidated and not committing:
             raise TransactionConflict from error
         if isinstance(error, OperationalError | InterfaceError | InternalError):
-            raise _unavailable(error) from error
+            raise DatabaseUnavailable from error
         raise
-
-
-def _unavailable(error: Exception) -> DatabaseUnavailable:
-    """Say in the log what the caller is not told: password, disk or lock."""
-    cause = getattr(error, "orig", None) or error
-    reason = str(cause).partition("\n")[0]
-    log.warning("database unavailable", error=type(cause).__name__, sqlstate=sqlstate_of(error), reason=reason)
-    return DatabaseUnavailable()
 
 
 def sqlstate_of(error: Exception) -> str | None:
