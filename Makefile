@@ -50,10 +50,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml | $(VENV)/bin/python
 	@$(INSTALL) --require-hashes -r requirements/serve.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: requirements/dev.txt pyproject.toml verifier/pyproject.toml | $(VENV)/bin/python
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
 	@touch $@

@@ -28,7 +28,8 @@ def algorithm(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(params=FRAMEWORKS)
 def door(request: pytest.FixtureRequest, algorithm: Any, loop: asyncio.AbstractEventLoop) -> Api:
-    house = open_house(MemoryStore(), loop, tokens=TokenSettings(algorithm=algorithm))
+    store: Any = MemoryStore()
+    house = open_house(store, loop, tokens=TokenSettings(algorithm=algorithm))
     house.clock.at = datetime.now(UTC).replace(microsecond=0)
     return house.api(request.param)
 

@@ -213,3 +213,27 @@ def test_server_that_reloads_answers_and_leaves_nothing_behind(framework: str, t
         server.process.terminate()
         server.process.wait(5)
         assert server.process.leaves_nothing_behind()
+
+
+def test_clients_are_created_listed_rotated_and_disabled(tmp_path: Path) -> None:
+    assert run_command(tmp_path, "migrate").returncode == 0
+    created = run_command(tmp_path, "clients", "create", "Reports", "--scope", "orders:read")
+    lines = dict(line.split() for line in created.stdout.splitlines())
+    assert lines["id"].startswith("twc_")
+    assert lines["secret"].startswith("tws_")
+    rotated = run_command(tmp_path, "clients", "rotate-secret", lines["id"], "--overlap", "60")
+    assert rotated.stdout.startswith("secret  tws_")
+    assert rotated.stdout.split()[1] != lines["secret"]
+    assert run_command(tmp_path, "clients", "disable", lines["id"]).returncode == 0
+    listed = run_command(tmp_path, "clients", "list").stdout
+    assert "disabled" in listed
+    assert "Reports" in listed
+    assert lines["secret"] not in listed
+    for arguments in (("disable", "twc_none"), ("rotate-secret", "twc_none"), ("create", "x", "--scope", 'a"b')):
+        plain_line(run_command(tmp_path, "clients", *arguments))
+
+
+def test_resealing_says_how_many_keys(tmp_path: Path) -> None:
+    run_command(tmp_path, "migrate")
+    run_command(tmp_path, "keys", "rotate")
+    assert "2 keys" in run_command(tmp_path, "keys", "reseal").stdout

@@ -174,7 +174,7 @@ class Saboteur:
     seen: int = 0
 
     def before_execute(
-        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+        self, _connection: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: Any
     ) -> tuple[str, Any]:
         if instead := self._spoilt():
             return instead, [()] if many else ()

@@ -1,0 +1,60 @@
+"""The guides, run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import free_port
+from tests.servers import CHEAP, HOST, environment, eventually, running
+
+GUIDES = Path(__file__).parents[2] / "docs" / "guides"
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+@pytest.mark.parametrize("name", ["flask", "fastapi"])
+def test_a_service_is_protected_as_its_guide_says(name: str, tmp_path: Path) -> None:
+    guide = (GUIDES / f"protect-a-{name}-service.md").read_text()
+    issuer, service = free_port(), free_port()
+
+    def here(text: str) -> str:
+        twinauth = f"{shlex.quote(sys.executable)} -m cli.main"
+        return text.replace(":8000", f":{issuer}").replace("7000", str(service)).replace(".venv/bin/twinauth", twinauth)
+
+    (code,) = blocks(guide, "python")
+    _, run, walk = blocks(guide, "sh")
+    (tmp_path / "orders.py").write_text(here(code))
+    settings = {**CHEAP, "AUTH_PUBLIC_URL": f"http://{HOST}:{issuer}"}
+    env = environment(tmp_path, **settings)
+    env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env["PATH"]))
+    with running(tmp_path, "serve", "--framework", "fastapi", "--port", str(issuer), **settings):
+        assert eventually(partial(listens, issuer), 20)
+        orders = subprocess.Popen(shlex.split(here(run)), cwd=tmp_path, env=env)
+        try:
+            assert eventually(partial(listens, service), 20)
+            told = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", here(walk)],
+                cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        finally:
+            orders.terminate()
+            orders.wait(20)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == ["401", "200", "403", "401"]

@@ -1,0 +1,29 @@
+"""Verify Twinauth's access tokens in your own service, without a call per request."""
+
+from twinauth_verify.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    TokenError,
+    Unavailable,
+)
+from twinauth_verify.settings import Settings
+from twinauth_verify.tasks import AsyncVerifier
+from twinauth_verify.threads import Verifier
+from twinauth_verify.tokens import AccessToken, Expectations, verify_token
+
+__all__ = [
+    "AccessToken",
+    "AsyncVerifier",
+    "Expectations",
+    "InsufficientScope",
+    "InvalidRequest",
+    "InvalidToken",
+    "MissingToken",
+    "Settings",
+    "TokenError",
+    "Unavailable",
+    "Verifier",
+    "verify_token",
+]

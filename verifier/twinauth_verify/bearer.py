@@ -1,0 +1,113 @@
+"""Bearer tokens over HTTP (RFC 6750): what both guards ask for, and what they answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from twinauth_verify.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    TokenError,
+    Unavailable,
+)
+from twinauth_verify.tokens import SCOPE, AccessToken
+
+PROBLEM_JSON = "application/problem+json"
+
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, as plain values."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """The scopes and roles of which a token needs all."""
+
+    scopes: frozenset[str]
+    roles: frozenset[str]
+
+    def check(self, token: AccessToken) -> AccessToken:
+        """Let a token pass that has them.
+
+        Raises:
+            InsufficientScope: it has not.
+
+        """
+        if not (self.scopes <= token.scopes and self.roles <= token.roles):
+            raise InsufficientScope(self.scopes)
+        return token
+
+
+def requirement(scope: str | Iterable[str] | None, role: str | Iterable[str] | None) -> Requirement:
+    """Read what a caller of `require` wrote.
+
+    Raises:
+        ValueError: it is no scope or no role, so no token could ever have it.
+
+    """
+    scopes, roles = _several(scope), _several(role)
+    if not all(map(SCOPE.fullmatch, scopes)) or "" in roles:
+        raise ValueError("not a scope or a role")
+    return Requirement(scopes, roles)
+
+
+def bearer_token(authorization: str | None) -> str:
+    """Take the token out of the Authorization header; WSGI and this package join several with a comma.
+
+    Raises:
+        MissingToken: there is none, or it is of another scheme.
+        InvalidRequest: there are two headers.
+        InvalidToken: what stands there cannot be a token.
+
+    """
+    if "," in (authorization or ""):
+        raise InvalidRequest
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise MissingToken
+    token = rest.strip(" ")
+    if not _TOKEN68.fullmatch(token):
+        raise InvalidToken
+    return token
+
+
+def answer(error: TokenError, realm: str) -> Answer:
+    """The whole answer to an error: RFC 6750 section 3 in the headers, RFC 9457 in the body."""
+    problem = {
+        "type": "about:blank",
+        "title": error.status.phrase,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+    }
+    headers = {"Content-Type": PROBLEM_JSON, "Cache-Control": "no-store", **_headers(error, realm)}
+    return Answer(error.status, headers, json.dumps(problem, separators=(",", ":")).encode())
+
+
+def _headers(error: TokenError, realm: str) -> dict[str, str]:
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(error.retry_after)}
+    members = [f'realm="{realm}"']
+    if error.challenge is not None:
+        members.append(f'error="{error.challenge}"')
+    if isinstance(error, InsufficientScope) and error.scopes:
+        members.append(f'scope="{" ".join(sorted(error.scopes))}"')
+    return {"WWW-Authenticate": f"Bearer {', '.join(members)}"}
+
+
+def _several(value: str | Iterable[str] | None) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    return frozenset({value} if isinstance(value, str) else value)

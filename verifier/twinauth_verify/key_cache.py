@@ -1,0 +1,104 @@
+"""The issuer's keys as they were last seen, and when to look again. Fetching itself is somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twinauth_verify.errors import Unavailable
+from twinauth_verify.fetching import MAX_JWKS, Answer, Question
+from twinauth_verify.keys import Key, Keys, read_jwks
+from twinauth_verify.lru import Lru
+from twinauth_verify.settings import Settings
+
+# While there are no keys at all every token is refused, so the next try comes sooner; Retry-After says the same.
+COOLDOWN_WITHOUT_KEYS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    keys: Keys
+    fresh_until: float
+    good_until: float
+
+
+class KeyCache:
+    """Last known good keys, at most one fetch a cooldown, and a bounded memory of kids that nobody knows."""
+
+    def __init__(self, settings: Settings, timer: Callable[[], float]) -> None:
+        self._settings = settings
+        self._timer = timer
+        self._snapshot: _Snapshot | None = None
+        self._next_fetch = float("-inf")
+        self._unknown: Lru[str, float] = Lru(settings.unknown_kids)
+
+    @property
+    def question(self) -> Question:
+        """What to fetch."""
+        return Question(
+            url=self._settings.keys_url,
+            accept="application/jwk-set+json, application/json",
+            max_bytes=MAX_JWKS,
+            seconds=self._settings.timeout,
+        )
+
+    def get(self, kid: str) -> Key | None:
+        """The key of this kid, or None if the issuer has none.
+
+        Raises:
+            Unavailable: there are no keys to look among.
+
+        """
+        snapshot = self._good()
+        if snapshot is None:
+            raise Unavailable
+        return snapshot.keys.get(kid)
+
+    def knows(self, kid: str) -> bool:
+        """Whether there is a key to go on with while somebody else fetches."""
+        snapshot = self._good()
+        return snapshot is not None and kid in snapshot.keys
+
+    def is_due(self, kid: str | None, *, ahead: float = 0.0) -> bool:
+        """Whether to fetch the keys now, for the sake of ``kid`` or of any.
+
+        ``ahead`` asks for keys that stay fresh for so many seconds more. It stays true while somebody fetches; it is
+        for the caller to let only one do so.
+        """
+        now, snapshot = self._timer(), self._snapshot
+        if now < self._next_fetch:
+            return False
+        if snapshot is None or now + ahead >= snapshot.fresh_until:
+            return True
+        return kid is not None and kid not in snapshot.keys and now >= (self._unknown.get(kid) or 0.0)
+
+    def accept(self, answer: Answer, kid: str | None) -> None:
+        """Take in the keys that were fetched for the sake of ``kid``.
+
+        Raises:
+            ValueError: they are none; those that were known stay.
+
+        """
+        keys = read_jwks(answer.body)
+        now, settings = self._timer(), self._settings
+        fresh_for = settings.refresh_after if answer.max_age is None else answer.max_age
+        self._snapshot = _Snapshot(keys, now + max(fresh_for, settings.cooldown), now + settings.keep_keys_for)
+        self._next_fetch = now + settings.cooldown
+        if kid is not None and kid not in keys:
+            self._unknown.put(kid, now + settings.unknown_kid_ttl)
+
+    def failed(self) -> None:
+        """Note that a fetch failed; the next may come after a whole cooldown, however long this one took."""
+        cooldown = self._settings.cooldown
+        if self._snapshot is None:
+            cooldown = min(cooldown, COOLDOWN_WITHOUT_KEYS)
+        self._next_fetch = self._timer() + cooldown
+
+    @property
+    def remembered_unknown(self) -> int:
+        """How many kids are remembered as unknown."""
+        return len(self._unknown)
+
+    def _good(self) -> _Snapshot | None:
+        snapshot = self._snapshot
+        return snapshot if snapshot is not None and self._timer() < snapshot.good_until else None

@@ -1,0 +1,39 @@
+"""A bounded mapping that forgets what was not used for longest."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Lru(Generic[Name, Value]):
+    """Safe under threads; never larger than ``size``, whatever is thrown at it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: OrderedDict[Name, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, name: Name) -> Value | None:
+        """The value, which is now the one used last."""
+        with self._lock:
+            if name not in self._items:
+                return None
+            self._items.move_to_end(name)
+            return self._items[name]
+
+    def put(self, name: Name, value: Value) -> None:
+        """Remember a value, and forget the one used longest ago if there are too many."""
+        with self._lock:
+            self._items[name] = value
+            self._items.move_to_end(name)
+            while len(self._items) > self._size:
+                self._items.popitem(last=False)

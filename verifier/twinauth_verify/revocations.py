@@ -1,0 +1,98 @@
+"""What the issuer has revoked and could still be valid. Values are known by their hashes only."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from twinauth_verify.strict_json import seconds, text
+from twinauth_verify.tokens import AccessToken
+
+SESSION, SUBJECT, TOKEN = "session", "subject", "token"
+_FOREVER = 2**40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """One entry of the feed."""
+
+    kind: str
+    value_hash: str
+    not_before: int
+    """Tokens that were issued before this second are revoked."""
+    expires_at: int
+    """No token that this speaks of is valid from this second on."""
+
+
+def read_revocation(entry: Any) -> Revocation | None:
+    """Read an entry; None if it is of a kind that is not known here.
+
+    Raises:
+        ValueError: it is malformed.
+
+    """
+    if not isinstance(entry, dict):
+        raise ValueError("no entry")  # noqa: TRY004 - callers know one error
+    kind = text(entry, "kind")
+    if kind not in (SESSION, SUBJECT, TOKEN):
+        return None
+    return Revocation(
+        kind=kind,
+        value_hash=text(entry, "id"),
+        not_before=seconds(entry, "not_before") if kind == SUBJECT else _FOREVER,
+        expires_at=seconds(entry, "exp"),
+    )
+
+
+def hash_of(value: str) -> str:
+    """The hash under which a value stands in the feed."""
+    return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()).rstrip(b"=").decode()
+
+
+class Revocations:
+    """All that is revoked at the moment. Read by every request, written by one follower."""
+
+    def __init__(self, *, clock: Callable[[], float], clock_skew: float) -> None:
+        self._clock = clock
+        self._clock_skew = clock_skew
+        self._lock = threading.Lock()
+        self._entries: dict[tuple[str, str], Revocation] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        """Take entries in. What one says is never taken back by another, in whatever order they come."""
+        with self._lock:
+            for new in revocations:
+                name = (new.kind, new.value_hash)
+                self._entries[name] = _both(self._entries.get(name, new), new)
+
+    def forget_expired(self) -> None:
+        """Forget entries whose tokens have all expired, by the slowest clock that is allowed."""
+        with self._lock:
+            now = self._clock() - self._clock_skew
+            for name in [name for name, entry in self._entries.items() if entry.expires_at <= now]:
+                del self._entries[name]
+
+    def contain(self, token: AccessToken) -> bool:
+        """Whether a token is revoked: by its id, its session or its subject, never by its text, which has twins."""
+        if not self._entries:
+            return False
+        issued_at: int = token.claims["iat"]
+        values = ((SESSION, token.session_id), (SUBJECT, token.subject), (TOKEN, token.token_id))
+        found = (self._entries.get((kind, hash_of(value))) for kind, value in values if value is not None)
+        return any(entry is not None and issued_at < entry.not_before for entry in found)
+
+
+def _both(one: Revocation, other: Revocation) -> Revocation:
+    return Revocation(
+        kind=one.kind,
+        value_hash=one.value_hash,
+        not_before=max(one.not_before, other.not_before),
+        expires_at=max(one.expires_at, other.expires_at),
+    )
