@@ -59,6 +59,7 @@ class House:
 
     def session(self, pair: TokenPair) -> Session:
         claims = self.app.auth._access_tokens.verify(pair.access_token)
+        assert claims.session_id is not None
         return session_in(self.store, claims.session_id)
 
     def live(self) -> list[str]:
