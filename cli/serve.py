@@ -65,6 +65,7 @@ class _Child:
 def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
     for port in PORTS.values():
         _require_free(host, port)
+    found = import_module("cli.plain").settings()  # a mistake is told once, and not by each child
     children = [_Child(name, port, _spawn(name, host, port, workers, reload=reload)) for name, port in PORTS.items()]
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -79,7 +80,7 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, leave_to_children)
     try:
-        _announce(host, children)
+        _announce(host, children, docs=found.docs_enabled)
         _wait_for_one(children)
     finally:
         stop(signal.SIGTERM, None)
@@ -92,14 +93,13 @@ def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) 
     return subprocess.Popen(command)  # noqa: S603 - our own arguments
 
 
-def _announce(host: str, children: list[_Child]) -> None:
+def _announce(host: str, children: list[_Child], *, docs: bool) -> None:
     """Say where each door is, once it is open."""
-    found = import_module("cli.plain").settings()  # read while the children start
     waiting = list(children)
     while waiting and all(child.process.poll() is None for child in children):
         for child in [child for child in waiting if child.is_up(host)]:
             waiting.remove(child)
-            _say_where(child.framework, host, child.port, docs=found.docs_enabled)
+            _say_where(child.framework, host, child.port, docs=docs)
         time.sleep(0.02)
 
 
