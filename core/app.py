@@ -83,6 +83,7 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
             clock=clock,
             settings=settings.tokens,
             clients=clients,
+            sessions=sessions,
             access_tokens=access_tokens,
             refresh_tokens=refresh_tokens,
         ),

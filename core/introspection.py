@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core.audit import Client, EventKind, event
+from core.audit import Client
 from core.clients import ClientService, Credentials, RegisteredClient
 from core.clock import Clock
 from core.errors import InvalidClient, InvalidGrant, InvalidRefreshToken, InvalidRequest, InvalidToken
 from core.refresh_tokens import RefreshTokens
 from core.retries import retried
 from core.revocations import RevocationKind, hash_of, revoke
-from core.sessions import EndReason, Rotation, Session, rotate
+from core.sessions import Rotation, Session, SessionService, rotate
 from core.settings import TokenSettings
 from core.tokens import AccessClaims, AccessTokens
 
@@ -48,6 +48,7 @@ class TokenInspector:
         clock: Clock,
         settings: TokenSettings,
         clients: ClientService,
+        sessions: SessionService,
         access_tokens: AccessTokens,
         refresh_tokens: RefreshTokens,
     ) -> None:
@@ -55,6 +56,7 @@ class TokenInspector:
         self._clock = clock
         self._settings = settings
         self._clients = clients
+        self._sessions = sessions
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
 
@@ -96,9 +98,9 @@ class TokenInspector:
             self._revoke_access_token(self._access_tokens.verify(token), caller, client)
             return
         with contextlib.suppress(InvalidRefreshToken):
-            found = self._session_of(token)
+            session, user = self._session_of(token)
             _require_owner(self._access_tokens.client_id, caller)
-            self._end(found[0], client)
+            self._sessions.revoke(session.id, user.id, client)
 
     def _active_access_token(self, claims: AccessClaims) -> ActiveToken | None:
         if not self._is_live(claims):
@@ -166,27 +168,13 @@ class TokenInspector:
             self._revoke_client_token(claims)
             return
         _require_owner(claims.client_id, caller)
-        with self._store.reading() as read:
-            found = read.sessions.with_user(claims.session_id)
-        if found is not None:
-            self._end(found[0], client)
+        self._sessions.revoke(claims.session_id, claims.user_id, client)
 
     @retried
     def _revoke_client_token(self, claims: AccessClaims) -> None:
         with self._store.begin() as work:
             revoke(work, RevocationKind.TOKEN, [claims.token_id], at=self._clock.now())
             work.commit()
-
-    @retried
-    def _end(self, session: Session, client: Client) -> None:
-        now, user_id = self._clock.now(), session.user_id
-        with self._store.begin() as work:
-            if work.sessions.end(session.id, user_id=user_id, at=now, reason=EndReason.REVOKED):
-                revoke(work, RevocationKind.SESSION, [str(session.id)], at=now)
-                work.audit.add(
-                    event(EventKind.TOKEN_REVOKED, at=now, client=client, user_id=user_id, session_id=session.id)
-                )
-                work.commit()
 
 
 def _require_owner(client_id: str, caller: RegisteredClient | None) -> None:

@@ -205,9 +205,10 @@ class KeyRing:
             KeyRingLockedError: the secret key does not open it.
 
         """
-        if not self._fresh().keys:
-            self.ensure()
         keys = self._fresh().keys
+        if not keys:
+            self.ensure()
+            keys = self._fresh().keys
         # None is active yet where this clock is behind the one that made the first key: that key is the one then.
         key = current(keys, self._clock.now()) or keys[0]
         opened = self._opened
@@ -308,18 +309,19 @@ class KeyRing:
         if self._age(snapshot) < self._refresh or not self._lock.acquire(blocking=False):
             return snapshot
         try:
-            self._rotate_when_due(self._read().keys)
-            return self._read()
+            return self._rotated_when_due(self._read())
         except DatabaseUnavailable:
             return snapshot  # an old ring is a ring; the request itself will say that the database is away
         finally:
             self._lock.release()
 
-    def _rotate_when_due(self, keys: list[SigningKey]) -> None:
+    def _rotated_when_due(self, snapshot: _Snapshot) -> _Snapshot:
         """Publish the next key in time for it to take over when this one has signed long enough."""
-        if keys and is_due(keys[-1], self._clock.now(), self._settings):
-            with contextlib.suppress(KeyNumberTakenError):  # another process had the same thought
-                self.rotate()
+        if not snapshot.keys or not is_due(snapshot.keys[-1], self._clock.now(), self._settings):
+            return snapshot
+        with contextlib.suppress(KeyNumberTakenError):  # another process had the same thought
+            self.rotate()
+        return self._read()
 
     def _age(self, snapshot: _Snapshot) -> timedelta:
         """How old a copy is, in either direction: after a clock was set back, the copy is old, not young."""

@@ -254,7 +254,7 @@ class SessionService:
     @retried
     def logout(self, principal: Principal, client: Client) -> None:
         """End the session of the token that asked."""
-        self._end(principal, principal.session_id, EndReason.LOGOUT, EventKind.LOGGED_OUT, client)
+        self._end(principal.session_id, principal.user.id, EndReason.LOGOUT, EventKind.LOGGED_OUT, client)
 
     @retried
     def end(self, principal: Principal, session_id: uuid.UUID, client: Client) -> None:
@@ -264,14 +264,18 @@ class SessionService:
             NotFound: there is no such live session, or it is somebody else's; the two are not told apart.
 
         """
-        if not self._end(principal, session_id, EndReason.ENDED_BY_USER, EventKind.SESSION_ENDED, client):
+        if not self._end(session_id, principal.user.id, EndReason.ENDED_BY_USER, EventKind.SESSION_ENDED, client):
             raise NotFound
 
+    @retried
+    def revoke(self, session_id: uuid.UUID, user_id: uuid.UUID, client: Client) -> None:
+        """End the session of a token that was revoked (RFC 7009); one that is over already stays so."""
+        self._end(session_id, user_id, EndReason.REVOKED, EventKind.TOKEN_REVOKED, client)
+
     def _end(
-        self, principal: Principal, session_id: uuid.UUID, reason: EndReason, kind: EventKind, client: Client
+        self, session_id: uuid.UUID, user_id: uuid.UUID, reason: EndReason, kind: EventKind, client: Client
     ) -> bool:
         now = self._clock.now()
-        user_id = principal.user.id
         with self._store.begin() as work:
             ended = work.sessions.end(session_id, user_id=user_id, at=now, reason=reason)
             if ended:
