@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core.audit import Client, EventKind, event
+from core.audit import AuditEvent, Client, EventKind, event
 from core.clock import Clock, new_id
+from core.email_tokens import EmailToken, end_links
 from core.emails import parse_email
-from core.errors import InvalidToken, WrongPassword
+from core.errors import EmailTaken, InvalidToken, WrongPassword
+from core.outbox import Message, MessageKind, message
 from core.passwords import PasswordHasher, check_policy
 from core.retries import retried
-from core.sessions import EndReason, Principal, revoke_sessions
+from core.sessions import EndReason, Principal, Session, end_sessions
+from core.throttle import CounterKind, Throttle
 from core.users import Account, User
 
 if TYPE_CHECKING:
@@ -18,31 +24,64 @@ if TYPE_CHECKING:
     from core.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Everything that is stored about a user, but for what only serves to check secrets."""
+
+    at: datetime
+    user: User
+    sessions: list[Session]
+    messages: list[Message]
+    email_tokens: list[EmailToken]
+    events: list[AuditEvent]
+
+
 class Accounts:
     """Use cases of an account's owner."""
 
-    def __init__(self, *, store: Store, clock: Clock, passwords: PasswordHasher, min_length: int) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        passwords: PasswordHasher,
+        throttle: Throttle,
+        min_length: int,
+        verified_only: bool,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
+        self._throttle = throttle
         self._min_length = min_length
+        self._verified_only = verified_only
 
-    def sign_up(self, email: str, password: str, display_name: str | None, client: Client) -> User:
-        """Create an account.
+    def sign_up(self, email: str, password: str, display_name: str | None, client: Client) -> User | None:
+        """Create an account and send its owner a link that verifies the address.
+
+        An account that has the address already is left as it is, and its owner told. Where only verified addresses
+        may log in, the caller is not told which of the two happened (None), and both cost the same.
 
         Raises:
             InvalidInput: the address or the password is refused.
             EmailTaken: the address belongs to an account.
+            TooManyAttempts: there were too many signups from this address block.
             Overloaded: too many passwords are being hashed.
 
         """
         address = parse_email(email)
         check_policy(password, minimum=self._min_length, address=address.address, field="password")
-        password_hash = self._passwords.hash(password)
-        return self._add(address, password_hash, display_name, client)
+        self._passwords.require_room()
+        self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, client)
+        user = self._add(address, self._passwords.hash(password), display_name, client)
+        if self._verified_only:
+            return None
+        if user is None:
+            raise EmailTaken
+        return user
 
     @retried
-    def _add(self, address: EmailAddress, password_hash: str, display_name: str | None, client: Client) -> User:
+    def _add(self, address: EmailAddress, password_hash: str, display_name: str | None, client: Client) -> User | None:
         now = self._clock.now()
         user = User(
             id=new_id(now),
@@ -56,10 +95,17 @@ class Accounts:
         )
         with self._store.begin() as work:
             # No question first: of many equal signups at once, the unique constraint lets exactly one through.
-            work.users.add(Account(user=user, password_hash=password_hash), canonical_email=address.canonical)
-            work.audit.add(event(EventKind.SIGNED_UP, at=now, client=client, user_id=user.id))
+            added = work.users.add(Account(user=user, password_hash=password_hash), canonical_email=address.canonical)
+            if added:
+                work.audit.add(event(EventKind.SIGNED_UP, at=now, client=client, user_id=user.id))
+                work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, client=client, user_id=user.id))
+            else:
+                work.audit.add(event(EventKind.SIGNUP_REPEATED, at=now, client=client))
+                work.outbox.add(
+                    message(MessageKind.SIGNUP_ATTEMPTED, at=now, client=client, canonical_email=address.canonical)
+                )
             work.commit()
-        return user
+        return user if added else None
 
     @retried
     def rename(self, principal: Principal, display_name: str | None, client: Client) -> User:
@@ -82,17 +128,102 @@ class Accounts:
             Overloaded: too many passwords are being hashed.
 
         """
-        user = principal.user
-        check_policy(new_password, minimum=self._min_length, address=user.email, field="new_password")
+        check_policy(new_password, minimum=self._min_length, address=principal.user.email, field="new_password")
+        self.confirmed(
+            principal,
+            current_password,
+            client,
+            lambda old_hash: self._replace_password(principal, old_hash, self._passwords.hash(new_password), client),
+            failure=EventKind.PASSWORD_CHANGE_FAILED,
+        )
+
+    def confirmed(
+        self,
+        principal: Principal,
+        current_password: str,
+        client: Client,
+        change: Callable[[str], bool],
+        *,
+        failure: EventKind = EventKind.CONFIRMATION_FAILED,
+    ) -> None:
+        """Make a change for who knows the current password, and not only holds a token.
+
+        ``change`` is given the hash that was checked; it gives False where that is no longer the account's.
+
+        Raises:
+            WrongPassword: the password is wrong.
+            TooManyAttempts: too many passwords were wrong.
+            Overloaded: too many passwords are being checked.
+
+        """
+        self._passwords.require_room()
+        attempt = self._throttle.begin(principal.user.email, client)
+        try:
+            is_changed = self._is_changed(principal, current_password, change)
+        except BaseException:
+            self._throttle.forget(attempt)
+            raise
+        if not is_changed:
+            self._record_failure(failure, principal, client)
+            raise WrongPassword
+        self._throttle.forget(attempt)
+
+    def _is_changed(self, principal: Principal, current_password: str, change: Callable[[str], bool]) -> bool:
         # Twice: a login at the same moment may have upgraded the hash while it was being checked.
         for _ in range(2):
-            old_hash = self._password_hash(principal)
-            if not self._passwords.verify(current_password, old_hash):
-                break
-            if self._replace_password(principal, old_hash, self._passwords.hash(new_password), client):
-                return
-        self._record_failure(principal, client)
-        raise WrongPassword
+            password_hash = self._password_hash(principal)
+            if not self._passwords.verify(current_password, password_hash):
+                return False
+            if change(password_hash):
+                return True
+        return False
+
+    def delete(self, principal: Principal, current_password: str, client: Client) -> None:
+        """Remove the user and all that belongs to it; of the audit log, the network addresses.
+
+        Raises:
+            WrongPassword: the password is wrong.
+            Overloaded: too many passwords are being checked.
+
+        """
+        self.confirmed(principal, current_password, client, lambda checked: self._delete(principal, checked))
+
+    @retried
+    def _delete(self, principal: Principal, password_hash: str) -> bool:
+        now = self._clock.now()
+        user_id = principal.user.id
+        with self._store.begin() as work:
+            if work.users.hold_credentials(user_id, password_hash) is None:
+                return False
+            end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
+            work.users.remove(user_id)
+            # A request for a link names nobody yet, but the address.
+            work.outbox.forget_address(parse_email(principal.user.email).canonical)
+            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, client=Client(), user_id=user_id))
+            work.audit.forget_addresses(user_id)
+            work.commit()
+        return True
+
+    @retried
+    def export(self, principal: Principal, client: Client) -> Export:
+        """Everything that is stored about the user."""
+        now = self._clock.now()
+        user_id = principal.user.id
+        with self._store.begin() as work:
+            user = work.users.hold(user_id)
+            if user is None:
+                raise InvalidToken  # the account went away since the token was checked
+            work.audit.add(event(EventKind.ACCOUNT_EXPORTED, at=now, client=client, user_id=user_id))
+            export = Export(
+                at=now,
+                user=user,
+                sessions=work.sessions.of(user_id),
+                messages=work.outbox.of(user_id),
+                email_tokens=work.email_tokens.of(user_id),
+                events=work.audit.of(user_id),
+            )
+            work.commit()
+        return export
 
     @retried
     def _password_hash(self, principal: Principal) -> str:
@@ -109,8 +240,17 @@ class Accounts:
         with self._store.begin() as work:
             if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
                 return False
-            ended = work.sessions.end_all(user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
-            revoke_sessions(work, ended, at=now)
+            end_sessions(work, user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
+            end_links(work, user_id, at=now)
+            work.outbox.add(
+                message(
+                    MessageKind.PASSWORD_CHANGED,
+                    at=now,
+                    client=client,
+                    user_id=user_id,
+                    address=principal.user.email,
+                )
+            )
             work.audit.add(
                 event(
                     EventKind.PASSWORD_CHANGED,
@@ -124,8 +264,8 @@ class Accounts:
         return True
 
     @retried
-    def _record_failure(self, principal: Principal, client: Client) -> None:
+    def _record_failure(self, kind: EventKind, principal: Principal, client: Client) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
-            work.audit.add(event(EventKind.PASSWORD_CHANGE_FAILED, at=now, client=client, user_id=principal.user.id))
+            work.audit.add(event(kind, at=now, client=client, user_id=principal.user.id))
             work.commit()

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from core.accounts import Accounts
 from core.auth import Authentication
 from core.clients import ClientService
 from core.clock import Clock, SystemClock
+from core.correspondence import Correspondence
+from core.email_tokens import EmailTokenMaker
+from core.errors import Stopping
+from core.housekeeping import Housekeeper
 from core.introspection import TokenInspector
 from core.keys import KeyRing, Seal
+from core.letters import LetterWriter
+from core.mailer import LocalMailbox, Mailer, SmtpMailer, SmtpServer
 from core.passwords import PasswordHasher
+from core.recovery import Recovery
 from core.refresh_tokens import RefreshTokens
+from core.relay import Relay, RelaySettings
 from core.repositories.unit_of_work import open_store
 from core.revocations import RevocationFeed
 from core.secret import derive_keys
 from core.sessions import SessionService
 from core.settings import Settings
 from core.store import Store
+from core.texts import Texts
+from core.throttle import Throttle
 from core.tokens import AccessTokens
+from core.verification import Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +41,57 @@ class AuthApp:
     store: Store
     keys: KeyRing
     accounts: Accounts
+    recovery: Recovery
+    verification: Verification
     auth: Authentication
     sessions: SessionService
     clients: ClientService
     tokens: TokenInspector
     revocations: RevocationFeed
+    relay: Relay
+    housekeeper: Housekeeper
+    texts: Texts
+    stopping: threading.Event
+    """Set when the process was told to stop: it still answers, but says that it is not ready."""
+
+    def check_ready(self) -> None:
+        """Ask whether requests should be sent here.
+
+        Raises:
+            Stopping: the process was told to stop.
+            NotReady: the database has another schema.
+            DatabaseUnavailable: the database cannot be reached.
+
+        """
+        if self.stopping.is_set():
+            raise Stopping
+        self.store.check()
+
+    def start(self) -> None:
+        """Begin the work that a serving process does besides requests."""
+        self.housekeeper.start()
+        if self.settings.mail.relay:
+            self.relay.start()
 
     def close(self) -> None:
-        """Give back every connection."""
+        """End that work and give back every connection."""
+        self.stopping.set()
+        self.relay.stop()
+        self.housekeeper.stop()
         self.store.close()
 
 
-def build(settings: Settings, *, store: Store | None = None, clock: Clock | None = None) -> AuthApp:
-    """Wire the service. A test or an embedding application may bring its own store and clock."""
+def build(
+    settings: Settings, *, store: Store | None = None, clock: Clock | None = None, mailer: Mailer | None = None
+) -> AuthApp:
+    """Wire the service. A test or an embedding application may bring its own store, clock and mailer.
+
+    Raises:
+        TextsError: the operator's folder of texts cannot be used.
+
+    """
     clock = clock or SystemClock()
+    stopping = threading.Event()
     store = store or open_store(settings.database_url, settings.database)
     keys = build_key_ring(settings, store=store, clock=clock)
     access_tokens = AccessTokens(
@@ -63,11 +112,31 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
+    throttle = Throttle(
+        store=store, clock=clock, key=derive_keys(settings.secrets, "throttle")[0], settings=settings.throttling
+    )
+    accounts = Accounts(
+        store=store,
+        clock=clock,
+        passwords=passwords,
+        throttle=throttle,
+        min_length=settings.passwords.min_length,
+        verified_only=settings.mail.require_verified_email,
+    )
+    texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
     return AuthApp(
         settings=settings,
         store=store,
         keys=keys,
-        accounts=Accounts(store=store, clock=clock, passwords=passwords, min_length=settings.passwords.min_length),
+        accounts=accounts,
+        recovery=Recovery(
+            store=store,
+            clock=clock,
+            passwords=passwords,
+            throttle=throttle,
+            min_length=settings.passwords.min_length,
+        ),
+        verification=Verification(store=store, clock=clock, accounts=accounts, throttle=throttle),
         auth=Authentication(
             store=store,
             clock=clock,
@@ -75,6 +144,8 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
             sessions=sessions,
             access_tokens=access_tokens,
             clients=clients,
+            throttle=throttle,
+            verified_only=settings.mail.require_verified_email,
         ),
         sessions=sessions,
         clients=clients,
@@ -87,8 +158,51 @@ def build(settings: Settings, *, store: Store | None = None, clock: Clock | None
             access_tokens=access_tokens,
             refresh_tokens=refresh_tokens,
         ),
-        revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url),
+        revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
+        relay=build_relay(settings, store=store, clock=clock, mailer=mailer, texts=texts),
+        housekeeper=Housekeeper(store=store, clock=clock, settings=settings),
+        texts=texts,
+        stopping=stopping,
     )
+
+
+def build_relay(
+    settings: Settings,
+    *,
+    store: Store,
+    clock: Clock | None = None,
+    mailer: Mailer | None = None,
+    texts: Texts | None = None,
+) -> Relay:
+    """Wire the relay alone, for a process that does nothing else.
+
+    Raises:
+        TextsError: the operator's folder of texts cannot be used.
+
+    """
+    clock = clock or SystemClock()
+    texts = texts or Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
+    return Relay(
+        store=store,
+        clock=clock,
+        correspondence=Correspondence(
+            store=store,
+            clock=clock,
+            tokens=EmailTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+            settings=settings.mail,
+        ),
+        writer=LetterWriter(texts, settings),
+        mailer=mailer or build_mailer(settings),
+        settings=RelaySettings.of(settings.mail),
+    )
+
+
+def build_mailer(settings: Settings) -> Mailer:
+    """The way that mail leaves: an SMTP server, or where development has none, a folder."""
+    if settings.mail.smtp_url is None:
+        return LocalMailbox(settings.mailbox_dir)
+    timeout = settings.mail.smtp_timeout.total_seconds()
+    return SmtpMailer(SmtpServer.parse(settings.mail.smtp_url, timeout=timeout, name=settings.public_host))
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

@@ -23,6 +23,18 @@ class EventKind(StrEnum):
     PASSWORD_CHANGE_FAILED = "password_change_failed"  # noqa: S105 - the name of an event
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - the name of an event
     ACCOUNT_UPDATED = "account_updated"
+    ACCOUNT_EXPORTED = "account_exported"
+    ACCOUNT_DELETED = "account_deleted"
+    SIGNUP_REPEATED = "signup_repeated"
+    PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 - the name of an event
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an event
+    EMAIL_VERIFIED = "email_verified"
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    EMAIL_CHANGED = "email_changed"
+    THROTTLED = "throttled"
+    """An allowance of attempts was spent; the next one has to wait."""
+    CONFIRMATION_FAILED = "confirmation_failed"
+    """The current password, asked for before a change, was wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +44,8 @@ class Client:
     ip: str = ""
     user_agent: str = ""
     request_id: str = ""
+    languages: str = ""
+    """The Accept-Language, as it came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +66,18 @@ class AuditLog(Protocol):
 
     def add(self, event: AuditEvent) -> None:
         """Append an event."""
+        ...
+
+    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
+        """The events of a user, oldest first."""
+        ...
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` events from before then; how many there were."""
+        ...
+
+    def forget_addresses(self, user_id: uuid.UUID) -> None:
+        """Remove the network addresses from the events of a user who leaves."""
         ...
 
 

@@ -12,6 +12,7 @@ from core.clients import ClientService, Credentials, RegisteredClient, parse_sco
 from core.clock import Clock
 from core.emails import canonical_or_none
 from core.errors import (
+    EmailNotVerified,
     InvalidClient,
     InvalidCredentials,
     InvalidGrant,
@@ -23,9 +24,11 @@ from core.errors import (
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from core.outbox import MessageKind, message
 from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import Principal, Session, SessionService, TokenPair
+from core.throttle import Attempt, Throttle
 from core.tokens import AccessTokens
 
 if TYPE_CHECKING:
@@ -66,10 +69,14 @@ class Authentication:
         sessions: SessionService,
         access_tokens: AccessTokens,
         clients: ClientService,
+        throttle: Throttle,
+        verified_only: bool,
     ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
+        self._throttle = throttle
+        self._verified_only = verified_only
         self._sessions = sessions
         self._access_tokens = access_tokens
         self._clients = clients
@@ -101,9 +108,20 @@ class Authentication:
 
         Raises:
             InvalidCredentials: they do not belong together.
+            EmailNotVerified: they do, but only verified addresses may log in; a new link is on its way.
+            TooManyAttempts: too many passwords were wrong.
             Overloaded: too many passwords are being checked.
 
         """
+        self._passwords.require_room()
+        attempt = self._throttle.begin(email, client)
+        try:
+            return self._login(email, password, client, attempt)
+        except (Overloaded, EmailNotVerified):
+            self._throttle.forget(attempt)
+            raise
+
+    def _login(self, email: str, password: str, client: Client, attempt: Attempt | None) -> TokenPair:
         # Twice: a hash that was replaced while it was being checked is checked again. It was either upgraded by
         # another login of the same user, who gets in, or belongs to a new password, which does not match.
         for _ in range(2):
@@ -112,8 +130,11 @@ class Authentication:
             matches = self._passwords.verify(password, account.password_hash if account else None)
             if not matches or account is None or not account.user.is_active:
                 break
+            if self._verified_only and not account.user.email_verified:
+                self._refuse_unverified(account, client)
+                raise EmailNotVerified
             now = self._clock.now()
-            session = self._start_session(account, self._upgrade(account, password), client, now)
+            session = self._start_session(account, self._upgrade(account, password), client, attempt, now)
             if session is not None:
                 return self._sessions.pair(session, account.user, now)
         self._record_failure(account, client)
@@ -162,6 +183,8 @@ class Authentication:
             pair = self._pair(request, client)
         except (InvalidCredentials, InvalidRefreshToken):
             raise InvalidGrant from None
+        except EmailNotVerified as error:
+            raise InvalidGrant(error.text) from None
         return Grant(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
 
     def _pair(self, request: TokenRequest, client: Client) -> TokenPair:
@@ -190,7 +213,9 @@ class Authentication:
             return None  # the next login upgrades it
 
     @retried
-    def _start_session(self, account: Account, upgraded: str | None, client: Client, now: datetime) -> Session | None:
+    def _start_session(
+        self, account: Account, upgraded: str | None, client: Client, attempt: Attempt | None, now: datetime
+    ) -> Session | None:
         user_id, password_hash = account.user.id, account.password_hash
         with self._store.begin() as work:
             if upgraded and work.users.replace_password(
@@ -201,9 +226,21 @@ class Authentication:
             if user is None:
                 return None
             session = self._sessions.start(work, user, client, now)
+            self._throttle.succeed(work, attempt)
             work.audit.add(event(EventKind.LOGGED_IN, at=now, client=client, user_id=user_id, session_id=session.id))
             work.commit()
         return session
+
+    @retried
+    def _refuse_unverified(self, account: Account, client: Client) -> None:
+        """Send another link: the first one may have expired, and without a login none can be asked for."""
+        now, user_id = self._clock.now(), account.user.id
+        with self._store.begin() as work:
+            if work.users.hold(user_id) is None:
+                raise InvalidCredentials  # the account went away since its password was checked
+            work.audit.add(event(EventKind.LOGIN_FAILED, at=now, client=client, user_id=user_id))
+            work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, client=client, user_id=user_id))
+            work.commit()
 
     @retried
     def _record_failure(self, account: Account | None, client: Client) -> None:

@@ -27,7 +27,16 @@ def new_id(at: datetime) -> uuid.UUID:
 
     Ids of one table grow with time, so that an index grows at its end instead of splitting pages everywhere.
     """
-    milliseconds = int(at.timestamp() * 1000)
+    milliseconds = _milliseconds(at)
     random = secrets.randbits(74)
     high, low = random >> 62, random & ((1 << 62) - 1)
     return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
+
+
+def first_id(at: datetime) -> uuid.UUID:
+    """The smallest id that can have been made at a time: ids of rows before it are smaller."""
+    return uuid.UUID(int=_milliseconds(at) << 80)
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)

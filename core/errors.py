@@ -8,6 +8,7 @@
     │   ├── MalformedJson              malformed_json
     │   ├── UnsupportedMediaType       unsupported_media_type
     │   ├── BodyTooLarge               body_too_large
+    │   ├── RequestTimeout             request_timeout
     │   ├── TargetTooLong              target_too_long
     │   ├── HeadersTooLarge            headers_too_large
     │   ├── NotFound                   not_found
@@ -20,6 +21,10 @@
     │   └── InvalidCredentials         invalid_credentials
     ├── WrongPassword                  wrong_password
     ├── EmailTaken                     email_taken
+    ├── EmailNotVerified               email_not_verified
+    ├── InvalidResetToken              invalid_reset_token
+    ├── InvalidVerificationToken       invalid_verification_token
+    ├── TooManyAttempts                too_many_attempts
     ├── TokenEndpointError             RFC 6749 section 5.2
     │   ├── InvalidRequest             invalid_request
     │   ├── InvalidClient              invalid_client
@@ -30,13 +35,16 @@
     ├── TryAgainLater                  not the caller's fault, and it passes
     │   ├── Overloaded                 overloaded
     │   ├── NotReady                   not_ready
+    │   ├── Stopping                   stopping
     │   └── DatabaseUnavailable        database_unavailable
     │       └── TransactionConflict
     └── InternalError                  internal_error
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -82,6 +90,11 @@ class UnsupportedMediaType(RequestRefused):
 class BodyTooLarge(RequestRefused):
     code = "body_too_large"
     detail = "The body is larger than this service accepts."
+
+
+class RequestTimeout(RequestRefused):
+    code = "request_timeout"
+    detail = "The request did not arrive in time."
 
 
 class TargetTooLong(RequestRefused):
@@ -155,6 +168,32 @@ class EmailTaken(AuthError):
     detail = "An account with this e-mail address exists."
 
 
+class EmailNotVerified(AuthError):
+    code = "email_not_verified"
+    detail = "The e-mail address is not verified yet. A new link is on its way to it."
+
+
+class InvalidResetToken(AuthError):
+    code = "invalid_reset_token"
+    detail = "The link is expired, already used, or replaced by a newer one."
+
+
+class InvalidVerificationToken(AuthError):
+    code = "invalid_verification_token"
+    detail = "The link is expired, already used, or replaced by a newer one."
+
+
+class TooManyAttempts(AuthError):
+    """Too many attempts were made; carries the whole seconds after which the next one is looked at."""
+
+    code = "too_many_attempts"
+    detail = "There were too many attempts. Wait for the seconds in Retry-After."
+
+    def __init__(self, pause: timedelta = timedelta(seconds=1)) -> None:
+        self.retry_after = max(1, math.ceil(pause.total_seconds()))
+        super().__init__()
+
+
 class TokenEndpointError(AuthError):
     """An error of the OAuth endpoints, told in the form of RFC 6749 section 5.2."""
 
@@ -204,6 +243,11 @@ class NotReady(TryAgainLater):
     code = "not_ready"
     detail = "The database is not at the schema that this version needs."
     retry_after = 5
+
+
+class Stopping(TryAgainLater):
+    code = "stopping"
+    detail = "This process was told to stop and takes its last requests."
 
 
 class DatabaseUnavailable(TryAgainLater):

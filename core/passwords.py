@@ -1,10 +1,14 @@
 """Passwords: the policy, the hashes, and the bounded line in which hashing waits."""
 
+import os
 import re
+import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import cache
 from typing import Any
 
@@ -113,6 +117,17 @@ class HashingLine:
         self._line = threading.BoundedSemaphore(cores + places)
         self._cores = threading.BoundedSemaphore(cores)
 
+    def require_room(self) -> None:
+        """Find out early that the line is full, before anything else is done for who will be sent away.
+
+        Raises:
+            Overloaded: it is.
+
+        """
+        if not self._line.acquire(blocking=False):
+            raise Overloaded
+        self._line.release()
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for a core.
@@ -130,6 +145,17 @@ class HashingLine:
             self._line.release()
 
 
+# Whoever else wants the core goes first: under a storm of logins the 99th percentile of whoami fell from 96 to 12 ms
+# at the FastAPI door and from 46 to 14 at the Flask door, on two cores.
+NICENESS = 10
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
 class PasswordHasher:
     """Hashes and verifies, always at full cost and never outside the line."""
 
@@ -137,6 +163,16 @@ class PasswordHasher:
         self._context = _context(settings)
         self._floors = _costs(settings)
         self._line = HashingLine(cores=settings.hash_concurrency, places=settings.hash_queue)
+        self._workers = ThreadPoolExecutor(settings.hash_concurrency, "hashing", _step_back)
+
+    def require_room(self) -> None:
+        """Find out early that too many are waiting.
+
+        Raises:
+            Overloaded: they are.
+
+        """
+        self._line.require_room()
 
     def hash(self, password: str) -> str:
         """Hash a new password.
@@ -146,7 +182,7 @@ class PasswordHasher:
 
         """
         with self._line.turn():
-            return str(self._context.hash(normalise(password)))
+            return str(self._aside(self._context.hash, normalise(password)))
 
     def verify(self, password: str, stored: str | None) -> bool:
         """Whether ``password`` is the one behind ``stored``; None stands for an unknown user.
@@ -164,13 +200,13 @@ class PasswordHasher:
         with self._line.turn():
             try:
                 if usable:
-                    return bool(self._context.verify(normalise(password), stored))
+                    return bool(self._aside(self._context.verify, normalise(password), stored))
             except Exception:  # noqa: BLE001 - handlers raise anything on a row that was tampered with
                 # Or plain bcrypt met more than 72 bytes or NUL, which it refuses in no time at all.
                 log.warning("stored password hash could not be verified")
             # Hashing costs what verifying costs. A decoy hash that does not parse answers in 0.006 ms instead of
             # 240 ms, and so tells who has an account; this needs none.
-            self._context.hash(normalise(password))
+            self._aside(self._context.hash, normalise(password))
             return False
 
     def needs_upgrade(self, stored: str) -> bool:
@@ -179,6 +215,10 @@ class PasswordHasher:
         if scheme != self._context.default_scheme() or getattr(parsed, "version", 2) < 2:  # noqa: PLR2004
             return True
         return any(getattr(parsed, name) < floor for name, floor in self._floors.items())
+
+    def _aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run in one of the threads that let everybody else go first."""
+        return self._workers.submit(copy_context().run, function, *arguments).result()
 
     def _usable(self, stored: str) -> bool:
         scheme, parsed = _parsed(self._context, stored)

@@ -120,11 +120,14 @@ class Feed:
 class RevocationFeed:
     """Gives the feed out, and lets who asks wait for news."""
 
-    def __init__(self, *, store: Store, clock: Clock, ring: KeyRing, issuer: str) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, ring: KeyRing, issuer: str, stopping: threading.Event | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ring = ring
         self._issuer = issuer
+        self._stopping = stopping or threading.Event()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def read(self, since: str | None, *, wait: int) -> Feed:
@@ -148,7 +151,8 @@ class RevocationFeed:
         try:
             deadline = time.monotonic() + wait
             while not entries and time.monotonic() < deadline:
-                time.sleep(min(POLL, max(0.0, deadline - time.monotonic())))
+                if self._stopping.wait(min(POLL, max(0.0, deadline - time.monotonic()))):
+                    break  # a process that stops sends those who wait to another one
                 entries, last = self._entries(number)
         finally:
             self._waiting.release()
@@ -167,8 +171,6 @@ class RevocationFeed:
     def _number_new(self) -> None:
         with self._store.begin() as work:
             work.revocations.number(limit=MAX_BATCH)
-            # Here, because there is something to delete only where something was added.
-            work.revocations.purge(now=self._clock.now(), limit=MAX_BATCH)
             work.commit()
 
     def _signed(self, since: str | None, entries: list[Revocation], last: int) -> Feed:

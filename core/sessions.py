@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.audit import Client, EventKind, event
 from core.clock import Clock, new_id
 from core.errors import InvalidRefreshToken, NotFound, TransactionConflict
+from core.outbox import MessageKind, message
 from core.refresh_tokens import RefreshToken, RefreshTokens, new_seed
 from core.retries import retried
 from core.revocations import RevocationKind, revoke
@@ -31,6 +32,8 @@ class EndReason(StrEnum):
     LOGOUT = "logout"
     ENDED_BY_USER = "ended_by_user"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a reason
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a reason
+    ACCOUNT_DELETED = "account_deleted"
     REVOKED = "revoked"
     REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - the name of a reason
     SESSION_LIMIT = "session_limit"
@@ -51,6 +54,7 @@ class Session:
     ended_at: datetime | None
     user_agent: str
     ip: str
+    end_reason: EndReason | None = None
 
     @property
     def ends_at(self) -> datetime:
@@ -126,6 +130,14 @@ class Sessions(Protocol):
 
     def live_of(self, user_id: uuid.UUID, *, now: datetime) -> list[Session]:
         """The live sessions of a user, newest first."""
+        ...
+
+    def of(self, user_id: uuid.UUID) -> list[Session]:
+        """The sessions of a user, ended or not, newest first."""
+        ...
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions whose absolute end was before then; how many there were."""
         ...
 
 
@@ -210,7 +222,7 @@ class SessionService:
                 case Rotation.REPEAT:
                     pass
                 case Rotation.REUSE:
-                    self._end_reused(work, session, client, now)
+                    self._end_reused(work, session, user, client, now)
                     raise InvalidRefreshToken
                 case Rotation.REFUSE:
                     raise InvalidRefreshToken
@@ -228,7 +240,7 @@ class SessionService:
             raise TransactionConflict
         return replace(session, generation=session.generation + 1, last_used_at=now, idle_expires_at=idle_expires_at)
 
-    def _end_reused(self, work: UnitOfWork, session: Session, client: Client, now: datetime) -> None:
+    def _end_reused(self, work: UnitOfWork, session: Session, user: User, client: Client, now: datetime) -> None:
         """End the session for good: committed here, before anything is raised."""
         reason = EndReason.REFRESH_TOKEN_REUSED
         if not work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason):
@@ -243,6 +255,7 @@ class SessionService:
                 session_id=session.id,
             )
         )
+        work.outbox.add(message(MessageKind.SESSION_ENDED, at=now, client=client, user_id=user.id, address=user.email))
         work.commit()
 
     @retried
@@ -291,8 +304,7 @@ class SessionService:
         user_id = principal.user.id
         keep = principal.session_id if keep_current else None
         with self._store.begin() as work:
-            ended = work.sessions.end_all(user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
-            revoke_sessions(work, ended, at=now)
+            end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
             work.audit.add(event(EventKind.SESSIONS_ENDED, at=now, client=client, user_id=user_id))
             work.commit()
 
@@ -310,6 +322,13 @@ class SessionService:
 def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: datetime) -> None:
     """Tell the verifiers of sessions that this unit of work has ended."""
     revoke(work, RevocationKind.SESSION, map(str, session_ids), at=at)
+
+
+def end_sessions(
+    work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
+) -> None:
+    """End every live session of a user but ``keep``, and tell the verifiers."""
+    revoke_sessions(work, work.sessions.end_all(user_id, at=at, reason=reason, keep=keep), at=at)
 
 
 def _whole_seconds(duration: timedelta) -> int:

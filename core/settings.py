@@ -4,9 +4,13 @@ import os
 import re
 import secrets
 from datetime import timedelta
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import getaddresses, parseaddr
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
@@ -32,6 +36,9 @@ PLACEHOLDERS = (
 MIN_PROPAGATION = timedelta(minutes=6)
 # The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
 MAX_ACCESS_TTL = timedelta(hours=1)
+
+SMTP_SCHEMES = ("smtp+starttls", "smtps", "smtp")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Environment = Literal["development", "production"]
 Algorithm = Literal["ES256", "RS256", "EdDSA"]
@@ -75,7 +82,42 @@ def _database_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _smtp_url(value: SecretStr) -> SecretStr:
+    try:
+        usable = _is_smtp(urlsplit(value.get_secret_value()))
+    except ValueError:  # a port, or brackets; its text may hold the password
+        usable = False
+    if not usable:
+        raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT")
+    return value
+
+
+def _is_smtp(parts: SplitResult) -> bool:
+    is_server = parts.scheme in SMTP_SCHEMES and bool(parts.hostname) and parts.port != 0
+    # smtplib logs in with ASCII alone, and with both or not at all.
+    is_login = unquote(parts.netloc).isascii() and (parts.username is None) == (parts.password is None)
+    return is_server and is_login and parts.path in ("", "/") and not parts.query and not parts.fragment
+
+
+_MAILBOX = re.compile(r"[^<>@]+@[^<>@]+|[^<>@]*<[^<>@]+@[^<>@]+>")
+
+
+def _mailbox(value: str) -> str:
+    # The standard library's reader and not the validator of users' addresses, which refuses no-reply@localhost.
+    name, address = parseaddr(value)
+    try:
+        is_one = _MAILBOX.fullmatch(value) is not None and len(getaddresses([value])) == 1
+        usable = is_one and value.isprintable() and bool(Address(name, addr_spec=address).domain)
+    except (ValueError, IndexError, HeaderParseError):
+        usable = False
+    if not usable:
+        raise ValueError("must be an address such as no-reply@example.com or Name <no-reply@example.com>")
+    return value
+
+
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
@@ -176,10 +218,10 @@ class PasswordSettings(BaseSettings):
         description="Hashes that a process computes at once; the cores by default",
     )
     hash_queue: int = Field(
-        8,
+        4,
         ge=0,
         le=1000,
-        description="Hashes that wait at most; the next is answered 503. Eight take a second on two cores",
+        description="Hashes that wait at most; the next is answered 503. Four take half a second on two cores",
     )
 
 
@@ -199,8 +241,90 @@ class HttpSettings(BaseSettings):
     cors_origins: Origins = Field(
         (), description="Origins that browsers may call from, comma-separated; none by default"
     )
+    drain: Seconds = Field(
+        timedelta(0),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="Seconds for which a process that is told to stop says so in `/readyz` and goes on serving; longer "
+        "than the load balancer takes to notice",
+    )
     docs: bool | None = Field(
         None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
+    )
+
+
+class MailSettings(BaseSettings):
+    """Mail: how it leaves, what stands in it, and what depends on it."""
+
+    model_config = _group("")
+
+    smtp_url: SmtpUrl | None = Field(
+        None,
+        description="`smtp+starttls://`, `smtps://` or `smtp://` (no encryption), then `USER:PASSWORD@HOST:PORT`; "
+        "without it, development keeps messages in the data folder (`twinauth mail`)",
+    )
+    smtp_timeout: Seconds = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(seconds=30),
+        description="Seconds to wait for each answer of the mail server",
+    )
+    mail_from: Mailbox | None = Field(None, description="Sender; `no-reply@` the host of the public URL by default")
+    mail_language: str = Field("en", description="Language of mail to those whose browser asks for none that there is")
+    texts_dir: Path | None = Field(
+        None, description="Folder with templates and catalogues that take the place of the ones that come with it"
+    )
+    mail_limit: int = Field(5, ge=1, le=1000, description="Messages of one kind that an account is sent an hour")
+    mail_attempts: int = Field(
+        12, ge=1, le=100, description="Attempts to send a message before it is given up (`twinauth outbox`)"
+    )
+    mail_retention: Seconds = Field(
+        timedelta(days=1),
+        ge=timedelta(hours=1),
+        description="Seconds after which the record of a sent message is deleted; its content goes at once",
+    )
+    relay: bool = Field(True, description="Send mail from the serving processes; off where `twinauth relay` runs")
+    reset_ttl: Seconds = Field(
+        timedelta(minutes=15),
+        ge=timedelta(minutes=1),
+        le=timedelta(hours=1),
+        description="Seconds a link that resets a password works",
+    )
+    verification_ttl: Seconds = Field(
+        timedelta(hours=24),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=7),
+        description="Seconds a link that verifies an address works",
+    )
+    require_verified_email: bool = Field(
+        False, description="Let nobody log in before the address is verified, and tell no signup which ones are taken"
+    )
+
+
+class ThrottleSettings(BaseSettings):
+    """How much is allowed before pauses begin. What is spent comes back with time."""
+
+    model_config = _group("")
+
+    throttle: bool = Field(True, description="Slow down who guesses passwords, signs up or has mail sent too often")
+    throttle_account: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Wrong passwords for an account from one address block; one back in 600 s",
+    )
+    throttle_block: int = Field(
+        100, ge=1, le=100_000, description="Wrong passwords from one address block; one back in 10 s"
+    )
+    throttle_strangers: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Wrong passwords for an account from blocks that never logged in to it; one back in 600 s",
+    )
+    throttle_signups: int = Field(30, ge=1, le=100_000, description="Signups from one address block; one back in 60 s")
+    throttle_mail: int = Field(
+        100, ge=1, le=100_000, description="Requests for mail from one address block; one back in 30 s"
     )
 
 
@@ -212,6 +336,16 @@ class LoggingSettings(BaseSettings):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is written")
     format: Literal["json", "console"] | None = Field(
         None, description="`json` or `console`; console in development, json in production"
+    )
+
+
+class AuditSettings(BaseSettings):
+    """What is remembered of what happened."""
+
+    model_config = _group("AUDIT_")
+
+    retention: Seconds = Field(
+        timedelta(days=365), ge=timedelta(days=1), description="Seconds after which audit events are deleted"
     )
 
 
@@ -235,7 +369,10 @@ class Settings(BaseSettings):
     tokens: TokenSettings = Field(default_factory=TokenSettings)
     passwords: PasswordSettings = Field(default_factory=PasswordSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    mail: MailSettings = Field(default_factory=MailSettings)
+    throttling: ThrottleSettings = Field(default_factory=ThrottleSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
 
     @model_validator(mode="after")
     def _strong_secret(self) -> Self:
@@ -259,6 +396,12 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
         if self.tokens.key_propagation < MIN_PROPAGATION:
             raise ValueError("AUTH_TOKEN_KEY_PROPAGATION must be at least 360 when AUTH_ENV=production")
+        if self.mail.smtp_url is None and self.mail.relay:
+            raise ValueError(
+                "AUTH_SMTP_URL must be set when AUTH_ENV=production, or AUTH_RELAY=false, and no mail leaves"
+            )
+        if self.mail.smtp_url and _sends_password_in_clear(self.mail.smtp_url.get_secret_value()):
+            raise ValueError("AUTH_SMTP_URL would send a password unencrypted: use smtps:// or smtp+starttls://")
         if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
             raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
         return self
@@ -284,6 +427,24 @@ class Settings(BaseSettings):
         return self.http.public_url or "http://127.0.0.1:8000"
 
     @property
+    def mailbox_dir(self) -> Path:
+        """The folder of the messages that development keeps."""
+        return self.data_dir / "mail"
+
+    @property
+    def public_host(self) -> str:
+        """The host of the public URL."""
+        return urlsplit(self.public_url).hostname or "localhost"
+
+    @property
+    def mail_from(self) -> str:
+        """Who mail comes from."""
+        if self.mail.mail_from is not None:
+            return self.mail.mail_from
+        is_address = re.fullmatch(r"[0-9.]+|.*:.*", self.public_host)
+        return f"Twinauth <no-reply@{'localhost' if is_address else self.public_host}>"
+
+    @property
     def audience(self) -> str:
         """The audience of access tokens."""
         return self.tokens.audience or self.public_url
@@ -304,6 +465,11 @@ class Settings(BaseSettings):
     def log_format(self) -> str:
         """The format of log lines."""
         return self.logging.format or ("json" if self.is_production else "console")
+
+
+def _sends_password_in_clear(smtp_url: str) -> bool:
+    parts = urlsplit(smtp_url)
+    return parts.scheme == "smtp" and parts.password is not None and parts.hostname not in LOOPBACK
 
 
 def _refuse_weak(secret: str) -> None:
@@ -347,7 +513,10 @@ GROUPS: dict[str, type[BaseSettings]] = {
     "tokens": TokenSettings,
     "passwords": PasswordSettings,
     "http": HttpSettings,
+    "mail": MailSettings,
+    "throttling": ThrottleSettings,
     "logging": LoggingSettings,
+    "audit": AuditSettings,
 }
 
 

@@ -5,9 +5,12 @@ from typing import Protocol
 
 from core.audit import AuditLog
 from core.clients import Clients
+from core.email_tokens import EmailTokens
 from core.keys import Keys
+from core.outbox import Outbox
 from core.revocations import Revocations
 from core.sessions import Sessions
+from core.throttle import Counters
 from core.users import Users
 
 
@@ -37,6 +40,21 @@ class UnitOfWork(Protocol):
     @property
     def revocations(self) -> Revocations:
         """What verifiers must be told."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """The messages on their way."""
+        ...
+
+    @property
+    def email_tokens(self) -> EmailTokens:
+        """The tokens in links."""
+        ...
+
+    @property
+    def counters(self) -> Counters:
+        """What was attempted too often."""
         ...
 
     @property

@@ -31,13 +31,8 @@ class Account:
 class Users(Protocol):
     """Port: the accounts inside one unit of work."""
 
-    def add(self, account: Account, *, canonical_email: str) -> None:
-        """Store a new account.
-
-        Raises:
-            EmailTaken: another account has this canonical address.
-
-        """
+    def add(self, account: Account, *, canonical_email: str) -> bool:
+        """Store a new account; False where another one has this canonical address."""
         ...
 
     def by_email(self, canonical_email: str) -> Account | None:
@@ -55,10 +50,35 @@ class Users(Protocol):
         """
         ...
 
+    def hold(self, user_id: uuid.UUID) -> User | None:
+        """The user, held so until the unit of work ends: two messages to one user are prepared one after the other."""
+        ...
+
     def replace_password(self, user_id: uuid.UUID, *, old_hash: str, new_hash: str, at: datetime) -> bool:
         """Set the hash if it is still ``old_hash``; False where somebody else was faster."""
         ...
 
     def set_display_name(self, user_id: uuid.UUID, display_name: str | None, *, at: datetime) -> User | None:
         """Set the name and give the user as it is now."""
+        ...
+
+    def recover(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
+        """Set the hash of an active user who has proved to read mail at the address, which is verified by that."""
+        ...
+
+    def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:
+        """Mark the address of an active user as verified and give the user as it is now."""
+        ...
+
+    def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        """Set another, verified address of an active user and give the user as it is now.
+
+        Raises:
+            EmailTaken: another account has this canonical address.
+
+        """
+        ...
+
+    def remove(self, user_id: uuid.UUID) -> bool:
+        """Delete a user with sessions, messages and tokens; False where there is none."""
         ...

@@ -37,6 +37,7 @@ from core.settings import Settings
 MAX_BODY = 64 * 1024
 MAX_FIELD = 8190  # gunicorn's own limit; uvicorn has none and passes 100 KB on
 MAX_FIELDS = 100
+MAX_SECONDS = 10  # for a whole request to arrive; the servers hold to it
 MAX_TARGET = 4000  # gunicorn takes a request line of 4094
 CONTINUE = "100-continue"
 PREFLIGHT_SECONDS = 600
@@ -45,7 +46,8 @@ HSTS = "max-age=31536000; includeSubDomains"
 _ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
 _METHODS = frozenset(method.value for method in HTTPMethod)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HOST = re.compile(r"[A-Za-z0-9.\-_]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+# Labels as DNS has them: Werkzeug refuses others, Starlette does not look.
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 access_log = structlog.get_logger("access")
 error_log = structlog.get_logger("error")
@@ -105,6 +107,7 @@ class Edge:
             ip=client_address(head.peer, forwarded_for, self._trusted),
             user_agent=exchange.headers.get("user-agent", ""),
             request_id=exchange.request_id,
+            languages=exchange.headers.get("accept-language", ""),
         )
         _current.set(exchange)
         structlog.contextvars.clear_contextvars()
@@ -123,6 +126,7 @@ class Edge:
             ("Content-Length", str(len(answer.body))),
             ("Connection", "close"),
             ("X-Request-ID", request_id),
+            *((("Vary", "Origin"),) if self.origins else ()),
             *self.always,
             ("Content-Security-Policy", API_POLICY),
             ("Cache-Control", NO_STORE),
@@ -177,11 +181,12 @@ class Exchange:
         added = [
             ("X-Request-ID", self.request_id),
             *self._edge.always,
-            ("Content-Security-Policy", operation.policy if operation else API_POLICY),
+            ("Content-Security-Policy", operation.policy if operation and status == operation.status else API_POLICY),
             ("Cache-Control", cached),
             *self._cross_origin(),
         ]
-        names = {name.lower() for name in present}
+        # Vary is a list over all its fields (RFC 9110 section 12.5.5): both the language and the origin.
+        names = {name.lower() for name in present} - {"vary"}
         return [(name, value) for name, value in added if name.lower() not in names]
 
     def log(self, status: int) -> None:

@@ -24,6 +24,11 @@ PAGES_POLICY = (
     "font-src 'self' data:; connect-src 'self'; worker-src blob:; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'none'"
 )
+# The pages of links hold a form that their own script sends; nothing is taken from elsewhere, nothing sent elsewhere.
+LINKS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 class Tag(StrEnum):
@@ -110,7 +115,11 @@ _DEFINED: Iterable[Operation] = (
         response=schemas.User,
         status=HTTPStatus.CREATED,
         success="The account.",
-        errors=(errors.EmailTaken, errors.Overloaded),
+        notes={
+            HTTPStatus.ACCEPTED: "Where only verified addresses may log in: a link is on its way, or the owner of the "
+            "address told that it has an account already."
+        },
+        errors=(errors.EmailTaken, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
         id="login",
@@ -123,7 +132,7 @@ _DEFINED: Iterable[Operation] = (
         json=schemas.LoginRequest,
         response=schemas.TokenPair,
         success="The tokens of the new session.",
-        errors=(errors.InvalidCredentials, errors.Overloaded),
+        errors=(errors.InvalidCredentials, errors.EmailNotVerified, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
         id="token",
@@ -145,6 +154,7 @@ _DEFINED: Iterable[Operation] = (
             errors.UnauthorizedClient,
             errors.InvalidScope,
             errors.InvalidClient,
+            errors.TooManyAttempts,
             errors.Overloaded,
         ),
     ),
@@ -234,7 +244,97 @@ _DEFINED: Iterable[Operation] = (
         status=HTTPStatus.NO_CONTENT,
         success="The password is changed.",
         bearer=True,
-        errors=(errors.WrongPassword, errors.Overloaded),
+        errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
+    ),
+    Operation(
+        id="change_email",
+        method=HTTPMethod.POST,
+        path="/v1/account/email",
+        tag=Tag.ACCOUNTS,
+        summary="Change the e-mail address",
+        description="Send a link to the new address. The change takes effect when it is followed; until then the "
+        "account keeps its address, which is told of the request. Whether the new address has an account is not told.",
+        json=schemas.ChangeEmailRequest,
+        status=HTTPStatus.ACCEPTED,
+        success="The link is on its way.",
+        bearer=True,
+        errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
+    ),
+    Operation(
+        id="export_account",
+        method=HTTPMethod.GET,
+        path="/v1/account/export",
+        tag=Tag.ACCOUNTS,
+        summary="Export the account",
+        description="Everything that is stored about the user, but for what only serves to check secrets.",
+        response=schemas.AccountExport,
+        success="All of it.",
+        bearer=True,
+    ),
+    Operation(
+        id="delete_account",
+        method=HTTPMethod.POST,
+        path="/v1/account/delete",
+        tag=Tag.ACCOUNTS,
+        summary="Delete the account",
+        description="Remove the user and all that belongs to it, at once and for good. Of the audit log, only the "
+        "kinds and times of events remain.",
+        json=schemas.DeleteAccountRequest,
+        status=HTTPStatus.NO_CONTENT,
+        success="Nothing of it is left.",
+        bearer=True,
+        errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
+    ),
+    Operation(
+        id="send_password_reset",
+        method=HTTPMethod.POST,
+        path="/v1/send-password-reset",
+        tag=Tag.ACCOUNTS,
+        summary="Ask for a new password",
+        description="Send a link to the owner of an address. The answer is the same, and takes the same time, whether "
+        "there is such an account or not. A newer link replaces the one before.",
+        json=schemas.SendPasswordResetRequest,
+        status=HTTPStatus.ACCEPTED,
+        success="If there is such an account, a link is on its way.",
+        errors=(errors.TooManyAttempts,),
+    ),
+    Operation(
+        id="reset_password",
+        method=HTTPMethod.POST,
+        path="/v1/reset-password",
+        tag=Tag.ACCOUNTS,
+        summary="Set a new password",
+        description="Set a new password with the token of a link, which works once. Every session of the user ends, "
+        "and nobody is logged in. A password that is refused leaves the token as it is.",
+        json=schemas.ResetPasswordRequest,
+        status=HTTPStatus.NO_CONTENT,
+        success="The password is set.",
+        errors=(errors.InvalidResetToken, errors.Overloaded),
+    ),
+    Operation(
+        id="send_email_verification",
+        method=HTTPMethod.POST,
+        path="/v1/send-email-verification",
+        tag=Tag.ACCOUNTS,
+        summary="Ask for a link to verify the address",
+        description="Send the user another link; the one before loses its worth. A verified address is sent none.",
+        status=HTTPStatus.ACCEPTED,
+        success="The link is on its way.",
+        bearer=True,
+        errors=(errors.TooManyAttempts,),
+    ),
+    Operation(
+        id="verify_email",
+        method=HTTPMethod.POST,
+        path="/v1/verify-email",
+        tag=Tag.ACCOUNTS,
+        summary="Verify an address",
+        description="Verify the address that the token of a link was sent to. Where it was sent to a new address, the "
+        "account has that one from now on.",
+        json=schemas.VerifyEmailRequest,
+        status=HTTPStatus.NO_CONTENT,
+        success="The address is verified.",
+        errors=(errors.InvalidVerificationToken,),
     ),
     Operation(
         id="list_sessions",
@@ -345,7 +445,7 @@ _DEFINED: Iterable[Operation] = (
         description="The database answers and has the schema that this version needs.",
         response=schemas.Health,
         success="It is ready.",
-        errors=(errors.NotReady,),
+        errors=(errors.NotReady, errors.Stopping),
     ),
     Operation(
         id="openapi",
@@ -383,12 +483,36 @@ _DEFINED: Iterable[Operation] = (
         documented=False,
     ),
     Operation(
+        id="reset_password_page",
+        method=HTTPMethod.GET,
+        path="/reset-password",
+        tag=Tag.PAGES,
+        summary="Page of a link",
+        description="Where the link of a password reset leads.",
+        success="The page.",
+        policy=LINKS_POLICY,
+        asks_database=False,
+        documented=False,
+    ),
+    Operation(
+        id="verify_email_page",
+        method=HTTPMethod.GET,
+        path="/verify-email",
+        tag=Tag.PAGES,
+        summary="Page of a link",
+        description="Where the link of a verification leads.",
+        success="The page.",
+        policy=LINKS_POLICY,
+        asks_database=False,
+        documented=False,
+    ),
+    Operation(
         id="asset",
         method=HTTPMethod.GET,
         path="/assets/{name}",
         tag=Tag.PAGES,
         summary="Asset",
-        description="A script or style of the documentation pages.",
+        description="A script or style of the pages.",
         parameters={"name": "File name."},
         success="The file.",
         cache=IMMUTABLE,

@@ -1,4 +1,4 @@
-"""The documentation pages: one HTML text each, scripts and styles from an installed package, nothing from outside."""
+"""The pages that people see: the documentation, and where the links of letters lead. Nothing comes from outside."""
 
 import json
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from typing import Any
 
 from core.errors import NotFound
 from core.http import openapi
+from core.settings import Settings
+from core.texts import Texts
 
 HTML = "text/html; charset=utf-8"
 
@@ -67,7 +69,11 @@ _REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true}, document.getEle
 """
 _REDOC_CSS = "body { margin: 0; }\n"
 
-_OWN = {
+_OF_LINKS = {
+    "links.css": "text/css; charset=utf-8",
+    "links.js": "text/javascript; charset=utf-8",
+}
+_OF_DOCS = {
     "swagger-init.js": ("text/javascript; charset=utf-8", _SWAGGER_INIT),
     "redoc-init.js": ("text/javascript; charset=utf-8", _REDOC_INIT),
     "redoc.css": ("text/css; charset=utf-8", _REDOC_CSS),
@@ -81,22 +87,35 @@ _PACKAGED = {
 
 
 class Pages:
-    """The pages of one process, or nothing but 404 where they are switched off."""
+    """The pages of one process. Those of the documentation may be switched off; then they are 404."""
 
-    def __init__(self, *, enabled: bool) -> None:
-        self._enabled = enabled
+    def __init__(self, texts: Texts, settings: Settings) -> None:
+        self._texts = texts
+        self._has_docs = settings.docs_enabled
+        self._min_length = settings.passwords.min_length
 
     def openapi(self) -> Page:
         """The OpenAPI document."""
-        return self._shown(_document())
+        self._require_docs()
+        return _document()
 
     def docs(self) -> Page:
         """Swagger UI."""
-        return self._shown(Page(HTML, _SWAGGER.encode()))
+        self._require_docs()
+        return Page(HTML, _SWAGGER.encode())
 
     def redoc(self) -> Page:
         """ReDoc."""
-        return self._shown(Page(HTML, _REDOC.encode()))
+        self._require_docs()
+        return Page(HTML, _REDOC.encode())
+
+    def reset_password(self, languages: str) -> Page:
+        """Where the link of a password reset leads."""
+        return self._of_link("reset_password", languages)
+
+    def verify_email(self, languages: str) -> Page:
+        """Where the link of a verification leads."""
+        return self._of_link("verify_email", languages)
 
     def asset(self, name: str) -> Page:
         """A script, a style or the icon.
@@ -105,21 +124,29 @@ class Pages:
             NotFound: there is none of this name; names are looked up, never joined to a path.
 
         """
-        return self._shown(_asset(name))
+        if name in _OF_LINKS:
+            return Page(_OF_LINKS[name], _static(name))
+        self._require_docs()
+        if name in _OF_DOCS:
+            media_type, text = _OF_DOCS[name]
+            return Page(media_type, text.encode())
+        if name in _PACKAGED:
+            return _packaged(name)
+        raise NotFound
 
-    def _shown(self, page: Page) -> Page:
-        if not self._enabled:
+    def _of_link(self, name: str, languages: str) -> Page:
+        edition = self._texts.edition(languages)
+        text = edition.html(f"pages/{name}.html", min_length=self._min_length)
+        return Page(HTML, text.encode(), (("Content-Language", edition.language), ("Vary", "Accept-Language")))
+
+    def _require_docs(self) -> None:
+        if not self._has_docs:
             raise NotFound
-        return page
 
 
-def _asset(name: str) -> Page:
-    if name in _OWN:
-        media_type, text = _OWN[name]
-        return Page(media_type, text.encode())
-    if name in _PACKAGED:
-        return _packaged(name)
-    raise NotFound
+@cache
+def _static(name: str) -> bytes:
+    return (Path(__file__).parent / "static" / name).read_bytes()
 
 
 @cache

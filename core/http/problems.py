@@ -53,6 +53,11 @@ _FORMS: dict[type[AuthError], _Form] = {
         "Body too large",
         "A body has at most 64 KiB, whether its length is announced or it comes in chunks.",
     ),
+    errors.RequestTimeout: _Form(
+        HTTPStatus.REQUEST_TIMEOUT,
+        "Request timeout",
+        "A request, head and body, arrives within ten seconds of its first byte, or the connection is closed.",
+    ),
     errors.TargetTooLong: _Form(
         HTTPStatus.REQUEST_URI_TOO_LONG,
         "Target too long",
@@ -111,6 +116,30 @@ _FORMS: dict[type[AuthError], _Form] = {
         "E-mail address taken",
         "An account with this address exists. Log in, or reset its password.",
     ),
+    errors.EmailNotVerified: _Form(
+        HTTPStatus.FORBIDDEN,
+        "E-mail address not verified",
+        "The password is right, but the owner of the address has not followed the link that was sent there. Each try "
+        "sends a new one, up to a limit an hour.",
+    ),
+    errors.TooManyAttempts: _Form(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many attempts",
+        "Too many passwords were wrong, or too much was asked for from your network. Wait for the seconds in "
+        "Retry-After; each further failure makes the pause longer. Resetting the password stays possible.",
+    ),
+    errors.InvalidResetToken: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid reset token",
+        "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
+        "password or address since. Ask for a new one.",
+    ),
+    errors.InvalidVerificationToken: _Form(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid verification token",
+        "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
+        "password or address since. Ask for a new one.",
+    ),
     errors.InvalidRequest: _Form(
         HTTPStatus.BAD_REQUEST,
         "Invalid request",
@@ -153,6 +182,11 @@ _FORMS: dict[type[AuthError], _Form] = {
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Not ready",
         "The database has another schema than this version of the service needs. The operator runs the migrations.",
+    ),
+    errors.Stopping: _Form(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Stopping",
+        "This process was told to stop. It still answers what it is sent, but nothing new should be sent to it.",
     ),
     errors.DatabaseUnavailable: _Form(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -244,7 +278,7 @@ def _headers(error: AuthError) -> list[tuple[str, str]]:
     match error:
         case errors.MethodNotAllowed(allowed=allowed):
             return [("Allow", ", ".join(allowed))]
-        case errors.TryAgainLater(retry_after=seconds):
+        case errors.TryAgainLater(retry_after=seconds) | errors.TooManyAttempts(retry_after=seconds):
             return [("Retry-After", str(seconds))]
         case errors.InvalidClient():
             return [("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from core.accounts import Export as CoreExport
 from core.auth import Grant, TokenRequest
 from core.introspection import ActiveToken
 from core.passwords import MAX_CHARACTERS, normalise
@@ -62,6 +63,9 @@ NewPasswordText = Annotated[
     AfterValidator(_normal),
 ]
 RefreshTokenText = Annotated[str, _text("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
+EmailTokenText = Annotated[
+    str, _text("The token of the link.", example="twm_3jX0v9m1QdK5y8hB2sUe7wZa4tRfLcPn", maximum=512)
+]
 DisplayName = Annotated[
     str,
     _text("Name to show to others.", example="Ann", maximum=100),
@@ -107,6 +111,38 @@ class ChangePasswordRequest(RequestModel):
 
     current_password: PasswordText
     new_password: NewPasswordText
+
+
+class ChangeEmailRequest(RequestModel):
+    """A new address, and the current password."""
+
+    new_email: EmailText
+    current_password: PasswordText
+
+
+class DeleteAccountRequest(RequestModel):
+    """The current password."""
+
+    current_password: PasswordText
+
+
+class SendPasswordResetRequest(RequestModel):
+    """The address of an account."""
+
+    email: EmailText
+
+
+class ResetPasswordRequest(RequestModel):
+    """The token of a link, and a new password."""
+
+    token: EmailTokenText
+    new_password: NewPasswordText
+
+
+class VerifyEmailRequest(RequestModel):
+    """The token of a link."""
+
+    token: EmailTokenText
 
 
 class TokenForm(BaseModel):
@@ -325,6 +361,113 @@ class SessionList(ResponseModel):
     def of(cls, sessions: list[CoreSession], principal: Principal) -> Self:
         """Show the sessions of a user."""
         return cls(items=[Session.of(session, principal) for session in sessions])
+
+
+class ExportedSession(ResponseModel):
+    """A login, live or ended."""
+
+    id: uuid.UUID = Field(examples=[EXAMPLE_SESSION_ID])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    last_used_at: datetime = Field(examples=[EXAMPLE_TIME])
+    expires_at: datetime = Field(examples=[EXAMPLE_TIME])
+    ended_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+    end_reason: str | None = Field(examples=["logout"])
+    user_agent: str = Field(examples=["curl/8.5.0"])
+    ip: str = Field(examples=["192.0.2.7"])
+
+
+class ExportedMessage(ResponseModel):
+    """A message that was sent, or is on its way."""
+
+    kind: str = Field(examples=["password_changed"])
+    address: str | None = Field(description="Where it goes, if not to the address of the account.", examples=[None])
+    languages: str = Field(description="What the browser asked for.", examples=["en"])
+    ip: str | None = Field(description="Of the request behind it, until it is sent.", examples=["192.0.2.7"])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    sent_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+
+
+class ExportedLink(ResponseModel):
+    """A link that was sent; never its token."""
+
+    purpose: str = Field(examples=["password_reset"])
+    address: str = Field(examples=["ann@example.com"])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    expires_at: datetime = Field(examples=[EXAMPLE_TIME])
+    ended_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+
+
+class ExportedEvent(ResponseModel):
+    """A line of the audit log."""
+
+    at: datetime = Field(examples=[EXAMPLE_TIME])
+    kind: str = Field(examples=["logged_in"])
+    session_id: uuid.UUID | None = Field(examples=[EXAMPLE_SESSION_ID])
+    ip: str = Field(examples=["192.0.2.7"])
+    request_id: str = Field(examples=["5f2c9a1e4b7d4c0f8a3e6d1b9c2f7a40"])
+
+
+class AccountExport(ResponseModel):
+    """Everything that is stored about a user, but for what only serves to check secrets."""
+
+    exported_at: datetime = Field(examples=[EXAMPLE_TIME])
+    user: User
+    sessions: list[ExportedSession]
+    messages: list[ExportedMessage]
+    links: list[ExportedLink]
+    audit_events: list[ExportedEvent]
+
+    @classmethod
+    def of(cls, export: CoreExport) -> Self:
+        """Show an export."""
+        return cls(
+            exported_at=export.at,
+            user=User.of(export.user),
+            sessions=[
+                ExportedSession(
+                    id=session.id,
+                    created_at=session.created_at,
+                    last_used_at=session.last_used_at,
+                    expires_at=session.ends_at,
+                    ended_at=session.ended_at,
+                    end_reason=session.end_reason,
+                    user_agent=session.user_agent,
+                    ip=session.ip,
+                )
+                for session in export.sessions
+            ],
+            messages=[
+                ExportedMessage(
+                    kind=message.kind,
+                    address=message.address,
+                    languages=message.languages,
+                    ip=message.facts.get("ip"),
+                    created_at=message.created_at,
+                    sent_at=message.sent_at,
+                )
+                for message in export.messages
+            ],
+            links=[
+                ExportedLink(
+                    purpose=token.purpose,
+                    address=token.address,
+                    created_at=token.created_at,
+                    expires_at=token.expires_at,
+                    ended_at=token.ended_at,
+                )
+                for token in export.email_tokens
+            ],
+            audit_events=[
+                ExportedEvent(
+                    at=event.at,
+                    kind=event.kind,
+                    session_id=event.session_id,
+                    ip=event.ip,
+                    request_id=event.request_id,
+                )
+                for event in export.events
+            ],
+        )
 
 
 class JsonWebKey(ResponseModel):

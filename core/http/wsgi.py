@@ -50,8 +50,9 @@ class WsgiEdge:
             RequestHead(
                 method=environ["REQUEST_METHOD"],
                 path=path,
-                # The raw target is no part of WSGI, but gunicorn and others give it.
-                target_length=len(environ.get("RAW_URI", path + query)),
+                # The raw target is no part of WSGI, but gunicorn and others give it. A bare "?" at its end is no query,
+                # and ASGI does not tell of it.
+                target_length=len("?".join(filter(None, (environ.get("RAW_URI", path).partition("?")[0], query)))),
                 version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
                 fields=_fields(environ),
                 peer=environ.get("REMOTE_ADDR", ""),
@@ -122,7 +123,10 @@ def _read(environ: WSGIEnvironment) -> bytes:
         return body
     if "HTTP_TRANSFER_ENCODING" not in environ:
         return b""
-    body = bytes(stream.read(MAX_BODY + 1))
+    try:
+        body = bytes(stream.read(MAX_BODY + 1))
+    except OSError:
+        raise MalformedRequest from None  # gunicorn's way to say that the chunks have no end
     if len(body) > MAX_BODY:
         raise BodyTooLarge
     return body

@@ -1,8 +1,12 @@
 """The audit log in SQL."""
 
-from sqlalchemy import Connection, insert
+import uuid
+from datetime import datetime
 
-from core.audit import AuditEvent
+from sqlalchemy import Connection, delete, insert, select, update
+
+from core.audit import AuditEvent, EventKind
+from core.clock import first_id
 from core.repositories.tables import audit_events
 
 
@@ -25,3 +29,19 @@ class SqlAuditLog:
                 request_id=event.request_id,
             )
         )
+
+    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
+        """The events of a user, oldest first."""
+        rows = self._connection.execute(
+            select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id)
+        )
+        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows.mappings()]
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` events from before then; their ids grow with time."""
+        old = select(audit_events.c.id).where(audit_events.c.id < first_id(before)).limit(limit)
+        return self._connection.execute(delete(audit_events).where(audit_events.c.id.in_(old))).rowcount
+
+    def forget_addresses(self, user_id: uuid.UUID) -> None:
+        """Remove the network addresses from the events of a user."""
+        self._connection.execute(update(audit_events).where(audit_events.c.user_id == user_id).values(ip=""))

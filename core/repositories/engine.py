@@ -8,16 +8,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import AuthError, DatabaseUnavailable, EmailTaken, TransactionConflict
 from core.keys import KeyNumberTakenError
+from core.repositories.patience import NoAnswerError, PatientConnection, require_time_to_connect
 from core.settings import DatabaseSettings
 
 # Undone by the server in favour of another transaction: serialization_failure, deadlock_detected.
 CONFLICT_STATES = frozenset({"40001", "40P01"})
+# protocol_violation: what a pooler in between says when it has lost its server. Of a commit, nobody knows.
+LOST_STATES = frozenset({"08P01"})
 
 # From the name of a constraint to what its refusal means.
 _REFUSALS: dict[str, type[AuthError] | type[KeyNumberTakenError]] = {
@@ -49,8 +53,15 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def writer_patience(engine: Engine) -> float:
-    """The seconds for which a writer waits, as the engine was opened with them."""
+def limit(connection: Connection, deadline: float) -> None:
+    """Let nothing on a connection wait beyond a time of the monotonic clock."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, PatientConnection):
+        driver.deadline = deadline
+
+
+def patience(engine: Engine) -> float:
+    """The seconds that a unit of work may take, as the engine was opened with them."""
     pool: Any = engine.pool
     return float(pool.timeout())
 
@@ -80,11 +91,22 @@ def translated(*, committing: bool = False) -> Iterator[None]:
     except DBAPIError as error:
         if sqlstate_of(error) in CONFLICT_STATES:
             raise TransactionConflict from error
-        if error.connection_invalidated and not committing:
+        is_lost = error.connection_invalidated or sqlstate_of(error) in LOST_STATES
+        if is_lost and not committing and not isinstance(error.orig, NoAnswerError):
             raise TransactionConflict from error
         if isinstance(error, OperationalError | InterfaceError | InternalError):
             raise DatabaseUnavailable from error
         raise
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether a server cannot be reached, or is silent; not whether it refuses or is busy."""
+    if not isinstance(error, DBAPIError):
+        return False
+    # psycopg tells no state of what fails while connecting. A server that refuses us has spoken, and says FATAL.
+    is_silent = isinstance(error.orig, psycopg.OperationalError) and sqlstate_of(error) is None
+    is_unreachable = is_silent and "FATAL:" not in str(error.orig)
+    return isinstance(error.orig, NoAnswerError) or (is_unreachable and not error.connection_invalidated)
 
 
 def sqlstate_of(error: Exception) -> str | None:
@@ -101,7 +123,7 @@ def _constraint_name(error: IntegrityError) -> str | None:
 
 def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     seconds = settings.timeout.total_seconds()
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=settings.pool_size,
         max_overflow=0,
@@ -114,11 +136,25 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
         hide_parameters=True,
     )
 
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> PatientConnection:
+        require_time_to_connect(seconds)
+        connection = PatientConnection.connect(*arguments, **parameters)
+        connection.patience = seconds
+        return connection
+
+    @event.listens_for(engine, "checkin")
+    def forget_deadline(connection: PatientConnection | None, _record: Any) -> None:
+        if connection is not None:  # it was given up
+            connection.deadline = None
+
+    return engine
+
 
 def _options(url: URL, seconds: float) -> str:
     """Let the server end what takes too long: a row that somebody holds, a statement without end."""
     given = url.query.get("options", "")
-    milliseconds = round(seconds * 1000)
+    milliseconds = round(seconds * 900)  # a little before the client's own patience ends, and with a better reason
     limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
     return " ".join((limits, given if isinstance(given, str) else " ".join(given))).strip()
 

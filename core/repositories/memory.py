@@ -2,19 +2,22 @@
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.audit import AuditEvent
 from core.clients import ClientSecret, RegisteredClient
+from core.email_tokens import EmailToken, Purpose
 from core.errors import EmailTaken
 from core.keys import KeyNumberTakenError, SigningKey
+from core.outbox import MAX_ERROR, Message, MessageKind
 from core.revocations import Revocation, RevocationKind
 from core.sessions import EndReason, Session
+from core.throttle import Counter
 from core.users import Account, User
 
 
@@ -29,6 +32,10 @@ class _Data:
     revocations: list[Revocation] = field(default_factory=list)
     numbers: dict[uuid.UUID, int] = field(default_factory=dict)
     head: int = 0
+    messages: dict[uuid.UUID, Message] = field(default_factory=dict)
+    prepared: dict[uuid.UUID, datetime] = field(default_factory=dict)
+    tokens: dict[uuid.UUID, EmailToken] = field(default_factory=dict)
+    counters: dict[str, tuple[Counter, datetime]] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
 
     def copy(self) -> "_Data":
@@ -41,12 +48,13 @@ class MemoryUsers:
     def __init__(self, data: _Data) -> None:
         self._data = data
 
-    def add(self, account: Account, *, canonical_email: str) -> None:
-        """Store a new account."""
+    def add(self, account: Account, *, canonical_email: str) -> bool:
+        """Store a new account; False where another one has this canonical address."""
         if canonical_email in self._data.addresses:
-            raise EmailTaken
+            return False
         self._data.addresses[canonical_email] = account.user.id
         self._data.accounts[account.user.id] = account
+        return True
 
     def by_email(self, canonical_email: str) -> Account | None:
         """The account with this canonical address."""
@@ -75,10 +83,59 @@ class MemoryUsers:
 
     def set_display_name(self, user_id: uuid.UUID, display_name: str | None, *, at: datetime) -> User | None:
         """Set the name and give the user as it is now."""
+        return self._change(user_id, display_name=display_name, updated_at=at)
+
+    def hold(self, user_id: uuid.UUID) -> User | None:
+        """The user; the whole store is held anyway."""
+        account = self.by_id(user_id)
+        return None if account is None else account.user
+
+    def recover(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
+        """Set the hash of an active user, whose address is verified by that."""
+        account = self.by_id(user_id)
+        if account is None or not account.user.is_active:
+            return None
+        self._data.accounts[user_id] = replace(account, password_hash=new_hash)
+        return self._change(user_id, email_verified=True, updated_at=at)
+
+    def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:
+        """Mark the address of an active user as verified."""
+        return self._change(user_id, email_verified=True, updated_at=at) if self._is_active(user_id) else None
+
+    def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        """Set another, verified address of an active user."""
+        if not self._is_active(user_id):
+            return None
+        if self._data.addresses.get(canonical_email, user_id) != user_id:
+            raise EmailTaken
+        user = self._change(user_id, email=address, email_verified=True, updated_at=at)
+        if user is not None:
+            self._forget_addresses(user_id)
+            self._data.addresses[canonical_email] = user_id
+        return user
+
+    def remove(self, user_id: uuid.UUID) -> bool:
+        """Delete a user with sessions, messages and tokens."""
+        if self._data.accounts.pop(user_id, None) is None:
+            return False
+        self._forget_addresses(user_id)
+        for belongings in (self._data.sessions, self._data.messages, self._data.tokens):
+            for key in [key for key, value in belongings.items() if value.user_id == user_id]:
+                del belongings[key]
+        return True
+
+    def _is_active(self, user_id: uuid.UUID) -> bool:
+        account = self.by_id(user_id)
+        return account is not None and account.user.is_active
+
+    def _forget_addresses(self, user_id: uuid.UUID) -> None:
+        self._data.addresses = {text: owner for text, owner in self._data.addresses.items() if owner != user_id}
+
+    def _change(self, user_id: uuid.UUID, **changes: Any) -> User | None:
         account = self.by_id(user_id)
         if account is None:
             return None
-        user = replace(account.user, display_name=display_name, updated_at=at)
+        user = replace(account.user, **changes)
         self._data.accounts[user_id] = replace(account, user=user)
         return user
 
@@ -116,34 +173,40 @@ class MemorySessions:
         )
         return True
 
-    def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:  # noqa: ARG002
+    def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:
         """End a live session of this user."""
-        return bool(self._end([s for s in self.live_of(user_id, now=at) if s.id == session_id], at))
+        return bool(self._end([s for s in self.live_of(user_id, now=at) if s.id == session_id], at, reason))
 
     def end_all(
-        self,
-        user_id: uuid.UUID,
-        *,
-        at: datetime,
-        reason: EndReason,  # noqa: ARG002
-        keep: uuid.UUID | None = None,
+        self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
     ) -> list[uuid.UUID]:
         """End every live session of a user but ``keep``."""
-        return self._end([s for s in self.live_of(user_id, now=at) if s.id != keep], at)
+        return self._end([s for s in self.live_of(user_id, now=at) if s.id != keep], at, reason)
 
     def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
         """End the sessions idle longest until at most ``limit`` are live."""
         by_use = sorted(self.live_of(user_id, now=at), key=lambda s: (s.last_used_at, s.id), reverse=True)
-        return self._end(by_use[limit:], at)
+        return self._end(by_use[limit:], at, EndReason.SESSION_LIMIT)
 
     def live_of(self, user_id: uuid.UUID, *, now: datetime) -> list[Session]:
         """The live sessions of a user, newest first."""
-        live = [s for s in self._data.sessions.values() if s.user_id == user_id and s.is_live(now)]
-        return sorted(live, key=lambda s: (s.created_at, s.id), reverse=True)
+        return [session for session in self.of(user_id) if session.is_live(now)]
 
-    def _end(self, sessions: list[Session], at: datetime) -> list[uuid.UUID]:
+    def of(self, user_id: uuid.UUID) -> list[Session]:
+        """The sessions of a user, ended or not, newest first."""
+        found = [session for session in self._data.sessions.values() if session.user_id == user_id]
+        return sorted(found, key=lambda s: (s.created_at, s.id), reverse=True)
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions whose absolute end was before then."""
+        old = [session.id for session in self._data.sessions.values() if session.expires_at < before][:limit]
+        for session_id in old:
+            del self._data.sessions[session_id]
+        return len(old)
+
+    def _end(self, sessions: list[Session], at: datetime, reason: EndReason) -> list[uuid.UUID]:
         for session in sessions:
-            self._data.sessions[session.id] = replace(session, ended_at=at)
+            self._data.sessions[session.id] = replace(session, ended_at=at, end_reason=reason)
         return [session.id for session in sessions]
 
 
@@ -271,6 +334,185 @@ class MemoryRevocations:
         return len(expired)
 
 
+class MemoryOutbox:
+    """The `Outbox` port on dictionaries."""
+
+    def __init__(self, data: _Data) -> None:
+        self._data = data
+
+    def add(self, message: Message) -> None:
+        """Store a new message."""
+        self._data.messages[message.id] = message
+
+    def is_due(self, *, now: datetime) -> bool:
+        """Whether an attempt is due."""
+        return bool(self._due(now))
+
+    def claim(self, *, now: datetime, lease: timedelta) -> Message | None:
+        """Take the message that is due longest, for the time of the lease."""
+        if not (due := self._due(now)):
+            return None
+        return self._change(due[0], due_at=now + lease, attempts=due[0].attempts + 1)
+
+    def prepare(self, message_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime) -> bool:
+        """Note that a message is for a user and may be sent; False where it was cancelled."""
+        found = self._data.messages.get(message_id)
+        if found is None:
+            return False
+        self._change(found, user_id=user_id)
+        self._data.prepared.setdefault(message_id, at)
+        return True
+
+    def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
+        """How many messages of a kind were prepared for a user since then, but for one."""
+        others = [found for found in self.of(user_id) if found.kind == kind and found.id != but]
+        return sum(found.id in self._data.prepared and self._data.prepared[found.id] > since for found in others)
+
+    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
+        """Forget the messages of a kind that are on their way to a user."""
+        for message in self.of(user_id):
+            if message.kind == kind and message.sent_at is None:
+                self.remove(message.id)
+
+    def forget_address(self, canonical_email: str) -> None:
+        """Forget the messages on their way that only name an address."""
+        for message in list(self._data.messages.values()):
+            if message.canonical_email == canonical_email:
+                self.remove(message.id)
+
+    def remove(self, message_id: uuid.UUID) -> None:
+        """Forget a message."""
+        self._data.messages.pop(message_id, None)
+
+    def finish(self, message: Message, *, at: datetime) -> None:
+        """Note that an attempt succeeded, and forget what is personal."""
+        self._conclude(
+            message, sent_at=at, due_at=None, canonical_email=None, address=None, facts={}, seed=b"", last_error=None
+        )
+
+    def postpone(self, message: Message, *, due_at: datetime, error: str) -> None:
+        """Note that an attempt failed and when the next one is due."""
+        self._conclude(message, due_at=due_at, last_error=error[:MAX_ERROR])
+
+    def bury(self, message: Message, *, at: datetime, error: str) -> None:
+        """Note that an attempt failed and that no other follows."""
+        self._conclude(message, due_at=None, dead_at=at, last_error=error[:MAX_ERROR])
+
+    def dead(self) -> list[Message]:
+        """The messages that were given up, oldest first."""
+        given_up = [(found.dead_at, found.id, found) for found in self._data.messages.values() if found.dead_at]
+        return [found for _, _, found in sorted(given_up)]
+
+    def revive(self, message_id: uuid.UUID | None, *, at: datetime) -> int:
+        """Let a message that was given up, or all of them, be tried anew."""
+        revived = [found for found in self.dead() if message_id in (None, found.id)]
+        for found in revived:
+            self._change(found, dead_at=None, due_at=at, attempts=0)
+        return len(revived)
+
+    def of(self, user_id: uuid.UUID) -> list[Message]:
+        """The messages of a user, oldest first."""
+        return sorted((m for m in self._data.messages.values() if m.user_id == user_id), key=lambda m: m.id)
+
+    def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` messages that were sent or given up before then."""
+        old = [
+            found.id
+            for found in self._data.messages.values()
+            if (found.sent_at and found.sent_at < sent_before) or (found.dead_at and found.dead_at < dead_before)
+        ][:limit]
+        for message_id in old:
+            self.remove(message_id)
+        return len(old)
+
+    def _due(self, now: datetime) -> list[Message]:
+        due = [(found.due_at, found.id, found) for found in self._data.messages.values() if found.due_at]
+        return [found for at, _, found in sorted(due) if at <= now]
+
+    def _conclude(self, message: Message, **changes: Any) -> None:
+        found = self._data.messages.get(message.id)
+        if found is not None and found.attempts == message.attempts and found.sent_at is None:
+            self._change(found, **changes)
+
+    def _change(self, message: Message, **changes: Any) -> Message:
+        changed = replace(message, **changes)
+        self._data.messages[message.id] = changed
+        return changed
+
+
+class MemoryEmailTokens:
+    """The `EmailTokens` port on a dictionary."""
+
+    def __init__(self, data: _Data) -> None:
+        self._data = data
+
+    def put(self, token: EmailToken) -> None:
+        """Store a token, or the one of the same message anew."""
+        self._data.tokens[token.id] = token
+
+    def latest(self, user_id: uuid.UUID, purpose: Purpose) -> EmailToken | None:
+        """The token of the newest message, ended or not."""
+        return next((token for token in reversed(self.of(user_id)) if token.purpose == purpose), None)
+
+    def by_id(self, message_id: uuid.UUID) -> EmailToken | None:
+        """The token of a message, ended or not."""
+        return self._data.tokens.get(message_id)
+
+    def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> EmailToken | None:
+        """The token behind a digest that has neither ended nor expired."""
+        found = (t for t in self._data.tokens.values() if t.digest == digest and t.purpose in purposes)
+        return next((token for token in found if token.ended_at is None and token.expires_at > now), None)
+
+    def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
+        """End a token that has neither ended nor expired."""
+        token = self._data.tokens.get(token_id)
+        if token is None or token.ended_at is not None or token.expires_at <= at:
+            return False
+        self._data.tokens[token_id] = replace(token, ended_at=at)
+        return True
+
+    def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
+        """End every token of a user, or those of a purpose."""
+        for token in self.of(user_id):
+            if token.ended_at is None and purpose in (None, token.purpose):
+                self._data.tokens[token.id] = replace(token, ended_at=at)
+
+    def of(self, user_id: uuid.UUID) -> list[EmailToken]:
+        """The tokens of a user, oldest first."""
+        return sorted((t for t in self._data.tokens.values() if t.user_id == user_id), key=lambda t: t.id)
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` tokens that expired before then."""
+        old = [token.id for token in self._data.tokens.values() if token.expires_at < before][:limit]
+        for token_id in old:
+            del self._data.tokens[token_id]
+        return len(old)
+
+
+class MemoryCounters:
+    """The `Counters` port on a dictionary."""
+
+    def __init__(self, data: _Data) -> None:
+        self._data = data
+
+    def hold(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
+        """The counters under these keys; the whole store is held anyway."""
+        for key in keys:
+            self._data.counters.setdefault(key, (Counter(count=0, at=now), now))
+        return {key: self._data.counters[key][0] for key in keys}
+
+    def put(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
+        """Store a counter that is held."""
+        self._data.counters[key] = counter, expires_at
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` counters that say nothing any more."""
+        old = [key for key, (_, expires_at) in self._data.counters.items() if expires_at < now][:limit]
+        for key in old:
+            del self._data.counters[key]
+        return len(old)
+
+
 class MemoryAuditLog:
     """The `AuditLog` port on a list."""
 
@@ -280,6 +522,20 @@ class MemoryAuditLog:
     def add(self, event: AuditEvent) -> None:
         """Append an event."""
         self._data.events.append(event)
+
+    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
+        """The events of a user, oldest first."""
+        return sorted((e for e in self._data.events if e.user_id == user_id), key=lambda e: e.id)
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` events from before then."""
+        old = [event for event in self._data.events if event.at < before][:limit]
+        self._data.events = [event for event in self._data.events if event not in old]
+        return len(old)
+
+    def forget_addresses(self, user_id: uuid.UUID) -> None:
+        """Remove the network addresses from the events of a user."""
+        self._data.events = [replace(e, ip="") if e.user_id == user_id else e for e in self._data.events]
 
 
 class MemoryUnitOfWork:
@@ -293,6 +549,9 @@ class MemoryUnitOfWork:
         self.keys = MemoryKeys(self._data)
         self.clients = MemoryClients(self._data)
         self.revocations = MemoryRevocations(self._data)
+        self.outbox = MemoryOutbox(self._data)
+        self.email_tokens = MemoryEmailTokens(self._data)
+        self.counters = MemoryCounters(self._data)
         self.audit = MemoryAuditLog(self._data)
 
     def commit(self) -> None:

@@ -4,8 +4,9 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, and_, bindparam, insert, null, select, true, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, delete, insert, null, select, true, update
 
+from core.clock import first_id
 from core.repositories.tables import UtcDateTime, sessions, users
 from core.repositories.users import USER_COLUMNS, user_of
 from core.sessions import EndReason, Session
@@ -23,6 +24,7 @@ _SESSION_COLUMNS = (
     sessions.c.ended_at,
     sessions.c.user_agent,
     sessions.c.ip,
+    sessions.c.end_reason,
 )
 _NOT_ENDED = sessions.c.ended_at.is_(null())
 
@@ -57,6 +59,7 @@ def _session_of(row: Any) -> Session:
         ended_at=row[8],
         user_agent=row[9],
         ip=row[10],
+        end_reason=None if row[11] is None else EndReason(row[11]),
     )
 
 
@@ -81,6 +84,7 @@ class SqlSessions:
                 ended_at=session.ended_at,
                 user_agent=session.user_agent,
                 ip=session.ip,
+                end_reason=session.end_reason,
             )
         )
 
@@ -138,6 +142,28 @@ class SqlSessions:
             .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
         )
         return [_session_of(row) for row in rows]
+
+    def of(self, user_id: uuid.UUID) -> list[Session]:
+        """The sessions of a user, ended or not, newest first."""
+        rows = self._connection.execute(
+            select(*_SESSION_COLUMNS)
+            .where(sessions.c.user_id == user_id)
+            .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
+        )
+        return [_session_of(row) for row in rows]
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions whose absolute end was before then.
+
+        They were made earlier still, so the order of ids finds them without an index that every refresh would pay for.
+        """
+        old = (
+            select(sessions.c.id)
+            .where(sessions.c.id < first_id(before), sessions.c.expires_at < before)
+            .order_by(sessions.c.id)
+            .limit(limit)
+        )
+        return self._connection.execute(delete(sessions).where(sessions.c.id.in_(old))).rowcount
 
     def _end(self, condition: Any, at: datetime, reason: EndReason) -> list[uuid.UUID]:
         ended = self._connection.execute(

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The migration that this version of the code needs; `readyz` compares it with what the database has.
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -157,4 +157,59 @@ revocation_feed = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("head", BigInteger, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+    Column("canonical_email", String(330), nullable=True),
+    Column("address", String(254), nullable=True),
+    Column("languages", String(100), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("seed", LargeBinary(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # The lease of whoever tries, the pause before the next attempt, and null where nothing is to be done: one column,
+    # one index, and a relay that was killed gives its message back by doing nothing.
+    Column("due_at", UtcDateTime, nullable=True),
+    Column("attempts", Integer, nullable=False),
+    Column("prepared_at", UtcDateTime, nullable=True),
+    Column("sent_at", UtcDateTime, nullable=True),
+    Column("dead_at", UtcDateTime, nullable=True),
+    Column("last_error", String(200), nullable=True),
+    Index(None, "due_at"),
+    Index(None, "user_id", "kind", "prepared_at"),
+    Index(None, "sent_at"),
+    Index(None, "dead_at"),
+)
+
+email_tokens = Table(
+    "email_tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("address", String(254), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=True),
+    UniqueConstraint("digest"),
+    Index(None, "user_id", "purpose", "id"),
+    Index(None, "expires_at"),
+)
+
+throttle_counters = Table(
+    "throttle_counters",
+    metadata,
+    # A keyed hash of what is counted: addresses that people type are not stored, and may be passwords.
+    Column("key", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=True),
+    Column("familiar_until", UtcDateTime, nullable=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
 )

@@ -1,6 +1,7 @@
 """The SQL store: one engine, and units of work over it."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,12 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import DatabaseUnavailable, NotReady
 from core.repositories.audit import SqlAuditLog
 from core.repositories.clients import SqlClients
-from core.repositories.engine import open_engine, reading, sqlstate_of, translated, writer_patience
+from core.repositories.counters import SqlCounters
+from core.repositories.email_tokens import SqlEmailTokens
+from core.repositories.engine import is_away, limit, open_engine, patience, reading, sqlstate_of, translated
 from core.repositories.keys import SqlKeys
+from core.repositories.outbox import SqlOutbox
+from core.repositories.patience import Breaker, connected_before
 from core.repositories.revocations import SqlRevocations
 from core.repositories.sessions import SqlSessions
 from core.repositories.tables import HEAD_REVISION
@@ -31,6 +36,9 @@ class SqlUnitOfWork:
         self.keys = SqlKeys(connection)
         self.clients = SqlClients(connection)
         self.revocations = SqlRevocations(connection)
+        self.outbox = SqlOutbox(connection)
+        self.email_tokens = SqlEmailTokens(connection)
+        self.counters = SqlCounters(connection)
         self.audit = SqlAuditLog(connection)
 
     def commit(self) -> None:
@@ -52,19 +60,36 @@ class SqlStore:
         self.engine = engine
         self._reading = reading(engine)
         self._writers = threading.Lock()
+        self._patience = patience(engine)
+        self._breaker = Breaker(self._patience)
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
         """Open a transaction; leaving it without `commit` rolls it back."""
-        with translated(), self._turn(), self.engine.connect() as connection:
+        with translated(), self._turn(), self._connected(self.engine) as connection:
             connection.begin()
             yield SqlUnitOfWork(connection)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
         """Open for single reads, each its own statement."""
-        with translated(), self._reading.connect() as connection:
+        with translated(), self._connected(self._reading) as connection:
             yield SqlUnitOfWork(connection)
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
+        """A connection for one unit of work, all of which ends in time."""
+        deadline = time.monotonic() + self._patience
+        self._breaker.pass_through()
+        try:
+            with connected_before(deadline, engine.connect) as connection:
+                limit(connection, deadline)
+                self._breaker.reset()
+                yield connection
+        except (DBAPIError, DatabaseUnavailable) as error:
+            if is_away(error if isinstance(error, DBAPIError) else error.__cause__):
+                self._breaker.trip()
+            raise
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -75,7 +100,7 @@ class SqlStore:
         if self.engine.dialect.name != "sqlite":
             yield
             return
-        if not self._writers.acquire(timeout=writer_patience(self.engine)):
+        if not self._writers.acquire(timeout=self._patience):
             raise DatabaseUnavailable
         try:
             yield
@@ -84,7 +109,7 @@ class SqlStore:
 
     def check(self) -> None:
         """Ask whether the database answers and has the schema of this version."""
-        with translated(), self._reading.connect() as connection:
+        with translated(), self._connected(self._reading) as connection:
             try:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
             except DBAPIError as error:

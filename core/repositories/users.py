@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, delete, select, true, update
 
 from core.repositories.engine import translated
+from core.repositories.inserts import insert_or_meet
 from core.repositories.tables import users
 from core.users import Account, User
 
@@ -43,24 +44,27 @@ class SqlUsers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, account: Account, *, canonical_email: str) -> None:
-        """Store a new account."""
+    def add(self, account: Account, *, canonical_email: str) -> bool:
+        """Store a new account; False where another one has this canonical address."""
         user = account.user
-        with translated():
-            self._connection.execute(
-                insert(users).values(
-                    id=user.id,
-                    email=user.email,
-                    canonical_email=canonical_email,
-                    email_verified=user.email_verified,
-                    password_hash=account.password_hash,
-                    display_name=user.display_name,
-                    roles=list(user.roles),
-                    is_active=user.is_active,
-                    created_at=user.created_at,
-                    updated_at=user.updated_at,
-                )
+        added = self._connection.execute(
+            insert_or_meet(self._connection, users)
+            .values(
+                id=user.id,
+                email=user.email,
+                canonical_email=canonical_email,
+                email_verified=user.email_verified,
+                password_hash=account.password_hash,
+                display_name=user.display_name,
+                roles=list(user.roles),
+                is_active=user.is_active,
+                created_at=user.created_at,
+                updated_at=user.updated_at,
             )
+            .on_conflict_do_nothing(index_elements=[users.c.canonical_email])
+            .returning(users.c.id)
+        )
+        return added.one_or_none() is not None
 
     def by_email(self, canonical_email: str) -> Account | None:
         """The account with this canonical address."""
@@ -84,6 +88,13 @@ class SqlUsers:
         ).one_or_none()
         return None if row is None else user_of(row)
 
+    def hold(self, user_id: uuid.UUID) -> User | None:
+        """The user, locked until the transaction ends."""
+        row = self._connection.execute(
+            select(*USER_COLUMNS).where(users.c.id == user_id).with_for_update(key_share=True)
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
     def replace_password(self, user_id: uuid.UUID, *, old_hash: str, new_hash: str, at: datetime) -> bool:
         """Set the hash if it is still ``old_hash``."""
         result = self._connection.execute(
@@ -95,11 +106,37 @@ class SqlUsers:
 
     def set_display_name(self, user_id: uuid.UUID, display_name: str | None, *, at: datetime) -> User | None:
         """Set the name and give the user as it is now."""
+        return self._change(user_id, display_name=display_name, updated_at=at)
+
+    def recover(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
+        """Set the hash of an active user, whose address is verified by that."""
+        return self._change(
+            user_id, users.c.is_active == true(), password_hash=new_hash, email_verified=True, updated_at=at
+        )
+
+    def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:
+        """Mark the address of an active user as verified."""
+        return self._change(user_id, users.c.is_active == true(), email_verified=True, updated_at=at)
+
+    def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        """Set another, verified address of an active user."""
+        with translated():
+            return self._change(
+                user_id,
+                users.c.is_active == true(),
+                email=address,
+                canonical_email=canonical_email,
+                email_verified=True,
+                updated_at=at,
+            )
+
+    def remove(self, user_id: uuid.UUID) -> bool:
+        """Delete a user; what belongs to it goes by its foreign keys."""
+        return self._connection.execute(delete(users).where(users.c.id == user_id)).rowcount == 1
+
+    def _change(self, user_id: uuid.UUID, *conditions: ColumnElement[bool], **values: Any) -> User | None:
         row = self._connection.execute(
-            update(users)
-            .where(users.c.id == user_id)
-            .values(display_name=display_name, updated_at=at)
-            .returning(*USER_COLUMNS)
+            update(users).where(users.c.id == user_id, *conditions).values(**values).returning(*USER_COLUMNS)
         ).one_or_none()
         return None if row is None else user_of(row)
 

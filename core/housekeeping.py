@@ -1,0 +1,110 @@
+"""Housekeeping: rows that say nothing any more are deleted, a small batch at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from core.background import Background
+from core.clock import Clock
+from core.errors import DatabaseUnavailable
+from core.retries import retried
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from core.store import Store, UnitOfWork
+
+EVERY = timedelta(minutes=1)
+BATCH = 500  # rows; a transaction of some milliseconds, also where SQLite has one writer
+# For how long what is over is kept: a session for its user to see in an export, a link so that a message that is sent a
+# second time does not bring it back to life, a message that was given up for the operator to revive it.
+SESSION_RETENTION = timedelta(days=7)
+LINK_RETENTION = timedelta(days=30)
+DEAD_MESSAGE_RETENTION = timedelta(days=30)
+
+log = structlog.get_logger("housekeeping")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long rows are kept when they are over."""
+
+    messages: timedelta
+    audit_events: timedelta
+
+
+class Housekeeper:
+    """Deletes what is over. Every serving process does it; they do not get in each other's way."""
+
+    def __init__(self, *, store: Store, clock: Clock, settings: Settings) -> None:
+        self._store = store
+        self._clock = clock
+        self._retention = Retention(messages=settings.mail.mail_retention, audit_events=settings.audit.retention)
+        # Not all processes at the same second.
+        every = EVERY.total_seconds() * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work, hides nothing
+        self._background = Background("housekeeping", self.run_once, every=every)
+
+    def start(self) -> None:
+        """Begin to run in the background."""
+        self._background.start()
+
+    def stop(self) -> None:
+        """Finish the batch that is being deleted."""
+        self._background.stop()
+
+    def run_once(self) -> int:
+        """Delete everything that is over; how many rows that were.
+
+        Raises:
+            DatabaseUnavailable: the database is away.
+            ExceptionGroup: kinds that cannot be deleted; the others are.
+
+        """
+        total, failures = 0, []
+        for kind in _PURGES:
+            try:
+                total += self._all_of(kind)
+            except DatabaseUnavailable:
+                raise
+            except Exception as failure:  # noqa: BLE001 - raised below
+                failures.append(failure)
+        if failures:
+            raise ExceptionGroup("some kinds of rows cannot be deleted", failures)
+        return total
+
+    def _all_of(self, kind: str) -> int:
+        total = 0
+        while not self._background.is_stopping:
+            count = self._batch(_PURGES[kind])
+            total += count
+            if count < BATCH:
+                break
+        if total:
+            log.info("deleted", rows=total, kind=kind)
+        return total
+
+    @retried
+    def _batch(self, purge: Purge) -> int:
+        with self._store.begin() as work:
+            count = purge(work, self._clock.now(), self._retention)
+            work.commit()
+        return count
+
+
+Purge = Callable[["UnitOfWork", datetime, Retention], int]
+
+_PURGES: dict[str, Purge] = {
+    "sessions": lambda work, now, _: work.sessions.purge(before=now - SESSION_RETENTION, limit=BATCH),
+    "messages": lambda work, now, kept: work.outbox.purge(
+        sent_before=now - kept.messages, dead_before=now - DEAD_MESSAGE_RETENTION, limit=BATCH
+    ),
+    "links": lambda work, now, _: work.email_tokens.purge(before=now - LINK_RETENTION, limit=BATCH),
+    "counters": lambda work, now, _: work.counters.purge(now=now, limit=BATCH),
+    "revocations": lambda work, now, _: work.revocations.purge(now=now, limit=BATCH),
+    "audit events": lambda work, now, kept: work.audit.purge(before=now - kept.audit_events, limit=BATCH),
+}

@@ -1,0 +1,206 @@
+"""Mailers: an SMTP server, or a folder on this machine where development has none."""
+
+from __future__ import annotations
+
+import mailbox
+import smtplib
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.headerregistry import AddressHeader
+from email.message import EmailMessage
+from email.policy import default as readable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from pydantic import SecretStr
+
+PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+PERMANENT = 500  # SMTP replies from here on will not change by asking again (RFC 5321 section 4.2.1)
+IDLE_SECONDS = 30  # after which a connection is not trusted any more; servers close theirs after some minutes
+
+log = structlog.get_logger("mail")
+
+
+class MailError(Exception):
+    """It was not sent, or nobody knows; trying again may help. The text holds no address."""
+
+
+class MailRefused(MailError):
+    """The server will never take this message for this recipient."""
+
+
+class Mailer(Protocol):
+    """Something that takes e-mails."""
+
+    def send(self, email: EmailMessage) -> None:
+        """Hand an e-mail over; when this returns, somebody else has taken responsibility for it.
+
+        Raises:
+            MailRefused: it will never be taken.
+            MailError: it was not taken, or that is not known.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpServer:
+    """Where mail is handed over, and how."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str | None
+    password: SecretStr | None
+    timeout: float
+    """Seconds to wait for each answer."""
+    name: str
+    """What this side calls itself (EHLO)."""
+
+    @classmethod
+    def parse(cls, url: SecretStr, *, timeout: float, name: str) -> SmtpServer:
+        """Take a URL apart that the settings have checked."""
+        parts = urlsplit(url.get_secret_value())
+        return cls(
+            scheme=parts.scheme,
+            host=parts.hostname or "",
+            port=parts.port or PORTS[parts.scheme],
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else SecretStr(unquote(parts.password)),
+            timeout=timeout,
+            name=name,
+        )
+
+    def connect(self) -> smtplib.SMTP:
+        """Open a connection, encrypted and logged in as the URL says."""
+        if self.scheme == "smtps":
+            context = ssl.create_default_context()
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(
+                self.host, self.port, self.name, timeout=self.timeout, context=context
+            )
+        else:
+            connection = smtplib.SMTP(self.host, self.port, self.name, timeout=self.timeout)
+        try:
+            if self.scheme == "smtp+starttls":
+                # Required, not tried: whoever stands in between could take the offer out of the server's answer.
+                connection.starttls(context=ssl.create_default_context())
+            if self.user is not None and self.password is not None:
+                connection.login(self.user, self.password.get_secret_value())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class SmtpMailer:
+    """Hands e-mails to an SMTP server over one connection, kept as long as there is something to send."""
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+        self._connection: smtplib.SMTP | None = None
+        self._used_at = 0.0
+
+    def send(self, email: EmailMessage) -> None:
+        """Hand an e-mail over."""
+        connection = self._connected()
+        try:
+            connection.send_message(email)
+            self._used_at = time.monotonic()
+        except (OSError, smtplib.SMTPException) as error:
+            # After a failure nobody knows what the connection stands at.
+            self.close()
+            raise _told(error) from None
+
+    def close(self) -> None:
+        """Close the connection; one that is lost already makes no noise."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(OSError, smtplib.SMTPException):
+                connection.quit()
+            connection.close()
+
+    def _connected(self) -> smtplib.SMTP:
+        if self._connection is not None and not self._is_alive(self._connection):
+            self.close()
+        if self._connection is None:
+            try:
+                self._connection = self._server.connect()
+            except (OSError, smtplib.SMTPException) as error:
+                # Whatever it is, it is no matter of this message: a login, a STARTTLS that somebody took away.
+                code = f": {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
+                raise MailError(f"no connection: {type(error).__name__}{code}") from None
+        return self._connection
+
+    def _is_alive(self, connection: smtplib.SMTP) -> bool:
+        if time.monotonic() - self._used_at > IDLE_SECONDS:
+            return False
+        try:
+            return connection.noop()[0] < PERMANENT
+        except (OSError, smtplib.SMTPException):
+            return False
+
+
+def _told(error: Exception) -> MailError:
+    """What a failure means. Replies to MAIL, to a login or at the greeting are the operator's matter, and pass."""
+    match error:
+        case smtplib.SMTPRecipientsRefused(recipients=refused):
+            codes = [code for code, _ in refused.values()]
+            kind = MailRefused if min(codes) >= PERMANENT else MailError
+            return kind(f"recipient refused: {codes[0]}")
+        case smtplib.SMTPDataError(smtp_code=code):
+            return (MailRefused if code >= PERMANENT else MailError)(f"message refused: {code}")
+        case smtplib.SMTPNotSupportedError():
+            return MailRefused("the server does not take such an address")
+        case smtplib.SMTPResponseException(smtp_code=code):
+            return MailError(f"{type(error).__name__}: {code}")
+        case _:
+            return MailError(type(error).__name__)
+
+
+class LocalMailbox:
+    """A Maildir on this machine, for development; each e-mail is shown in the log as well."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def send(self, email: EmailMessage) -> None:
+        """Keep an e-mail and show it."""
+        try:
+            self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mailbox.Maildir(self._folder).add(email)
+        except OSError as error:
+            raise MailError(type(error).__name__) from None
+        log.info("mail", to=str(email["To"]), subject=str(email["Subject"]), text=text_of(email))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def all(self) -> list[EmailMessage]:
+        """Every e-mail, newest first."""
+        if not self._folder.exists():
+            return []
+        # Read as files: a mail program that looks into the folder moves them from "new" to "cur".
+        paths = [path for place in ("new", "cur") for path in (self._folder / place).iterdir()]
+        paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        return [message_from_bytes(path.read_bytes(), EmailMessage, policy=readable) for path in paths]
+
+
+def text_of(email: EmailMessage) -> str:
+    """The plain text of an e-mail."""
+    body = email.get_body(("plain",))
+    return "" if body is None else str(body.get_content()).replace("\r\n", "\n")
+
+
+def recipient_of(email: EmailMessage) -> str:
+    """The address that an e-mail goes to."""
+    header: AddressHeader = email["To"]
+    return str(header.addresses[0].addr_spec)

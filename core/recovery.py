@@ -1,0 +1,102 @@
+"""Recovery of accounts: a link to the address, and a new password for its token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.audit import Client, EventKind, event
+from core.clock import Clock
+from core.email_tokens import EmailToken, Purpose, digest_of, end_links
+from core.emails import parse_email
+from core.errors import InvalidResetToken
+from core.outbox import MessageKind, message
+from core.passwords import PasswordHasher, check_policy
+from core.retries import retried
+from core.sessions import EndReason, end_sessions
+from core.throttle import CounterKind, Throttle
+
+if TYPE_CHECKING:
+    from core.store import Store
+    from core.users import User
+
+
+class Recovery:
+    """Use cases of who has forgotten the password, or lost the account to somebody else."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle, min_length: int
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+        self._throttle = throttle
+        self._min_length = min_length
+
+    def request(self, email: str, client: Client) -> None:
+        """Ask for a link.
+
+        Nothing is looked up here: one row is written for any address, and whether somebody has it is found out when
+        the message is sent. So no answer and no clock tells who has an account.
+
+        Raises:
+            InvalidInput: it is not an e-mail address.
+            TooManyAttempts: too much mail was asked for from this address block.
+
+        """
+        address = parse_email(email)
+        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, client)
+        self._store_request(address.canonical, client)
+
+    @retried
+    def _store_request(self, canonical_email: str, client: Client) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            work.outbox.add(message(MessageKind.PASSWORD_RESET, at=now, client=client, canonical_email=canonical_email))
+            work.commit()
+
+    def reset(self, token: str, new_password: str, client: Client) -> None:
+        """Set a new password and end every session. Nobody is logged in by that.
+
+        Whoever has the token reads the mail of the address, so the address is verified as well: an account that
+        somebody else signed up with it is the owner's from here on.
+
+        Raises:
+            InvalidResetToken: the token is junk, expired, used or replaced.
+            InvalidInput: the password is refused; the token goes on.
+            Overloaded: too many passwords are being hashed; the token goes on.
+
+        """
+        found = self._find(token)
+        check_policy(new_password, minimum=self._min_length, address=found.address, field="new_password")
+        self._reset(found, self._passwords.hash(new_password), client)
+
+    @retried
+    def _find(self, token: str) -> EmailToken:
+        digest = digest_of(token)
+        if digest is None:
+            raise InvalidResetToken
+        with self._store.reading() as read:
+            found = read.email_tokens.find(digest, [Purpose.PASSWORD_RESET], now=self._clock.now())
+        if found is None:
+            raise InvalidResetToken
+        return found
+
+    @retried
+    def _reset(self, token: EmailToken, new_hash: str, client: Client) -> User:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            work.users.hold(token.user_id)  # before the token, as everybody does who takes both
+            if not work.email_tokens.use(token.id, at=now):
+                raise InvalidResetToken  # another use of it was faster
+            user = work.users.recover(token.user_id, new_hash, at=now)
+            if user is None:
+                raise InvalidResetToken  # the account went away or was deactivated
+            end_links(work, user.id, at=now)
+            end_sessions(work, user.id, at=now, reason=EndReason.PASSWORD_RESET)
+            self._throttle.welcome(work, user.email, client)
+            work.audit.add(event(EventKind.PASSWORD_RESET, at=now, client=client, user_id=user.id))
+            work.outbox.add(
+                message(MessageKind.PASSWORD_CHANGED, at=now, client=client, user_id=user.id, address=user.email)
+            )
+            work.commit()
+        return user

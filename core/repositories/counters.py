@@ -1,0 +1,69 @@
+"""The counters of the throttle in SQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from core.repositories.inserts import insert_or_meet
+from core.repositories.tables import throttle_counters
+from core.throttle import Counter
+
+_COLUMNS = (
+    throttle_counters.c.key,
+    throttle_counters.c["count"],
+    throttle_counters.c.at,
+    throttle_counters.c.since,
+    throttle_counters.c.familiar_until,
+)
+
+
+class SqlCounters:
+    """The `Counters` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def hold(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
+        """The counters under these keys, locked until the transaction ends."""
+        # One statement inserts what is missing, locks all, and reads: between two of them a purge could delete.
+        held = insert_or_meet(self._connection, throttle_counters).values(
+            [
+                {"key": key, "count": 0, "at": now, "since": None, "familiar_until": None, "expires_at": now}
+                for key in sorted(keys)
+            ]
+        )
+        found = self._connection.execute(
+            held.on_conflict_do_update(
+                index_elements=[throttle_counters.c.key], set_={"key": held.excluded.key}
+            ).returning(*_COLUMNS)
+        )
+        return {
+            key: Counter(count=count, at=at, since=since, familiar_until=until)
+            for key, count, at, since, until in found
+        }
+
+    def put(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
+        """Store a counter that is held."""
+        self._connection.execute(
+            update(throttle_counters)
+            .where(throttle_counters.c.key == key)
+            .values(
+                count=counter.count,
+                at=counter.at,
+                since=counter.since,
+                familiar_until=counter.familiar_until,
+                expires_at=expires_at,
+            )
+        )
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` counters that say nothing any more, passing over those that somebody holds."""
+        old = self._connection.scalars(
+            select(throttle_counters.c.key)
+            .where(throttle_counters.c.expires_at < now)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        # Apart: inside a DELETE, PostgreSQL may run the question more than once, and each time pass over what it holds.
+        return self._connection.execute(delete(throttle_counters).where(throttle_counters.c.key.in_(old))).rowcount

@@ -1,0 +1,145 @@
+"""The outbox in SQL."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, null, or_, select, update
+
+from core.outbox import MAX_ERROR, Message, MessageKind
+from core.repositories.tables import outbox
+
+_COLUMNS = tuple(column for column in outbox.c if column.name != "prepared_at")
+
+
+def _message_of(row: Row[Any]) -> Message:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    return Message(**values | {"kind": MessageKind(values["kind"])})
+
+
+class SqlOutbox:
+    """The `Outbox` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, message: Message) -> None:
+        """Store a new message."""
+        self._connection.execute(
+            insert(outbox).values(
+                id=message.id,
+                kind=message.kind.value,
+                user_id=message.user_id,
+                canonical_email=message.canonical_email,
+                address=message.address,
+                languages=message.languages,
+                facts=dict(message.facts),
+                seed=message.seed,
+                created_at=message.created_at,
+                due_at=message.due_at,
+                attempts=message.attempts,
+                sent_at=message.sent_at,
+                dead_at=message.dead_at,
+                last_error=message.last_error,
+            )
+        )
+
+    def is_due(self, *, now: datetime) -> bool:
+        """Whether an attempt is due."""
+        return self._connection.scalar(select(outbox.c.id).where(outbox.c.due_at <= now).limit(1)) is not None
+
+    def claim(self, *, now: datetime, lease: timedelta) -> Message | None:
+        """Take the message that is due longest, for the time of the lease."""
+        longest = (
+            select(outbox.c.id)
+            .where(outbox.c.due_at <= now)
+            .order_by(outbox.c.due_at, outbox.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = self._connection.execute(
+            update(outbox)
+            # "=" and not "IN": PostgreSQL may run the sub-select of an IN more than once and take several.
+            .where(outbox.c.id == longest.scalar_subquery())
+            .values(due_at=now + lease, attempts=outbox.c.attempts + 1)
+            .returning(*_COLUMNS)
+        ).one_or_none()
+        return None if row is None else _message_of(row)
+
+    def prepare(self, message_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime) -> bool:
+        """Note that a message is for a user and may be sent; False where it was cancelled."""
+        prepared = (
+            update(outbox)
+            .where(outbox.c.id == message_id)
+            .values(user_id=user_id, prepared_at=func.coalesce(outbox.c.prepared_at, at))
+        )
+        return self._connection.execute(prepared).rowcount == 1
+
+    def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
+        """How many messages of a kind were prepared for a user since then, but for one."""
+        count = self._connection.scalar(
+            select(func.count()).where(
+                outbox.c.user_id == user_id,
+                outbox.c.kind == kind.value,
+                outbox.c.prepared_at > since,
+                outbox.c.id != but,
+            )
+        )
+        return count or 0
+
+    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
+        """Forget the messages of a kind that are on their way to a user."""
+        on_their_way = (outbox.c.user_id == user_id, outbox.c.kind == kind.value, outbox.c.sent_at.is_(null()))
+        self._connection.execute(delete(outbox).where(*on_their_way))
+
+    def forget_address(self, canonical_email: str) -> None:
+        """Forget the messages on their way that only name an address."""
+        self._connection.execute(delete(outbox).where(outbox.c.canonical_email == canonical_email))
+
+    def remove(self, message_id: uuid.UUID) -> None:
+        """Forget a message."""
+        self._connection.execute(delete(outbox).where(outbox.c.id == message_id))
+
+    def finish(self, message: Message, *, at: datetime) -> None:
+        """Note that an attempt succeeded, and forget what is personal."""
+        self._conclude(
+            message, sent_at=at, due_at=None, canonical_email=None, address=None, facts={}, seed=b"", last_error=None
+        )
+
+    def postpone(self, message: Message, *, due_at: datetime, error: str) -> None:
+        """Note that an attempt failed and when the next one is due."""
+        self._conclude(message, due_at=due_at, last_error=error[:MAX_ERROR])
+
+    def bury(self, message: Message, *, at: datetime, error: str) -> None:
+        """Note that an attempt failed and that no other follows."""
+        self._conclude(message, due_at=None, dead_at=at, last_error=error[:MAX_ERROR])
+
+    def dead(self) -> list[Message]:
+        """The messages that were given up, oldest first."""
+        rows = self._connection.execute(
+            select(*_COLUMNS).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
+        )
+        return [_message_of(row) for row in rows]
+
+    def revive(self, message_id: uuid.UUID | None, *, at: datetime) -> int:
+        """Let a message that was given up, or all of them, be tried anew."""
+        revived = update(outbox).where(outbox.c.dead_at.is_not(null()))
+        if message_id is not None:
+            revived = revived.where(outbox.c.id == message_id)
+        return self._connection.execute(revived.values(dead_at=None, due_at=at, attempts=0)).rowcount
+
+    def of(self, user_id: uuid.UUID) -> list[Message]:
+        """The messages of a user, oldest first."""
+        rows = self._connection.execute(select(*_COLUMNS).where(outbox.c.user_id == user_id).order_by(outbox.c.id))
+        return [_message_of(row) for row in rows]
+
+    def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` messages that were sent or given up before then."""
+        is_old = or_(outbox.c.sent_at < sent_before, outbox.c.dead_at < dead_before)
+        old = select(outbox.c.id).where(is_old).limit(limit)
+        return self._connection.execute(delete(outbox).where(outbox.c.id.in_(old))).rowcount
+
+    def _conclude(self, message: Message, **values: Any) -> None:
+        # The number of attempts is the fence: whoever held the lease too long has nothing to say any more.
+        held = (outbox.c.id == message.id, outbox.c.attempts == message.attempts, outbox.c.sent_at.is_(null()))
+        self._connection.execute(update(outbox).where(*held).values(**values))
