@@ -37,7 +37,7 @@ def create_app(auth: AuthApp) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.auth = auth
-    app.state.pages = Pages(enabled=auth.settings.docs_enabled)
+    app.state.pages = Pages(auth.texts, auth.settings)
     app.include_router(router)
     install_error_handlers(app)
     app.add_middleware(AsgiEdge, edge=Edge(auth.settings))

@@ -45,8 +45,8 @@ async def auth_app(request: Request) -> AuthApp:
     return auth
 
 
-async def documentation_pages(request: Request) -> Pages:
-    """The documentation pages of this application."""
+async def site_pages(request: Request) -> Pages:
+    """The pages of this application."""
     pages: Pages = request.app.state.pages
     return pages
 
@@ -81,7 +81,7 @@ async def required_credentials(
 
 
 Auth = Annotated[AuthApp, Depends(auth_app)]
-Docs = Annotated[Pages, Depends(documentation_pages)]
+Site = Annotated[Pages, Depends(site_pages)]
 From = Annotated[Client, Depends(current_client)]
 OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
 RequiredClient = Annotated[Credentials | None, Depends(required_credentials)]

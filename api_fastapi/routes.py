@@ -1,14 +1,15 @@
 """The handlers. Each makes one call into the core, in one thread hop, and holds no rule."""
 
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Path, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Form, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api_fastapi.binding import ContractRoute, endpoint
-from api_fastapi.dependencies import Auth, CurrentPrincipal, Docs, From, OptionalClient, RequiredClient
+from api_fastapi.dependencies import Auth, CurrentPrincipal, From, OptionalClient, RequiredClient, Site
 from core.http import discovery, problems, schemas
 from core.http.operations import OPERATIONS
 from core.http.pages import Page
@@ -28,9 +29,12 @@ def page_response(page: Page) -> Response:
 
 
 @on("signup")
-async def signup(body: schemas.SignupRequest, auth: Auth, client: From) -> schemas.User:
+async def signup(
+    body: schemas.SignupRequest, auth: Auth, client: From, tasks: BackgroundTasks
+) -> schemas.User | Response:
     user = await run_in_threadpool(auth.accounts.sign_up, body.email, body.password, body.display_name, client)
-    return schemas.User.of(user)
+    tasks.add_task(auth.relay.wake)
+    return Response(status_code=HTTPStatus.ACCEPTED) if user is None else schemas.User.of(user)
 
 
 @on("login")
@@ -85,9 +89,58 @@ async def update_account(
 
 @on("change_password")
 async def change_password(
-    body: schemas.ChangePasswordRequest, principal: CurrentPrincipal, auth: Auth, client: From
+    body: schemas.ChangePasswordRequest, principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
 ) -> None:
     await run_in_threadpool(auth.accounts.change_password, principal, body.current_password, body.new_password, client)
+    tasks.add_task(auth.relay.wake)
+
+
+@on("change_email")
+async def change_email(
+    body: schemas.ChangeEmailRequest, principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
+) -> None:
+    await run_in_threadpool(auth.verification.request_change, principal, body.new_email, body.current_password, client)
+    tasks.add_task(auth.relay.wake)
+
+
+@on("export_account")
+async def export_account(principal: CurrentPrincipal, auth: Auth, client: From) -> schemas.AccountExport:
+    return schemas.AccountExport.of(await run_in_threadpool(auth.accounts.export, principal, client))
+
+
+@on("delete_account")
+async def delete_account(
+    body: schemas.DeleteAccountRequest, principal: CurrentPrincipal, auth: Auth, client: From
+) -> None:
+    await run_in_threadpool(auth.accounts.delete, principal, body.current_password, client)
+
+
+@on("send_password_reset")
+async def send_password_reset(
+    body: schemas.SendPasswordResetRequest, auth: Auth, client: From, tasks: BackgroundTasks
+) -> None:
+    await run_in_threadpool(auth.recovery.request, body.email, client)
+    tasks.add_task(auth.relay.wake)
+
+
+@on("reset_password")
+async def reset_password(body: schemas.ResetPasswordRequest, auth: Auth, client: From, tasks: BackgroundTasks) -> None:
+    await run_in_threadpool(auth.recovery.reset, body.token, body.new_password, client)
+    tasks.add_task(auth.relay.wake)
+
+
+@on("send_email_verification")
+async def send_email_verification(
+    principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
+) -> None:
+    await run_in_threadpool(auth.verification.request, principal, client)
+    tasks.add_task(auth.relay.wake)
+
+
+@on("verify_email")
+async def verify_email(body: schemas.VerifyEmailRequest, auth: Auth, client: From, tasks: BackgroundTasks) -> None:
+    await run_in_threadpool(auth.verification.verify, body.token, client)
+    tasks.add_task(auth.relay.wake)
 
 
 @on("list_sessions")
@@ -140,25 +193,35 @@ async def healthz() -> schemas.Health:
 
 @on("readyz")
 async def readyz(auth: Auth) -> schemas.Health:
-    await run_in_threadpool(auth.store.check)
+    await run_in_threadpool(auth.check_ready)
     return schemas.Health()
 
 
 @on("openapi")
-async def openapi(pages: Docs) -> Response:
+async def openapi(pages: Site) -> Response:
     return page_response(pages.openapi())
 
 
 @on("docs")
-async def docs(pages: Docs) -> Response:
+async def docs(pages: Site) -> Response:
     return page_response(pages.docs())
 
 
 @on("redoc")
-async def redoc(pages: Docs) -> Response:
+async def redoc(pages: Site) -> Response:
     return page_response(pages.redoc())
 
 
+@on("reset_password_page")
+async def reset_password_page(pages: Site, client: From) -> Response:
+    return page_response(pages.reset_password(client.languages))
+
+
+@on("verify_email_page")
+async def verify_email_page(pages: Site, client: From) -> Response:
+    return page_response(pages.verify_email(client.languages))
+
+
 @on("asset")
-async def asset(name: str, pages: Docs) -> Response:
+async def asset(name: str, pages: Site) -> Response:
     return page_response(pages.asset(name))

@@ -19,7 +19,7 @@ def create_app(auth: AuthApp) -> Flask:
     # Unknown errors end at the edge, which logs them whole and answers with nothing but the request id.
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.extensions["twinauth"] = auth
-    app.extensions["twinauth_pages"] = Pages(enabled=auth.settings.docs_enabled)
+    app.extensions["twinauth_pages"] = Pages(auth.texts, auth.settings)
     app.register_blueprint(blueprint)
     install_error_handlers(app)
     app.wsgi_app = WsgiEdge(app.wsgi_app, Edge(auth.settings))  # type: ignore[method-assign]  # as Flask's guide does it

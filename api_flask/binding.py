@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from api_flask.dependencies import authenticate
+from api_flask.dependencies import authenticate, identify
 from core.http import problems, reading
 from core.http.operations import OPERATIONS, Operation
 
@@ -37,6 +37,8 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
             )
             if operation.bearer:
                 authenticate()
+            if operation.form is not None:
+                identify()
             return _response(operation, method(self, **_validated(operation, given, arguments)))
 
         view.operation = operation  # type: ignore[attr-defined]  # read by `add_view`

@@ -1,6 +1,8 @@
 """What views depend on: the service, the caller, and the principal in `flask.g`."""
 
-from flask import current_app, g, request
+from collections.abc import Callable
+
+from flask import Response, after_this_request, current_app, g, request
 
 from core.app import AuthApp
 from core.audit import Client
@@ -17,8 +19,8 @@ def auth_app() -> AuthApp:
     return auth
 
 
-def documentation_pages() -> Pages:
-    """The documentation pages of this application."""
+def site_pages() -> Pages:
+    """The pages of this application."""
     pages: Pages = current_app.extensions["twinauth_pages"]
     return pages
 
@@ -28,9 +30,24 @@ def current_client() -> Client:
     return edge.current().client
 
 
+def identify() -> None:
+    """Put the client id and secret that the request brings, if any, into `flask.g`."""
+    g.credentials = client_credentials(request.headers.get("authorization"))
+
+
 def current_credentials() -> Credentials | None:
-    """The client id and secret that the request brings, if any."""
-    return client_credentials(request.headers.get("authorization"))
+    """The client id and secret that `identify` found."""
+    credentials: Credentials | None = g.credentials
+    return credentials
+
+
+def after_response(task: Callable[[], None]) -> None:
+    """Run a task when the answer has been sent, as FastAPI's `BackgroundTasks` does."""
+
+    @after_this_request
+    def attach(response: Response) -> Response:
+        response.call_on_close(task)
+        return response
 
 
 def authenticate() -> None:

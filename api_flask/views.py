@@ -1,5 +1,6 @@
 """The views. Each method makes one call into the core and holds no rule."""
 
+from http import HTTPStatus
 from uuid import UUID
 
 from flask import Blueprint, Response, request
@@ -7,11 +8,12 @@ from flask.views import MethodView
 
 from api_flask.binding import add_view, endpoint
 from api_flask.dependencies import (
+    after_response,
     auth_app,
     current_client,
     current_credentials,
     current_principal,
-    documentation_pages,
+    site_pages,
 )
 from core.http import discovery, problems, schemas
 from core.http.pages import Page
@@ -24,11 +26,19 @@ def page_response(page: Page) -> Response:
     return Response(page.body, page.status, page.fields)
 
 
+def bare_response(status: HTTPStatus) -> Response:
+    """An answer without a body, and so without a type of it."""
+    response = Response(status=status)
+    del response.headers["Content-Type"]
+    return response
+
+
 class Signup(MethodView):
     @endpoint("signup")
-    def post(self, body: schemas.SignupRequest) -> schemas.User:
+    def post(self, body: schemas.SignupRequest) -> schemas.User | Response:
         user = auth_app().accounts.sign_up(body.email, body.password, body.display_name, current_client())
-        return schemas.User.of(user)
+        after_response(auth_app().relay.wake)
+        return bare_response(HTTPStatus.ACCEPTED) if user is None else schemas.User.of(user)
 
 
 class Login(MethodView):
@@ -88,6 +98,56 @@ class AccountPassword(MethodView):
         auth_app().accounts.change_password(
             current_principal(), body.current_password, body.new_password, current_client()
         )
+        after_response(auth_app().relay.wake)
+
+
+class AccountEmail(MethodView):
+    @endpoint("change_email")
+    def post(self, body: schemas.ChangeEmailRequest) -> None:
+        auth_app().verification.request_change(
+            current_principal(), body.new_email, body.current_password, current_client()
+        )
+        after_response(auth_app().relay.wake)
+
+
+class AccountExport(MethodView):
+    @endpoint("export_account")
+    def get(self) -> schemas.AccountExport:
+        return schemas.AccountExport.of(auth_app().accounts.export(current_principal(), current_client()))
+
+
+class AccountDelete(MethodView):
+    @endpoint("delete_account")
+    def post(self, body: schemas.DeleteAccountRequest) -> None:
+        auth_app().accounts.delete(current_principal(), body.current_password, current_client())
+
+
+class SendPasswordReset(MethodView):
+    @endpoint("send_password_reset")
+    def post(self, body: schemas.SendPasswordResetRequest) -> None:
+        auth_app().recovery.request(body.email, current_client())
+        after_response(auth_app().relay.wake)
+
+
+class ResetPassword(MethodView):
+    @endpoint("reset_password")
+    def post(self, body: schemas.ResetPasswordRequest) -> None:
+        auth_app().recovery.reset(body.token, body.new_password, current_client())
+        after_response(auth_app().relay.wake)
+
+
+class SendEmailVerification(MethodView):
+    @endpoint("send_email_verification")
+    def post(self) -> None:
+        auth_app().verification.request(current_principal(), current_client())
+        after_response(auth_app().relay.wake)
+
+
+class VerifyEmail(MethodView):
+    @endpoint("verify_email")
+    def post(self, body: schemas.VerifyEmailRequest) -> None:
+        auth_app().verification.verify(body.token, current_client())
+        after_response(auth_app().relay.wake)
 
 
 class Sessions(MethodView):
@@ -141,32 +201,44 @@ class Healthz(MethodView):
 class Readyz(MethodView):
     @endpoint("readyz")
     def get(self) -> schemas.Health:
-        auth_app().store.check()
+        auth_app().check_ready()
         return schemas.Health()
 
 
 class OpenApi(MethodView):
     @endpoint("openapi")
     def get(self) -> Response:
-        return page_response(documentation_pages().openapi())
+        return page_response(site_pages().openapi())
 
 
 class Docs(MethodView):
     @endpoint("docs")
     def get(self) -> Response:
-        return page_response(documentation_pages().docs())
+        return page_response(site_pages().docs())
 
 
 class Redoc(MethodView):
     @endpoint("redoc")
     def get(self) -> Response:
-        return page_response(documentation_pages().redoc())
+        return page_response(site_pages().redoc())
+
+
+class ResetPasswordPage(MethodView):
+    @endpoint("reset_password_page")
+    def get(self) -> Response:
+        return page_response(site_pages().reset_password(current_client().languages))
+
+
+class VerifyEmailPage(MethodView):
+    @endpoint("verify_email_page")
+    def get(self) -> Response:
+        return page_response(site_pages().verify_email(current_client().languages))
 
 
 class Asset(MethodView):
     @endpoint("asset")
     def get(self, name: str) -> Response:
-        return page_response(documentation_pages().asset(name))
+        return page_response(site_pages().asset(name))
 
 
 for view in (
@@ -180,6 +252,13 @@ for view in (
     Whoami,
     Account,
     AccountPassword,
+    AccountEmail,
+    AccountExport,
+    AccountDelete,
+    SendPasswordReset,
+    ResetPassword,
+    SendEmailVerification,
+    VerifyEmail,
     Sessions,
     OneSession,
     Jwks,
@@ -191,6 +270,8 @@ for view in (
     OpenApi,
     Docs,
     Redoc,
+    ResetPasswordPage,
+    VerifyEmailPage,
     Asset,
 ):
     add_view(blueprint, view)

@@ -12,4 +12,6 @@ def application() -> Flask:
     """Build the service from the environment and put its front door before it."""
     settings = load_settings()
     configure(settings)
-    return create_app(build(settings))
+    auth = build(settings)
+    auth.start()
+    return create_app(auth)

@@ -1,24 +1,45 @@
 """Flask on gunicorn, with the settings that the measurements and the attacks of the trade ask for."""
 
 import logging
+import selectors
+import signal
+import socket
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from types import FrameType
 from typing import Any
 
 from gunicorn import util
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
+from cli.framing import MAX_HEAD, awaits_go_ahead, has_head, is_whole, without_expectation
 from cli.plain import settings
 from cli.preparation import edge
-from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, InternalError, MalformedRequest, TargetTooLong
-from core.http.edge import MAX_FIELD, MAX_FIELDS
+from core.errors import (
+    AuthError,
+    BodyTooLarge,
+    HeadersTooLarge,
+    InternalError,
+    MalformedRequest,
+    RequestTimeout,
+    TargetTooLong,
+)
+from core.http.edge import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
 from core.http.problems import status_of
 from core.passwords import threads
 
 GRACE = 30  # seconds for requests in flight when the server is told to stop
 KEEP_ALIVE = 5
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_IO_TIMEOUT = struct.pack("ll", MAX_SECONDS, 0)  # for whatever a thread still waits for: the client to take the answer
 
 
 def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
@@ -31,7 +52,7 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
             "worker_class": f"{__name__}.{ContractWorker.__name__}",
             "threads": threads(settings().passwords),
             "keepalive": KEEP_ALIVE,
-            "graceful_timeout": GRACE,
+            "graceful_timeout": GRACE + round(settings().http.drain.total_seconds()),
             "reload": reload,
             "logger_class": PropagatingLogger,
             "control_socket_disable": True,
@@ -40,10 +61,17 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
             "forwarded_allow_ips": "",
             "secure_scheme_headers": {},
             "forwarder_headers": "",
+            "worker_exit": _close,
             "limit_request_fields": MAX_FIELDS,
             "limit_request_field_size": 2 * MAX_FIELD,  # the edge draws the line, for both doors alike
         }
     ).run()
+
+
+def _close(_arbiter: Any, worker: Any) -> None:
+    """End what the worker did besides requests; FastAPI's lifespan does the same."""
+    if worker.wsgi is not None:
+        worker.wsgi.extensions["twinauth"].close()
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
@@ -57,14 +85,138 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
+    def run(self) -> None:
+        """Serve until a signal ends it."""
+        ForwardingArbiter(self).run()
+
     def load(self) -> Any:
         from api_flask.wsgi import application  # noqa: PLC0415 - in the worker, where reload finds changed code
 
         return application()
 
 
+class ForwardingArbiter(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
+    """Passes a second signal on. gunicorn's own waits for its workers by then and hears nothing."""
+
+    _is_told = False
+
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal, as gunicorn does; the second time, tell the workers at once."""
+        if sig == signal.SIGTERM:
+            if self._is_told:
+                self.kill_workers(sig)
+            self._is_told = True
+        super().signal(sig, frame)
+
+
 class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
-    """Answers what it cannot read as the contract does, and logs nothing of it."""
+    """Gives a request to a thread when it has arrived, and answers what it cannot read as the contract does.
+
+    gunicorn gives a thread to every connection, silent ones included, and lets it wait for the rest without an end: as
+    many slow clients as threads, and nobody else is served. Here the worker's one loop waits for all of them.
+    """
+
+    alive: bool
+    tpool: ThreadPoolExecutor
+    _stop_at: float | None = None
+
+    def init_process(self) -> None:
+        """Make the thread that is kept, then serve; this returns when the worker ends."""
+        with ThreadPoolExecutor(1) as self._keeper:
+            super().init_process()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Take what has come on a connection, and hand it on or wait for more."""
+        if not hasattr(conn, "received"):
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IO_TIMEOUT)
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IO_TIMEOUT)
+            conn.received, conn.deadline, conn.is_told = b"", None, False
+        if conn.parser is not None:
+            conn.received += conn.parser.unreader.take_buffered()  # read ahead of the request before
+        try:
+            has_ended = not self._receive(conn)
+        except OSError:
+            self._drop(conn)
+            return
+        if not conn.received and has_ended:
+            self._drop(conn)
+        elif has_ended or is_whole(conn.received):
+            conn.data_ready, conn.deadline = True, None
+            self._pool_for(conn.received).submit(self.handle, conn).add_done_callback(
+                lambda done: self.method_queue.defer(self.finish_request, conn, done)
+            )
+        else:
+            self._wait_for_more(conn)
+
+    def _pool_for(self, received: bytes) -> ThreadPoolExecutor:
+        """A thread is kept for the question whether the process lives: it must not queue behind those that wait."""
+        return self._keeper if received.startswith((b"GET /healthz ", b"HEAD /healthz ")) else self.tpool
+
+    def _receive(self, conn: Any) -> bool:
+        """Read what there is; False where the client sends no more."""
+        conn.sock.setblocking(False)
+        try:
+            data = conn.sock.recv(65536)
+        except BlockingIOError:
+            return True
+        conn.received += data
+        return bool(data)
+
+    def _wait_for_more(self, conn: Any) -> None:
+        if not conn.is_told and awaits_go_ahead(conn.received):
+            conn.is_told = True
+            conn.sock.send(CONTINUE)
+        conn.deadline = conn.deadline or time.monotonic() + MAX_SECONDS
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _drop(self, conn: Any) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def murder_pending(self) -> None:
+        """Answer and close the connections whose time is over; when stopping, those that have sent nothing at once."""
+        now = time.monotonic()
+        for conn in [conn for conn in self.pending_conns if conn.deadline < now or not (self.alive or conn.received)]:
+            self.pending_conns.remove(conn)
+            self.poller.unregister(conn.sock)
+            if conn.received:
+                with suppress(OSError):
+                    conn.sock.send(edge().unreadable(RequestTimeout()))
+            self._drop(conn)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a request that has arrived, in a thread."""
+        conn.init()
+        received, conn.received = conn.received, b""
+        if not has_head(received):
+            self.handle_error(
+                None,
+                conn.sock,
+                conn.client,
+                LimitRequestHeaders("head") if len(received) > MAX_HEAD else ParseException(),
+            )
+            return False
+        conn.parser.unreader.unread(without_expectation(received) if conn.is_told else received)
+        # What has not arrived by now does not arrive: a thread waits for no client, whatever the parser still wants.
+        conn.parser.unreader.chunk = _nothing
+        conn.is_told = False
+        return super().handle(conn)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; a second signal does not wait."""
+        drain = settings().http.drain.total_seconds()
+        self.wsgi.extensions["twinauth"].stopping.set()
+        if self._stop_at is None and drain:
+            self._stop_at = time.monotonic() + drain
+        else:
+            super().handle_exit(sig, frame)
+
+    def notify(self) -> None:
+        """Say that the worker lives, as it does every second; and stop when the time has come."""
+        super().notify()
+        if self.alive and self._stop_at is not None and time.monotonic() >= self._stop_at:
+            self.alive = False
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
         """Answer; the connection is closed afterwards."""
@@ -77,6 +229,10 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             util.write(client, edge().unreadable(refusal))
         except OSError:
             self.log.debug("The client went away.")
+
+
+def _nothing(_size_hint: int | None = None) -> bytes:
+    return b""
 
 
 def _refusal(error: Exception) -> AuthError:

@@ -14,6 +14,9 @@ class LazyGroup(click.Group):
         "migrate": "cli.migrate:migrate",
         "keys": "cli.keys:keys",
         "clients": "cli.clients:clients",
+        "mail": "cli.mail:mail",
+        "outbox": "cli.outbox:outbox",
+        "relay": "cli.relay:relay",
         "openapi": "cli.documents:openapi",
         "settings": "cli.documents:settings",
     }

@@ -10,6 +10,7 @@ from core.errors import DatabaseUnavailable, InvalidInput, InvalidScope, NotFoun
 from core.keys import KeyNumberTakenError, KeyRingLockedError
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings, SettingsError, load_settings
+from core.texts import TextsError
 
 
 def settings() -> Settings:
@@ -48,7 +49,7 @@ def plain_errors() -> Iterator[None]:
     """Turn what an operator can mend into one line."""
     try:
         yield
-    except SettingsError as error:
+    except (SettingsError, TextsError) as error:
         raise click.ClickException(str(error)) from None
     except InvalidInput as error:
         raise click.ClickException("; ".join(found.message for found in error.errors)) from None

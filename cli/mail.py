@@ -1,0 +1,51 @@
+"""``twinauth mail``: the messages that development keeps instead of sending them."""
+
+import time
+from email.message import EmailMessage
+
+import click
+
+from cli.plain import plain_errors, settings
+from core.emails import canonical_or_none
+from core.letters import KIND_HEADER
+from core.mailer import LocalMailbox, recipient_of, text_of
+from core.outbox import MessageKind
+
+POLL = 0.1  # seconds
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def mail(context: click.Context) -> None:
+    """List the messages that were kept on this machine, newest first."""
+    if context.invoked_subcommand is None:
+        for email in _messages():
+            click.echo(f"{email['Date']}  {recipient_of(email):30}  {email['Subject']}")
+
+
+@mail.command()
+@click.argument("address")
+@click.option("--kind", type=click.Choice([kind.value for kind in MessageKind]), help="Only a message of this kind.")
+@click.option("--wait", type=click.FloatRange(0), default=0, help="Seconds to wait for one.")
+def read(address: str, kind: str | None, wait: float) -> None:
+    """Print the newest message to an address."""
+    deadline = time.monotonic() + wait
+    while (found := _newest(address, kind)) is None and time.monotonic() < deadline:
+        time.sleep(POLL)
+    if found is None:
+        raise click.ClickException("there is no such message")
+    click.echo(text_of(found), nl=False)
+
+
+def _newest(address: str, kind: str | None) -> EmailMessage | None:
+    canonical = canonical_or_none(address)  # a domain may be written in two ways
+    wanted = (email for email in _messages() if canonical_or_none(recipient_of(email)) == canonical)
+    return next((email for email in wanted if kind in (None, email[KIND_HEADER])), None)
+
+
+def _messages() -> list[EmailMessage]:
+    with plain_errors():
+        found = settings()
+        if found.mail.smtp_url is not None:
+            raise click.ClickException("messages go to AUTH_SMTP_URL; none are kept here")
+        return LocalMailbox(found.mailbox_dir).all()

@@ -1,0 +1,39 @@
+"""``twinauth outbox``: the messages that could not be sent."""
+
+import uuid
+
+import click
+
+from cli.plain import open_checked_store, plain_errors
+from core.clock import SystemClock
+
+
+@click.group()
+def outbox() -> None:
+    """List the messages that were given up, and try them anew."""
+
+
+@outbox.command()
+def dead() -> None:
+    """List the messages that were given up, oldest first. Who they are for is not shown."""
+    with plain_errors(), open_checked_store() as (_, store), store.reading() as read:
+        for message in read.outbox.dead():
+            click.echo(
+                f"{message.id}  {message.dead_at:%Y-%m-%d %H:%M}Z  {message.attempts:3} attempts  "
+                f"{message.kind.value:22}  {message.last_error}"
+            )
+
+
+@outbox.command()
+@click.argument("message_id", type=click.UUID, required=False)
+@click.option("--all", "everything", is_flag=True, help="Every message that was given up.")
+def retry(message_id: uuid.UUID | None, *, everything: bool) -> None:
+    """Let a message that was given up be tried anew."""
+    if (message_id is None) is not everything:
+        raise click.UsageError("name one message, or --all")
+    with plain_errors(), open_checked_store() as (_, store), store.begin() as work:
+        count = work.outbox.revive(message_id, at=SystemClock().now())
+        work.commit()
+    if message_id is not None and count == 0:
+        raise click.ClickException("there is no such message among those given up")
+    click.echo(f"{count} to be tried anew")

@@ -1,0 +1,29 @@
+"""``twinauth relay``: sends mail in a process of its own."""
+
+import signal
+
+import click
+
+from cli.plain import open_checked_store, plain_errors
+from core.app import build_relay
+from core.logs import configure
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@click.command()
+def relay() -> None:
+    """Send what lies in the outbox, until a signal ends it. Any number of these may run."""
+    with plain_errors(), open_checked_store() as (found, store):
+        configure(found)
+        if found.is_production and found.mail.smtp_url is None:
+            raise click.ClickException("AUTH_SMTP_URL must be set when AUTH_ENV=production")
+        sender = build_relay(found, store=store)
+
+        # Waited for, not handled: a handler would run between any two steps of what it interrupts, also inside a lock.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        sender.start()
+        if found.log_format == "console":
+            click.echo("The relay is running.")
+        signal.sigwait(STOP_SIGNALS)
+        sender.stop()
