@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test check lint types walls contract coverage lock openapi clean
+.PHONY: help serve test fuzz faults check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -12,8 +12,21 @@ help: ## List the targets.
 serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=fastapi or flask for one).
 	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK)
 
-test: $(VENV)/.dev ## Run every test.
-	$(BIN)/pytest
+test: $(VENV)/.dev ## Run every test; those that measure time run alone.
+	$(BIN)/pytest $(PARALLEL) -m "not alone"
+	$(BIN)/pytest -m alone
+
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
+fuzz: $(VENV)/.dev ## Search both front doors for differences, for long (AUTH_TEST_FUZZ_EXAMPLES=20000).
+	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 tests/fuzz tests/live/test_schemathesis.py
+
+AUTH_TEST_FUZZ_EXAMPLES ?= 20000
+
+faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUTH_TEST_FAULT_SECONDS=60).
+	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 tests/faults
+
+AUTH_TEST_FAULT_SECONDS ?= 60
 
 check: lint types walls coverage ## What CI runs.
 
@@ -28,16 +41,34 @@ walls: $(VENV)/.dev ## Who may import whom.
 	$(BIN)/lint-imports
 
 coverage: $(VENV)/.dev ## Every test, with branch coverage of the core and both front doors.
-	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/pytest $(PARALLEL) -m "not alone" --cov --cov-report=
+	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term --cov-fail-under=95
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
 	$(BIN)/twinauth openapi > tests/contract/openapi.json
+
+texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new entries wait for their translation.
+	$(BIN)/pybabel -q extract -F core/texts/babel.cfg --no-location --sort-output --omit-header -o $(VENV)/texts.pot core/texts
+	$(BIN)/pybabel -q update -i $(VENV)/texts.pot -o core/texts/locale/de.po -l de --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew, with hashes.
 	$(BIN)/uv pip compile $(LOCK) --extra fastapi --extra flask -o requirements/serve.txt pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile $(LOCK) --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
+
+audit: $(VENV)/.dev ## Licences, a bill of materials in build/, and known vulnerabilities (asks pypi.org).
+	@mkdir -p build
+	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o build/sbom.json requirements/serve.txt
+	$(BIN)/pip-licenses --packages $(SERVED) --with-urls --format=csv --output-file=build/licences.csv --allow-only="$(LICENCES)"
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/dev.txt >build/audit.txt 2>&1 \
+		&& cat build/audit.txt \
+		|| { tail -n 20 build/audit.txt; ! grep -qE "could not be audited|ConnectionError|ConnectTimeout|ServiceError" build/audit.txt \
+			|| echo "make audit: the vulnerability service cannot be reached, or does not know a package: this says nothing of vulnerabilities." >&2; exit 1; }
+
+# What is installed to serve, and the licences that it may have.
+SERVED = $(shell sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/serve.txt)
+LICENCES := 0BSD;Apache Software License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;Apache-2.0 OR BSD-3-Clause;BSD License;BSD-2-Clause;BSD-3-Clause;ISC;ISC License (ISCL);LGPL-3.0-only;MIT;MIT License;MIT OR Apache-2.0;MIT-0;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;The Unlicense (Unlicense)
 
 clean: ## Remove what the targets above made, but no data.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

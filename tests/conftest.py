@@ -13,7 +13,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from core.settings import HttpSettings, LoggingSettings, PasswordSettings, Settings, TokenSettings
+from core.settings import HttpSettings, LoggingSettings, PasswordSettings, Settings, ThrottleSettings, TokenSettings
 from tests.clock import FakeClock
 from tests.databases import migrated_store, postgres_url, sqlite_url
 from tests.drivers import event_loop
@@ -24,7 +24,7 @@ SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 
 def pytest_configure() -> None:
     """No setting of the person who runs the tests may reach them."""
-    for name in [name for name in os.environ if name.startswith("AUTH_") and name != "AUTH_TEST_VECTORS"]:
+    for name in [name for name in os.environ if name.startswith("AUTH_") and not name.startswith("AUTH_TEST_")]:
         del os.environ[name]
     # Through the standard library, whose handlers survive a full disk, and where pytest finds the lines.
     structlog.configure(
@@ -53,6 +53,10 @@ def make_settings(**changes: Any) -> Settings:
         "logging": LoggingSettings(),
     }
     return Settings(**defaults | changes)
+
+
+# For tests in which many attempts at once are not what is tested.
+UNTHROTTLED = ThrottleSettings(throttle=False)
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from tests.postgres import free_port
 ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 FRAMEWORKS = ("fastapi", "flask")
-CHEAP = {"AUTH_PASSWORD_BCRYPT_COST": "4"}
+# As cheap as a test needs it, and as often.
+CHEAP = {"AUTH_PASSWORD_BCRYPT_COST": "4", "AUTH_THROTTLE": "false"}
 
 # Bounds, not waits: what takes longer than this on a loaded machine does not come any more.
 START_SECONDS = 30
@@ -70,6 +71,11 @@ class Process:
     def terminate(self) -> None:
         self.popen.terminate()
 
+    def kill(self) -> None:
+        """End it as a power cut would: it has no say in it."""
+        self.popen.kill()
+        self.popen.wait(STOP_SECONDS)
+
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Its exit code.
 
@@ -105,6 +111,21 @@ def running(folder: Path, *arguments: str, **settings: str) -> Iterator[Process]
         yield process
     finally:
         process.stop()
+
+
+@contextmanager
+def relaying(folder: Path, **settings: str) -> Iterator[Process]:
+    """A relay in a process of its own, at work."""
+    with running(folder, "relay", **settings) as process:
+
+        def is_at_work() -> bool:
+            if process.popen.poll() is not None:
+                raise RuntimeError(f"the relay ended: {process.printed()}")
+            return "The relay is running." in process.printed()
+
+        if not eventually(is_at_work, START_SECONDS):
+            raise RuntimeError(f"the relay does not begin: {process.printed()}")
+        yield process
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
+from core.mailer import LocalMailbox
 from tests.databases import sqlite_url
 from tests.servers import CHEAP, FRAMEWORKS, HOST, Server, serving
 
@@ -48,13 +48,29 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def doors(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:  # noqa: ARG001
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the front doors keep what they have."""
+    return tmp_path_factory.mktemp("doors")
+
+
+@pytest.fixture(scope="module")
+def database(folder: Path) -> Iterator[str]:
+    """The URL of the database behind both front doors."""
+    with sqlite_url(folder) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def doors(browser: Browser, folder: Path, database: str) -> Iterator[dict[str, Server]]:  # noqa: ARG001
     """Both front doors over one database; not started where there is no browser."""
-    folder = tmp_path_factory.mktemp("doors")
-    with ExitStack() as stack:
-        url = stack.enter_context(sqlite_url(folder))
-        servers = stack.enter_context(serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=url, **CHEAP))
+    with serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=database, **CHEAP) as servers:
         yield {server.framework: server for server in servers}
+
+
+@pytest.fixture(scope="module")
+def mailbox(folder: Path) -> LocalMailbox:
+    """The messages that both front doors sent."""
+    return LocalMailbox(folder / "data" / "mail")
 
 
 @pytest.fixture(params=FRAMEWORKS)
@@ -77,6 +93,11 @@ class Visit:
         self.page.goto(f"{self.door.url}{path}")
         return self.page
 
+    def open_anew(self, path: str) -> Page:
+        """Open, also where it differs from the page that is open in its fragment alone, for which nothing is loaded."""
+        self.page.goto("about:blank")
+        return self.open(path)
+
     def violations(self) -> list[str]:
         """What the content security policy refused."""
         found: list[str] = self.page.evaluate("window.violations")
@@ -87,6 +108,13 @@ class Visit:
         ours = f"{HOST}:{self.door.port}"
         elsewhere = [url for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")]
         return [url for url in elsewhere if urlsplit(url).netloc != ours and url not in self.stopped]
+
+    def history(self) -> list[str]:
+        """The addresses that the tab can go back to."""
+        session = self.page.context.new_cdp_session(self.page)
+        entries = session.send("Page.getNavigationHistory")["entries"]
+        session.detach()
+        return [entry["url"] for entry in entries]
 
     def on_request(self, request: Request) -> None:
         self.requests.append(request.url)
@@ -104,9 +132,17 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Browser, door: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Visit]:
+def profile() -> dict[str, Any]:
+    """What is special about the browser; a test or a module says it."""
+    return {}
+
+
+@pytest.fixture
+def visit(
+    browser: Browser, door: Server, profile: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Visit]:
     """A visit; what the page looked like at its end stays in the folder of the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en")
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en"} | profile)
     context.add_init_script(WATCH_POLICY)
     visit = Visit(door, context.new_page())
     handlers: dict[Any, Any] = {

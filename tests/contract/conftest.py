@@ -13,12 +13,14 @@ from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
 from core.repositories.unit_of_work import SqlStore
+from core.settings import MailSettings
 from tests.api import Api
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
 from tests.databases import assert_nothing_checked_out, empty
 from tests.drivers import AsgiDriver, Driver, WsgiDriver
-from tests.parity import Transcript
+from tests.mail import RecordingMailer
+from tests.parity import Transcript, comparable_letters
 
 FRAMEWORKS = ("flask", "fastapi")
 DATABASES = ("sqlite", "postgres")
@@ -26,43 +28,55 @@ DATABASES = ("sqlite", "postgres")
 
 @dataclass(frozen=True)
 class House:
-    """One service on one database, with both front doors."""
+    """One service on one database, with both front doors, and its letters."""
 
     store: SqlStore
     auth: AuthApp
     clock: FakeClock
+    mailer: RecordingMailer
     doors: dict[str, Driver]
 
     def api(self, framework: str) -> Api:
-        return Api(self.doors[framework], self.auth, self.clock)
+        return Api(self.doors[framework], self.auth, self.clock, self.mailer)
 
 
 def open_house(store: SqlStore, loop: asyncio.AbstractEventLoop, **changes: Any) -> House:
-    clock = FakeClock()
-    auth = build(make_settings(**changes), store=store, clock=clock)
+    clock, mailer, settings = FakeClock(), RecordingMailer(), make_settings(**changes)
+    # Letters stay in memory, but where a test brings a mail server of its own.
+    auth = build(settings, store=store, clock=clock, mailer=None if settings.mail.smtp_url else mailer)
     doors: dict[str, Driver] = {
         "flask": WsgiDriver(create_flask(auth)),
         "fastapi": AsgiDriver(create_fastapi(auth), loop),
     }
-    return House(store, auth, clock, doors)
+    return House(store, auth, clock, mailer, doors)
+
+
+OpenHouse = Callable[[str, MailSettings], House]
 
 
 @pytest.fixture(scope="session")
-def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -> Callable[[str], House]:
-    opened: dict[str, House] = {}
+def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -> OpenHouse:
+    opened: dict[tuple[str, MailSettings], House] = {}
 
-    def open_named(name: str) -> House:
-        if name not in opened:
-            opened[name] = open_house(stores(name), loop)
-        return opened[name]
+    def open_named(name: str, mail: MailSettings) -> House:
+        if (name, mail) not in opened:
+            opened[name, mail] = open_house(stores(name), loop, mail=mail)
+        return opened[name, mail]
 
     return open_named
 
 
+@pytest.fixture
+def mail() -> MailSettings:
+    """The mail settings of the house; a test or a module that wants others says so."""
+    return MailSettings()
+
+
 @pytest.fixture(params=DATABASES)
-def house(request: pytest.FixtureRequest, houses: Callable[[str], House]) -> Iterator[House]:
-    found = houses(request.param)
+def house(request: pytest.FixtureRequest, houses: OpenHouse, mail: MailSettings) -> Iterator[House]:
+    found = houses(request.param, mail)
     found.clock.at = START
+    found.mailer.reset()
     yield found
     assert_nothing_checked_out(found.store)
     empty(found.store)
@@ -79,16 +93,18 @@ def api(request: pytest.FixtureRequest, house: House, transcripts: dict[str, Tra
     """A front door on an empty database.
 
     Whatever a test asks, it asks both doors in turn; at the second, every answer must be the first one's twin, in
-    status, headers and body. So each test of the contract is a test of parity as well.
+    status, headers and body, and every letter that went out as well. So each test of the contract is a test of parity.
     """
     found = house.api(request.param)
     transcript = Transcript(found.driver)
     yield replace(found, driver=transcript)
+    transcript.letters = comparable_letters(house.mailer.letters)
     twin = transcripts.pop(request.node.nodeid.replace(request.param, "-"), None)
     if twin is None:
         transcripts[request.node.nodeid.replace(request.param, "-")] = transcript
     else:
         assert transcript.answers == twin.answers
+        assert transcript.letters == twin.letters
 
 
 @pytest.fixture

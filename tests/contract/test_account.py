@@ -1,11 +1,15 @@
-"""PATCH /v1/account and POST /v1/account/password."""
+"""PATCH /v1/account and POST /v1/account/password, and what owners are told of."""
+
+from itertools import pairwise
 
 import bcrypt
 import pytest
 from sqlalchemy import update
 
+from core.mailer import recipient_of, text_of
 from core.repositories.tables import users
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.mail import kind_of
 
 
 def test_the_display_name_is_changed_and_removed(api: Api) -> None:
@@ -63,7 +67,7 @@ def test_the_policy_holds_for_a_change(api: Api, new: str) -> None:
 def test_a_hash_that_a_login_upgraded_meanwhile_is_checked_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     token = api.signed_in()["access_token"]
     accounts, stored = api.auth.accounts, bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-    with api.auth.store.engine.begin() as connection:  # type: ignore[attr-defined]  # the SQL store has one
+    with api.engine.begin() as connection:
         connection.execute(update(users).values(password_hash=stored))
     passwords = accounts._passwords
     verify, turns = passwords.verify, [stored]
@@ -82,3 +86,54 @@ def test_a_change_needs_the_current_password(api: Api) -> None:
     token = api.signed_in()["access_token"]
     answer = api.post("/v1/account/password", {"new_password": OTHER_PASSWORD}, token=token)
     assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/current_password")
+
+
+def test_a_new_password_is_told_to_the_owner(api: Api) -> None:
+    api.verified()
+    assert change(api, api.login()["access_token"]) == (204, None)
+    notice = api.letter("password_changed")
+    assert (recipient_of(notice), notice["Subject"]) == (EMAIL, "Your password was changed")
+    assert "127.0.0.1" in text_of(notice)
+    assert "twm_" not in notice.as_string()
+
+
+def test_notices_have_no_limit(api: Api) -> None:
+    api.verified()
+    token = api.login()["access_token"]
+    passwords = [PASSWORD, *(f"sentence number {number}" for number in range(8))]
+    for current, new in pairwise(passwords):
+        assert change(api, token, current, new) == (204, None)
+    assert [kind_of(letter) for letter in api.deliver()] == ["password_changed"] * 8
+
+
+@pytest.mark.parametrize(
+    ("current", "new"), [("not the password", OTHER_PASSWORD), (PASSWORD, "too short"), (PASSWORD, f"my {EMAIL} one")]
+)
+def test_a_change_that_is_refused_is_told_to_nobody(api: Api, current: str, new: str) -> None:
+    api.verified()
+    assert change(api, api.login()["access_token"], current, new)[0] in (403, 422)
+    assert api.deliver() == []
+
+
+def test_a_refresh_token_that_comes_back_is_told_to_the_owner_once(api: Api) -> None:
+    api.verified()
+    pair = api.login()
+    api.refresh(pair["refresh_token"])
+    assert api.deliver() == []
+    api.clock.advance(seconds=10)
+    for _ in range(3):
+        assert api.refresh(pair["refresh_token"]).status == 401
+    (notice,) = api.deliver()
+    assert (kind_of(notice), recipient_of(notice)) == ("session_ended", EMAIL)
+    assert notice["Subject"] == "One of your logins was ended for safety"
+    assert "twr_" not in notice.as_string() + text_of(notice)
+
+
+def test_logins_and_logouts_are_told_to_nobody(api: Api) -> None:
+    api.verified()
+    pair = api.login()
+    api.refresh(pair["refresh_token"])
+    api.post("/v1/login", {"email": EMAIL, "password": OTHER_PASSWORD})
+    api.patch("/v1/account", {"display_name": "Ann"}, token=pair["access_token"])
+    api.post("/v1/logout", token=pair["access_token"])
+    assert api.deliver() == []

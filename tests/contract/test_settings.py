@@ -1,18 +1,21 @@
-"""What settings change of the contract: HTTPS, CORS, proxies, pages, algorithms."""
+"""What settings change of the contract: HTTPS, CORS, proxies, pages, algorithms, links."""
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
+from pydantic import SecretStr
 
 from core.repositories.memory import MemoryStore
 from core.repositories.unit_of_work import SqlStore
-from core.settings import HttpSettings, PasswordSettings, TokenSettings
+from core.settings import HttpSettings, MailSettings, PasswordSettings, TokenSettings
 from tests.api import Api
 from tests.contract.conftest import FRAMEWORKS, open_house
 from tests.databases import empty
+from tests.mail import link_of
 
 OpenDoor = Callable[..., Api]
 
@@ -87,11 +90,57 @@ def test_forwarded_for_is_read_from_the_right_behind_a_trusted_proxy(door: OpenD
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/assets/swagger-ui.css"])
-def test_the_pages_are_off_in_production_unless_switched_on(door: OpenDoor, path: str) -> None:
-    production: dict[str, Any] = {"env": "production", "passwords": PasswordSettings(bcrypt_cost=10)}
+@pytest.mark.parametrize(
+    "mail", [MailSettings(smtp_url=SecretStr("smtps://mail.example.com")), MailSettings(relay=False)]
+)
+def test_the_pages_are_off_in_production_unless_switched_on(door: OpenDoor, path: str, mail: MailSettings) -> None:
+    production: dict[str, Any] = {"env": "production", "passwords": PasswordSettings(bcrypt_cost=10), "mail": mail}
     url = "https://auth.example.com"
     assert door(**production, http=HttpSettings(public_url=url)).get(path).status == 404
     assert door(**production, http=HttpSettings(public_url=url, docs=True)).get(path).status == 200
+
+
+@pytest.mark.parametrize(
+    ("public_url", "base", "sender"),
+    [
+        (None, "http://127.0.0.1:8000", "Twinauth <no-reply@localhost>"),
+        ("https://auth.example.com", "https://auth.example.com", "Twinauth <no-reply@auth.example.com>"),
+        ("https://example.com:8443/auth/", "https://example.com:8443/auth", "Twinauth <no-reply@example.com>"),
+    ],
+)
+def test_links_and_the_sender_come_from_the_public_url(
+    door: OpenDoor, public_url: str | None, base: str, sender: str
+) -> None:
+    api = door(http=HttpSettings(public_url=public_url))
+    api.signup()
+    verification = api.letter("email_verification")
+    assert link_of(verification).startswith(f"{base}/verify-email#token=twm_")
+    assert verification["From"] == sender
+    api.ask_for_reset()
+    assert link_of(api.letter("password_reset")).startswith(f"{base}/reset-password#token=twm_")
+
+
+def test_the_sender_is_a_setting(door: OpenDoor) -> None:
+    api = door(mail=MailSettings(mail_from="Example GmbH <hello@example.com>"))
+    api.signup()
+    assert api.letter("email_verification")["From"] == "Example GmbH <hello@example.com>"
+
+
+def test_the_language_of_mail_to_the_others_is_a_setting(door: OpenDoor) -> None:
+    api = door(mail=MailSettings(mail_language="de"))
+    api.signup()
+    assert api.letter("email_verification")["Content-Language"] == "de"
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(59.999, 204), (60, 400)])
+def test_the_lifetimes_of_links_are_settings(door: OpenDoor, seconds: float, status: int) -> None:
+    api = door(mail=MailSettings(reset_ttl=timedelta(minutes=1), verification_ttl=timedelta(minutes=1)))
+    api.signup()
+    verification, reset = api.verification_token(), api.reset_token()
+    api.clock.advance(seconds=seconds)
+    assert api.reset(reset).status == status
+    if status == 400:
+        assert api.verify(verification).status == 400
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])

@@ -4,7 +4,9 @@ import uuid
 
 import pytest
 
+from core.mailer import recipient_of, text_of
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.mail import kind_of
 
 
 def test_signup_answers_with_the_user_and_nothing_else(api: Api) -> None:
@@ -29,6 +31,35 @@ def test_an_address_is_taken_in_every_spelling(api: Api, email: str) -> None:
     answer = api.post("/v1/signup", {"email": email, "password": OTHER_PASSWORD})
     assert (answer.status, answer.json["code"]) == (409, "email_taken")
     api.login(email, PASSWORD)
+
+
+@pytest.mark.parametrize("email", ["Ann@example.com", "ANN@EXAMPLE.COM"])
+def test_the_owner_of_a_taken_address_is_told_in_the_spelling_of_the_account(api: Api, email: str) -> None:
+    api.verified("Ann@example.com")
+    assert api.post("/v1/signup", {"email": email, "password": OTHER_PASSWORD, "display_name": "Eve"}).status == 409
+    letter = api.letter("signup_attempted")
+    assert recipient_of(letter) == "Ann@example.com"
+    assert letter["Subject"] == "Your address has an account already"
+    assert "Eve" not in text_of(letter)
+    assert "http" not in text_of(letter)
+
+
+def test_a_taken_address_changes_nothing_of_its_account(api: Api) -> None:
+    pair = api.signed_in()
+    token = api.verification_token()
+    before = api.whoami(pair["access_token"]).json
+    api.clock.advance(seconds=1)
+    assert api.post("/v1/signup", {"email": EMAIL, "password": OTHER_PASSWORD, "display_name": "Eve"}).status == 409
+    assert [kind_of(letter) for letter in api.deliver()] == ["signup_attempted"]
+    assert api.whoami(pair["access_token"]).json == before
+    assert api.refresh(pair["refresh_token"]).status == 200
+    assert api.verify(token).status == 204
+
+
+def test_a_signup_that_is_refused_sends_nothing(api: Api) -> None:
+    assert api.post("/v1/signup", {"email": EMAIL, "password": "too short"}).status == 422
+    assert api.post("/v1/signup", {"email": EMAIL, "password": f"hello, {EMAIL}"}).status == 422
+    assert api.deliver() == []
 
 
 def test_letters_that_only_look_alike_are_different_accounts(api: Api) -> None:

@@ -30,7 +30,15 @@ COMMANDS = {
     "keys": ["list", "rotate"],
     "keys list": [],
     "keys rotate": ["--algorithm"],
+    "clients": ["create", "list", "rotate-secret"],
+    "mail": ["read"],
+    "mail read": ["--kind", "--wait", "password_reset"],
+    "outbox": ["dead", "retry"],
+    "outbox dead": [],
+    "outbox retry": ["--all"],
+    "relay": [],
     "openapi": [],
+    "settings": [],
 }
 DOORS = {"FastAPI": 8000, "Flask": 5000}
 
@@ -64,7 +72,12 @@ def test_database_that_is_away_is_named_by_its_variable_and_not_by_its_url(
     assert "pa55word" not in line
 
 
-PRODUCTION = {"AUTH_ENV": "production", "AUTH_SECRET_KEY": SECRET, "AUTH_PUBLIC_URL": "https://auth.example.com"}
+PRODUCTION = {
+    "AUTH_ENV": "production",
+    "AUTH_SECRET_KEY": SECRET,
+    "AUTH_PUBLIC_URL": "https://auth.example.com",
+    "AUTH_SMTP_URL": "smtps://user:pa55word@mail.example.com",
+}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +88,9 @@ PRODUCTION = {"AUTH_ENV": "production", "AUTH_SECRET_KEY": SECRET, "AUTH_PUBLIC_
         ("AUTH_SECRET_KEY", "short7Vq1Zt6Rk0X"),
         ("AUTH_PUBLIC_URL", None),
         ("AUTH_PUBLIC_URL", "https://user:pa55word@auth.example.com"),
+        ("AUTH_SMTP_URL", None),
+        ("AUTH_SMTP_URL", "smtp://user:pa55word@mail.example.com"),
+        ("AUTH_SMTP_URL", "https://user:pa55word@mail.example.com"),
     ],
 )
 def test_production_refuses_to_start_without_its_settings_and_shows_no_value(
@@ -85,6 +101,25 @@ def test_production_refuses_to_start_without_its_settings_and_shows_no_value(
     line = plain_line(run_command(tmp_path, "serve", "--framework", framework, "--port", str(free_port()), **given))
     assert name in line
     assert not any(secret in line for secret in (SECRET, PLACEHOLDER, "short7Vq1Zt6Rk0X", "pa55word"))
+
+
+def test_production_relay_refuses_to_start_without_a_mail_server(tmp_path: Path) -> None:
+    """With the relay off in the serving processes none is needed there, but here it is."""
+    settings = {**PRODUCTION, "AUTH_RELAY": "false"}
+    del settings["AUTH_SMTP_URL"]
+    assert run_command(tmp_path, "migrate", **settings).returncode == 0
+    assert "AUTH_SMTP_URL" in plain_line(run_command(tmp_path, "relay", **settings))
+
+
+def test_production_serves_with_its_settings_whether_mail_leaves_from_here_or_not(
+    framework: str, tmp_path: Path
+) -> None:
+    with_server = {**PRODUCTION, "AUTH_SMTP_URL": f"smtp://{HOST}:{free_port()}"}
+    without = {name: value for name, value in PRODUCTION.items() if name != "AUTH_SMTP_URL"} | {"AUTH_RELAY": "false"}
+    assert run_command(tmp_path, "migrate", **with_server).returncode == 0
+    for settings in (with_server, without):
+        with serving(tmp_path, framework, **settings) as (server,):
+            assert server.api.get("/readyz").status == 200
 
 
 def test_misspelt_setting_is_refused_by_name(tmp_path: Path) -> None:

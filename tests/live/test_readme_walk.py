@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import FRAMEWORKS, ROOT, START_SECONDS, Server, environment, serving
+from tests.servers import FRAMEWORKS, ROOT, START_SECONDS, Server, command, environment, serving
 
 README = ROOT / "README.md"
 PORTS = {"fastapi": 8000, "flask": 5000}
+TWINAUTH = ".venv/bin/twinauth"
 
 
 def walk() -> str:
@@ -24,7 +26,7 @@ def walk() -> str:
     blocks = re.findall(r"^```sh\n(.*?)^```$", chapter[1], re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1, "the chapter 'Try it' of README.md has one ```sh block"
     commands = str(blocks[0])
-    for needed in ("curl", *(f"http://127.0.0.1:{port}" for port in PORTS.values())):
+    for needed in ("curl", TWINAUTH, *(f"http://127.0.0.1:{port}" for port in PORTS.values())):
         assert needed in commands, f"the walk in README.md does not use {needed}"
     return commands
 
@@ -36,15 +38,16 @@ def answered(server: Server) -> list[tuple[str, str, int]]:
     return [(line["method"], line["path"], line["status"]) for line in requests]
 
 
-def test_readme_walk_shows_one_token_at_both_doors(tmp_path: Path) -> None:
+def test_readme_walk_leads_through_both_doors_and_the_mail(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("the walk needs curl: apt-get install curl")
     settings = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path / 'walk.db'}", "AUTH_LOG_FORMAT": "json"}
-    script = walk()
+    # The walk says what stands there after `make serve`; here that is the code beside the tests.
+    script = walk().replace(TWINAUTH, shlex.join(command()))
     with serving(tmp_path, *FRAMEWORKS, **settings) as servers:
         for server in servers:
             script = re.sub(rf"\b127\.0\.0\.1:{PORTS[server.framework]}\b", f"127.0.0.1:{server.port}", script)
-        env = environment(tmp_path)
+        env = environment(tmp_path)  # with the data folder of the servers, and the mail in it
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=tmp_path,
@@ -61,9 +64,18 @@ def test_readme_walk_shows_one_token_at_both_doors(tmp_path: Path) -> None:
     ids = re.findall(r'"id": ?"([0-9a-f-]{36})"', done.stdout)
     assert len(ids) >= 2
     assert len(set(ids)) == 1
-    assert done.stdout.split()[-1] == "401"
-    assert [request for request in fastapi if request[1] == "/v1/whoami"] == [
+    assert [line for line in done.stdout.splitlines() if re.fullmatch(r"\d{3}", line)] == ["401", "401"]
+    assert fastapi == [
+        ("POST", "/v1/signup", 201),
+        ("POST", "/v1/login", 200),
         ("GET", "/v1/whoami", 200),
+        ("POST", "/v1/reset-password", 204),
         ("GET", "/v1/whoami", 401),
     ]
-    assert flask == [("GET", "/v1/whoami", 200), ("POST", "/v1/logout", 204)]
+    assert flask == [
+        ("GET", "/v1/whoami", 200),
+        ("POST", "/v1/send-password-reset", 202),
+        ("GET", "/v1/whoami", 401),
+        ("POST", "/v1/login", 200),
+        ("POST", "/v1/logout", 204),
+    ]

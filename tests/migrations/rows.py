@@ -24,6 +24,10 @@ LAPTOP = uuid.UUID("019aa5a0-0000-7000-8000-00000000000a")
 PHONE = uuid.UUID("019aa5a0-0000-7000-8000-00000000000b")
 EVENT = uuid.UUID("019aa5a0-0000-7000-8000-00000000000c")
 ANONYMOUS_EVENT = uuid.UUID("019aa5a0-0000-7000-8000-00000000000d")
+WAITING = uuid.UUID("019aa5a0-0000-7000-8000-000000000010")
+FOR_AN_ADDRESS = uuid.UUID("019aa5a0-0000-7000-8000-000000000011")
+SENT = uuid.UUID("019aa5a0-0000-7000-8000-000000000012")
+DEAD = uuid.UUID("019aa5a0-0000-7000-8000-000000000013")
 
 THEN = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
 LATER = datetime(2027, 2, 19, 9, 30, 0, 1, tzinfo=UTC)
@@ -35,6 +39,7 @@ _TYPES: dict[str, Any] = {
     "roles": JSON(),
     "public_jwk": JSON(),
     "scopes": JSON(),
+    "facts": JSON(),
     **dict.fromkeys(
         (
             "created_at",
@@ -44,8 +49,14 @@ _TYPES: dict[str, Any] = {
             "expires_at",
             "ended_at",
             "activates_at",
+            "familiar_until",
+            "since",
             "not_before",
             "at",
+            "due_at",
+            "prepared_at",
+            "sent_at",
+            "dead_at",
         ),
         UtcDateTime(),
     ),
@@ -189,6 +200,105 @@ _REVOCATIONS: Sequence[Row] = (
     },
 )
 
+_OUTBOX: Sequence[Row] = (
+    {
+        "id": WAITING,
+        "kind": "email_change",
+        "user_id": ANN,
+        "canonical_email": None,
+        "address": "Anna@exämple.com",
+        "languages": "de-AT, de;q=0.9, *;q=0.1",
+        "facts": {"ip": "2001:db8::7", "request_id": "Größe"},
+        "seed": bytes(range(16)),
+        "created_at": THEN,
+        "due_at": LATER,
+        "attempts": 3,
+        "prepared_at": THEN,
+        "sent_at": None,
+        "dead_at": None,
+        "last_error": "recipient refused: 450",
+    },
+    {
+        "id": FOR_AN_ADDRESS,
+        "kind": "password_reset",
+        "user_id": None,
+        "canonical_email": "x" * 330,
+        "address": None,
+        "languages": "x" * 100,
+        "facts": {"ip": "", "request_id": ""},
+        "seed": bytes(16),
+        "created_at": THEN,
+        "due_at": THEN,
+        "attempts": 0,
+        "prepared_at": None,
+        "sent_at": None,
+        "dead_at": None,
+        "last_error": None,
+    },
+    {
+        "id": SENT,
+        "kind": "email_verification",
+        "user_id": ANN,
+        "canonical_email": None,
+        "address": None,
+        "languages": "",
+        "facts": {},
+        "seed": b"",
+        "created_at": THEN,
+        "due_at": None,
+        "attempts": 1,
+        "prepared_at": THEN,
+        "sent_at": LATER,
+        "dead_at": None,
+        "last_error": None,
+    },
+    {
+        "id": DEAD,
+        "kind": "session_ended",
+        "user_id": BOB,
+        "canonical_email": None,
+        "address": "x" * 254,
+        "languages": "",
+        "facts": {"ip": "192.0.2.7", "request_id": "a-request"},
+        "seed": b"\xff" * 16,
+        "created_at": THEN,
+        "due_at": None,
+        "attempts": 12,
+        "prepared_at": THEN,
+        "sent_at": None,
+        "dead_at": LATER,
+        "last_error": "x" * 200,
+    },
+)
+
+_EMAIL_TOKENS: Sequence[Row] = (
+    {
+        "id": WAITING,
+        "user_id": ANN,
+        "purpose": "email_change",
+        "digest": bytes(range(32)),
+        "address": "Anna@exämple.com",
+        "created_at": THEN,
+        "expires_at": LATER,
+        "ended_at": None,
+    },
+    {
+        "id": SENT,
+        "user_id": ANN,
+        "purpose": "email_verification",
+        "digest": b"\xff" * 32,
+        "address": "Ann@exämple.com",
+        "created_at": THEN,
+        "expires_at": LATER,
+        "ended_at": THEN,
+    },
+)
+
+_THROTTLE_COUNTERS: Sequence[Row] = (
+    {"key": "0" * 64, "count": 2**31 - 1, "at": THEN, "since": None, "familiar_until": None, "expires_at": LATER},
+    {"key": "f" * 64, "count": 0, "at": THEN, "since": THEN, "familiar_until": LATER, "expires_at": LATER},
+)
+
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0001": {
@@ -205,6 +315,29 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "clients": _CLIENTS,
         "client_secrets": _CLIENT_SECRETS,
         "revocations": _REVOCATIONS,
+    },
+    "0003": {
+        "users": _USERS,
+        "sessions": _SESSIONS,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS,
+        "clients": _CLIENTS,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS,
+    },
+    "0004": {
+        "users": _USERS,
+        "sessions": _SESSIONS,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS,
+        "clients": _CLIENTS,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS,
+        "throttle_counters": _THROTTLE_COUNTERS,
     },
 }
 

@@ -95,6 +95,10 @@ def test_the_service_reads_rows_of_an_older_revision(engine: Engine, revision: s
         assert found is not None
         assert (found[0].user_id, found[1].id, found[1].roles) == (ANN, ANN, ("admin", "späher"))
         assert len(read.keys.all()) == 1
+        stored = ROWS[revision].get("outbox", ())
+        assert [found.id for found in read.outbox.of(ANN)] == [row["id"] for row in stored if row["user_id"] == ANN]
+        assert [found.id for found in read.outbox.dead()] == [row["id"] for row in stored if row["dead_at"]]
+        assert len(read.email_tokens.of(ANN)) == len(ROWS[revision].get("email_tokens", ()))
 
 
 def test_migrating_a_database_at_the_head_does_nothing(engine: Engine) -> None:

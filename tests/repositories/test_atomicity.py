@@ -14,17 +14,21 @@ from sqlalchemy import Connection, delete, event, insert, select
 
 from core.app import AuthApp, build
 from core.audit import Client
-from core.errors import AuthError, InvalidCredentials, InvalidRefreshToken, WrongPassword
+from core.errors import AuthError, EmailTaken, InvalidCredentials, InvalidRefreshToken, WrongPassword
+from core.outbox import Message, MessageKind
 from core.repositories.tables import metadata
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, TokenPair
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import FakeClock
-from tests.conftest import make_settings
+from tests.conftest import UNTHROTTLED, make_settings
+from tests.mail import RecordingMailer, kind_of, token_of
 from tests.repositories.values import NOW, account, stored
 
 CLIENT = Client(ip="192.0.2.7", user_agent="tests", request_id="a-request")
 NEWCOMER = "new@example.com"
+NEW_EMAIL = "anna@example.com"
+KINDS_WITH_LINKS = {"email_verification", "password_reset", "email_change"}
 VETERAN = account("old@example.com", password_hash=bcrypt.using(rounds=4).hash(PASSWORD))
 
 
@@ -37,13 +41,15 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @dataclass
 class Scene:
-    """A user with three sessions, and the database as it was before anything went wrong."""
+    """A user with three sessions, links and messages on their way, and the database as it was before it went wrong."""
 
     store: SqlStore
     app: AuthApp
     clock: FakeClock
     pairs: list[TokenPair]
     principal: Principal
+    links: dict[str, str]
+    """The tokens in the links that were sent, by the kind of their message."""
     before: Rows = field(default_factory=dict)
 
     def rows(self) -> Rows:
@@ -74,6 +80,7 @@ class Scene:
             "public_jwk",
             "sealed_private_key",
             "value_hash",
+            "digest",
         }
 
         def told(name: str, value: object) -> object:
@@ -88,7 +95,8 @@ class Scene:
 @pytest.fixture
 def scene(sql_store: SqlStore) -> Scene:
     clock = FakeClock(NOW)
-    app = build(make_settings(), store=sql_store, clock=clock)
+    mailer = RecordingMailer()
+    app = build(make_settings(throttling=UNTHROTTLED), store=sql_store, clock=clock, mailer=mailer)
     stored(sql_store, VETERAN)
     app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
     pairs = []
@@ -96,7 +104,15 @@ def scene(sql_store: SqlStore) -> Scene:
         clock.advance(seconds=1)
         pairs.append(app.auth.login(EMAIL, PASSWORD, CLIENT))
     clock.advance(minutes=1)
-    made = Scene(sql_store, app, clock, pairs, app.auth.whoami(pairs[0].access_token))
+    principal = app.auth.whoami(pairs[0].access_token)
+    app.recovery.request(EMAIL, CLIENT)
+    app.verification.request_change(principal, NEW_EMAIL, PASSWORD, CLIENT)
+    app.relay.run_once()
+    links = {kind_of(letter): token_of(letter) for letter in mailer.letters if kind_of(letter) in KINDS_WITH_LINKS}
+    assert links.keys() == KINDS_WITH_LINKS
+    clock.advance(minutes=1)
+    app.recovery.request(EMAIL, CLIENT)
+    made = Scene(sql_store, app, clock, pairs, principal, links)
     made.before = made.rows()
     return made
 
@@ -114,6 +130,18 @@ def _refused(refusal: type[AuthError], use_case: Callable[[Scene], object]) -> C
 def _reuse(scene: Scene) -> None:
     """A token of a generation long gone: the session stands three further in the rows to start from."""
     scene.app.sessions.refresh(scene.pairs[1].refresh_token, CLIENT)
+
+
+def _prepare(scene: Scene) -> object:
+    """What the relay does with a message before it sends it; in the relay itself, errors are caught and noted."""
+    return scene.app.relay._correspondence.prepare(_waiting(scene))
+
+
+def _waiting(scene: Scene) -> Message:
+    """The one message that has not been sent, as the relay has claimed it."""
+    (row,) = [row for row in scene.before["outbox"] if row["due_at"]]
+    values = {name: value for name, value in row.items() if name != "prepared_at"}
+    return Message(**values | {"kind": MessageKind(values["kind"])})
 
 
 USE_CASES: dict[str, Callable[[Scene], object]] = {
@@ -138,6 +166,24 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
     "end the other sessions": lambda scene: scene.app.sessions.end_all(scene.principal, CLIENT, keep_current=True),
     "rename": lambda scene: scene.app.accounts.rename(scene.principal, "Anna", CLIENT),
     "rotate the keys": lambda scene: scene.app.keys.rotate(),
+    "sign up with an address that is taken": _refused(
+        EmailTaken, lambda scene: scene.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)
+    ),
+    "ask for a reset": lambda scene: scene.app.recovery.request(EMAIL, CLIENT),
+    "reset the password": lambda scene: scene.app.recovery.reset(scene.links["password_reset"], OTHER_PASSWORD, CLIENT),
+    "ask for a verification": lambda scene: scene.app.verification.request(scene.principal, CLIENT),
+    "verify the address": lambda scene: scene.app.verification.verify(scene.links["email_verification"], CLIENT),
+    "ask for another address": lambda scene: scene.app.verification.request_change(
+        scene.principal, "third@example.com", PASSWORD, CLIENT
+    ),
+    "confirm another address": lambda scene: scene.app.verification.verify(scene.links["email_change"], CLIENT),
+    "delete the account": lambda scene: scene.app.accounts.delete(scene.principal, PASSWORD, CLIENT),
+    "fail to delete the account": _refused(
+        WrongPassword, lambda scene: scene.app.accounts.delete(scene.principal, OTHER_PASSWORD, CLIENT)
+    ),
+    "export": lambda scene: scene.app.accounts.export(scene.principal, CLIENT),
+    "prepare a reset": _prepare,
+    "prepare a change to an address that was taken": _prepare,
 }
 
 
@@ -151,6 +197,11 @@ def use_case(request: pytest.FixtureRequest, scene: Scene) -> Callable[[Scene], 
         for row in scene.before["sessions"]:
             row["generation"] = 3
             row["last_used_at"] = NOW + timedelta(seconds=2)
+        scene.restore()
+    if request.param == "prepare a change to an address that was taken":
+        (waiting,) = [row for row in scene.before["outbox"] if row["due_at"]]
+        user_id = scene.principal.user.id
+        waiting |= {"kind": "email_change", "user_id": user_id, "canonical_email": None, "address": "old@example.com"}
         scene.restore()
     return USE_CASES[request.param]
 
@@ -229,7 +280,7 @@ def test_a_failure_at_any_statement_or_commit_leaves_all_or_nothing(
             break
         failures += 1
         assert scene.state() in (before, after), f"at statement {failures}"
-    assert failures >= 3, "a write is at least a statement, an audit event and a commit"
+    assert failures >= 2, "a write is at least a statement and a commit"
     assert scene.state() == after
 
 
@@ -264,4 +315,4 @@ def test_a_conflict_at_any_statement_is_recovered_from_and_done_exactly_once(
         if not saboteur.came:
             break
         turn += 1
-    assert turn > 2
+    assert turn > 1

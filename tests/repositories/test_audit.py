@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, timedelta
 
 import pytest
 
 from core.audit import AuditEvent, EventKind
+from core.clock import new_id
 from core.store import Store
 from tests.repositories.values import NOW, audit_event, events_in
 
@@ -37,6 +39,29 @@ def test_an_event_may_be_about_what_is_gone(store: Store) -> None:
     event = audit_event(user_id=uuid.uuid4(), session_id=uuid.uuid4())
     _add(store, event)
     assert events_in(store) == [event]
+
+
+def test_the_events_of_a_user_come_oldest_first_and_no_others(store: Store) -> None:
+    ann, bob = uuid.uuid4(), uuid.uuid4()
+    events = [
+        audit_event(id=new_id(NOW + timedelta(seconds=second)), user_id=user_id)
+        for second, user_id in enumerate((ann, bob, ann, None, ann))
+    ]
+    _add(store, *reversed(events))
+    with store.reading() as read:
+        assert read.audit.of(ann) == [event for event in events if event.user_id == ann]
+        assert read.audit.of(uuid.uuid4()) == []
+
+
+def test_network_addresses_of_a_user_are_forgotten_and_nothing_else(store: Store) -> None:
+    mine, other = audit_event(), audit_event()
+    _add(store, mine, other)
+    with store.begin() as work:
+        assert mine.user_id is not None
+        work.audit.forget_addresses(mine.user_id)
+        work.commit()
+    found = {event.id: event for event in events_in(store)}
+    assert found == {mine.id: replace(mine, ip=""), other.id: other}
 
 
 def test_equal_things_that_happen_twice_are_two_events(store: Store) -> None:

@@ -14,19 +14,31 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import func, select
 
-from core.app import AuthApp, build, build_key_ring
+from core.app import AuthApp, build, build_key_ring, build_relay
 from core.audit import Client, EventKind
-from core.errors import AuthError, EmailTaken, InvalidCredentials, InvalidRefreshToken, InvalidToken, WrongPassword
-from core.repositories.tables import users
+from core.errors import (
+    AuthError,
+    EmailTaken,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    InvalidResetToken,
+    InvalidToken,
+    InvalidVerificationToken,
+    WrongPassword,
+)
+from core.letters import Letter
+from core.outbox import MessageKind
+from core.repositories.tables import email_tokens, outbox, sessions, users
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, TokenPair
-from core.settings import PasswordSettings, TokenSettings
+from core.settings import MailSettings, PasswordSettings, TokenSettings
 from core.users import User
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
-from tests.conftest import make_settings
+from tests.conftest import UNTHROTTLED, make_settings
+from tests.mail import RecordingMailer, kind_of, token_of
 from tests.repositories.faults import meanwhile, opened, server_options, url_of, wait_for_blocked
-from tests.repositories.values import events_in, session_in
+from tests.repositories.values import account_in, events_in, messages_in, session_in
 
 THREADS = 16
 CLIENT = Client()
@@ -73,7 +85,8 @@ def _kinds(outcomes: Sequence[Any]) -> Counter[type]:
 
 def _app(store: SqlStore, **settings: Any) -> AuthApp:
     passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000)
-    app = build(make_settings(passwords=passwords, **settings), store=store, clock=FakeClock(START))
+    made = make_settings(passwords=passwords, throttling=UNTHROTTLED, **settings)
+    app = build(made, store=store, clock=FakeClock(START), mailer=RecordingMailer())
     app.keys.ensure()
     return app
 
@@ -85,7 +98,9 @@ def app(sql_store: SqlStore) -> AuthApp:
 
 @pytest.fixture
 def ann(app: AuthApp) -> User:
-    return app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    user = app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    assert user is not None
+    return user
 
 
 def _login(app: AuthApp, user_agent: str = "", password: str = PASSWORD) -> TokenPair:
@@ -103,7 +118,7 @@ SPELLINGS = ("ann@example.com", "Ann@example.com", "ANN@EXAMPLE.COM", "aNN@Examp
 
 
 def test_of_sixty_four_equal_signups_one_succeeds_and_the_others_are_told(sql_store: SqlStore, app: AuthApp) -> None:
-    def sign_up(number: int) -> Callable[[], User]:
+    def sign_up(number: int) -> Callable[[], User | None]:
         return lambda: app.accounts.sign_up(SPELLINGS[number % len(SPELLINGS)], PASSWORD, str(number), CLIENT)
 
     outcomes = _together(*(sign_up(number) for number in range(64)))
@@ -112,11 +127,14 @@ def test_of_sixty_four_equal_signups_one_succeeds_and_the_others_are_told(sql_st
     with sql_store.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(users)) == 1
         assert connection.scalar(select(users.c.id)) == winner.id
-    assert [event.kind for event in events_in(sql_store)] == [EventKind.SIGNED_UP]
+    assert Counter(event.kind for event in events_in(sql_store)) == {
+        EventKind.SIGNED_UP: 1,
+        EventKind.SIGNUP_REPEATED: 63,
+    }
 
 
 def test_signups_of_different_addresses_do_not_hinder_each_other(sql_store: SqlStore, app: AuthApp) -> None:
-    def sign_up(number: int) -> Callable[[], User]:
+    def sign_up(number: int) -> Callable[[], User | None]:
         return lambda: app.accounts.sign_up(f"user{number}@example.com", PASSWORD, None, CLIENT)
 
     outcomes = _together(*(sign_up(number) for number in range(64)))
@@ -315,6 +333,201 @@ def test_of_many_password_changes_one_succeeds(sql_store: SqlStore, app: AuthApp
     assert _live(sql_store, ann.id) == {str(winner): 1, "after": 1}
 
 
+# Links
+
+
+def _sent(app: AuthApp, kind: MessageKind) -> str:
+    """The token in the letter of this kind that is sent now."""
+    mailer = RecordingMailer()
+    build_relay(app.settings, store=app.store, clock=app.relay._clock, mailer=mailer).run_once()
+    (token,) = [token_of(letter) for letter in mailer.letters if kind_of(letter) == kind]
+    return token
+
+
+@pytest.mark.usefixtures("ann")
+def test_of_sixteen_uses_of_one_reset_link_one_wins_and_its_password_holds(sql_store: SqlStore, app: AuthApp) -> None:
+    app.recovery.request(EMAIL, CLIENT)
+    token = _sent(app, MessageKind.PASSWORD_RESET)
+
+    def reset(number: int) -> Callable[[], int]:
+        def run() -> int:
+            app.recovery.reset(token, f"{OTHER_PASSWORD} {number}", CLIENT)
+            return number
+
+        return run
+
+    outcomes = _together(*(reset(number) for number in range(THREADS)))
+    assert _kinds(outcomes) == {int: 1, InvalidResetToken: THREADS - 1}
+    (winner,) = (outcome for outcome in outcomes if isinstance(outcome, int))
+    _login(app, "after", f"{OTHER_PASSWORD} {winner}")
+    kinds = Counter(event.kind for event in events_in(sql_store))
+    assert kinds[EventKind.PASSWORD_RESET] == 1
+    assert Counter(found.kind for found in messages_in(sql_store))[MessageKind.PASSWORD_CHANGED] == 1
+
+
+def test_of_sixteen_uses_of_one_verification_link_one_wins(sql_store: SqlStore, app: AuthApp, ann: User) -> None:
+    token = _sent(app, MessageKind.EMAIL_VERIFICATION)
+    outcomes = _together(*[lambda: app.verification.verify(token, CLIENT)] * THREADS)
+    assert _kinds(outcomes) == {type(None): 1, InvalidVerificationToken: THREADS - 1}
+    assert account_in(sql_store, ann.id).user.email_verified
+    assert Counter(event.kind for event in events_in(sql_store))[EventKind.EMAIL_VERIFIED] == 1
+
+
+def test_of_many_who_want_one_address_one_gets_it(sql_store: SqlStore, app: AuthApp) -> None:
+    """Every link was sent while the address was free."""
+    tokens = []
+    for number in range(8):
+        email = f"user{number}@example.com"
+        app.accounts.sign_up(email, PASSWORD, None, CLIENT)
+        principal = app.auth.whoami(app.auth.login(email, PASSWORD, CLIENT).access_token)
+        app.verification.request_change(principal, "wanted@example.com", PASSWORD, CLIENT)
+        tokens.append(_sent(app, MessageKind.EMAIL_CHANGE))
+    signup = [lambda: app.accounts.sign_up("wanted@example.com", PASSWORD, None, CLIENT)]
+    confirms = [lambda token=token: app.verification.verify(token, CLIENT) for token in tokens]
+    outcomes: list[Any] = _together(*confirms, *signup)
+    confirmed = sum(outcome is None for outcome in outcomes[:-1])
+    signed_up = isinstance(outcomes[-1], User)
+    assert confirmed + signed_up == 1
+    assert _kinds(outcomes[:-1])[InvalidVerificationToken] == 8 - confirmed
+    with sql_store.reading() as read:
+        assert read.users.by_email("wanted@example.com") is not None
+
+
+@pytest.mark.usefixtures("ann")
+def test_messages_to_one_user_that_are_prepared_at_once_respect_the_limit(sql_store: SqlStore, app: AuthApp) -> None:
+    app.relay.run_once()
+    for _ in range(THREADS):
+        app.recovery.request(EMAIL, CLIENT)
+    waiting = [found for found in messages_in(sql_store) if found.due_at]
+    assert len(waiting) == THREADS
+    prepare = app.relay._correspondence.prepare
+    letters = _together(*(lambda asked=asked: prepare(asked) for asked in waiting))
+    sent = [letter for letter in letters if isinstance(letter, Letter)]
+    # Fewer where a newer one came first: what it overtook is not sent at all.
+    assert 1 <= len(sent) <= app.settings.mail.mail_limit
+    assert _kinds(letters) == {Letter: len(sent), type(None): THREADS - len(sent)}
+    kept = [found for found in messages_in(sql_store) if found.kind is MessageKind.PASSWORD_RESET]
+    assert {found.id for found in kept} == {letter.id for letter in sent}
+    newest = max(sent, key=lambda letter: letter.id)
+    assert newest.token is not None
+    app.recovery.reset(newest.token, OTHER_PASSWORD, CLIENT)
+
+
+def test_two_messages_to_one_user_are_prepared_one_after_the_other(postgres_store: SqlStore) -> None:
+    """The second comes when the first has counted, and not yet noted that it is one more."""
+    mail = MailSettings(mail_limit=1)
+    app = _app(postgres_store, mail=mail)
+    app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    app.relay.run_once()
+    for _ in range(2):
+        app.recovery.request(EMAIL, CLIENT)
+    older, newer = (found for found in messages_in(postgres_store) if found.due_at)
+    with opened(url_of(postgres_store)) as store, ThreadPoolExecutor(1) as pool:
+        second: list[Future[Letter | None]] = []
+
+        def prepare_other() -> None:
+            second.append(pool.submit(app.relay._correspondence.prepare, newer))
+            wait_for_blocked(postgres_store, unless=second[0].done)
+
+        first = _app(store, mail=mail)
+        with meanwhile(store, "INSERT INTO email_tokens", prepare_other):
+            letter = first.relay._correspondence.prepare(older)
+        assert letter is not None
+        assert second[0].result(10) is None
+
+
+@pytest.mark.parametrize("kind", [MessageKind.PASSWORD_RESET, MessageKind.EMAIL_VERIFICATION, MessageKind.EMAIL_CHANGE])
+def test_who_uses_a_link_holds_nothing_for_which_the_holder_of_its_user_waits(
+    postgres_store: SqlStore, kind: MessageKind
+) -> None:
+    """The relay and a deletion hold the user and then change the tokens: in another order they would deadlock."""
+    app = _app(postgres_store)
+    ann = app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    assert ann is not None
+    app.recovery.request(EMAIL, CLIENT)
+    app.verification.request_change(app.auth.whoami(_login(app).access_token), "anna@example.com", PASSWORD, CLIENT)
+    token = _sent(app, kind)
+    uses: dict[MessageKind, Callable[[], None]] = {
+        MessageKind.PASSWORD_RESET: lambda: app.recovery.reset(token, OTHER_PASSWORD, CLIENT)
+    }
+    impatient = timedelta(milliseconds=500)  # half of what PostgreSQL lets pass before it looks for a deadlock
+    with opened(url_of(postgres_store), timeout=impatient) as store, ThreadPoolExecutor(1) as pool:
+        with store.begin() as work:
+            assert work.users.hold(ann.id) is not None
+            use = pool.submit(uses.get(kind, lambda: app.verification.verify(token, CLIENT)))
+            wait_for_blocked(postgres_store)
+            work.email_tokens.end_all(ann.id, at=START)
+            work.commit()
+        assert isinstance(use.exception(10), InvalidResetToken | InvalidVerificationToken)
+
+
+# Leaving
+
+
+def _left_behind(store: SqlStore, user_id: uuid.UUID) -> dict[str, int]:
+    """The rows that still name a user, and the network addresses in what stays of the audit log."""
+    with store.engine.connect() as connection:
+        counted = {
+            table.name: connection.scalar(select(func.count()).where(column == user_id)) or 0
+            for table, column in (
+                (users, users.c.id),
+                (sessions, sessions.c.user_id),
+                (outbox, outbox.c.user_id),
+                (email_tokens, email_tokens.c.user_id),
+            )
+        }
+    counted["addresses"] = sum(bool(event.ip) for event in events_in(store) if event.user_id == user_id)
+    return {name: count for name, count in counted.items() if count}
+
+
+def _delete_among_others(app: AuthApp, principals: list[Principal], pairs: list[TokenPair], link: str) -> Any:
+    """One deletion, and fifteen other things that happen to the account at the same moment; how the deletion ended."""
+    client = Client(ip="192.0.2.7")
+    calls: list[Callable[[], object]] = [
+        lambda: app.accounts.delete(principals[0], PASSWORD, client),
+        *[lambda: app.auth.login(EMAIL, PASSWORD, client)] * 6,
+        *[lambda own=own: app.sessions.refresh(own.refresh_token, client) for own in pairs],
+        lambda: app.recovery.reset(link, OTHER_PASSWORD, client),
+        lambda: app.verification.request_change(principals[1], "anna@example.com", PASSWORD, client),
+        lambda: app.accounts.rename(principals[2], "Anna", client),
+        lambda: app.recovery.request(EMAIL, client),
+        app.relay.run_once,
+    ]
+    outcome, *_others = _together(*calls)
+    return outcome
+
+
+def test_what_happens_at_the_moment_of_a_deletion_leaves_nothing_behind(sql_store: SqlStore, app: AuthApp) -> None:
+    for _ in range(4):
+        ann = app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+        assert ann is not None
+        app.recovery.request(EMAIL, CLIENT)
+        link = _sent(app, MessageKind.PASSWORD_RESET)
+        pairs = [_login(app) for _ in range(4)]
+        principals = [app.auth.whoami(pair.access_token) for pair in pairs]
+        outcome = _delete_among_others(app, principals, pairs, link)
+        if outcome is not None:
+            # The reset was faster: the session is over, and the password that was to confirm is another one now.
+            assert isinstance(outcome, WrongPassword)
+            again = app.auth.whoami(_login(app, password=OTHER_PASSWORD).access_token)
+            app.accounts.delete(again, OTHER_PASSWORD, CLIENT)
+        assert _left_behind(sql_store, ann.id) == {}
+        app.relay.run_once()
+        assert [found for found in messages_in(sql_store) if found.due_at] == [], "nor is anybody written to"
+        for pair in pairs:
+            with pytest.raises(InvalidToken):
+                app.auth.whoami(pair.access_token)
+
+
+def test_of_many_deletions_at_once_one_is_recorded(sql_store: SqlStore, app: AuthApp, ann: User) -> None:
+    principals = [app.auth.whoami(_login(app).access_token) for _ in range(THREADS)]
+    outcomes = _together(*(lambda own=own: app.accounts.delete(own, PASSWORD, CLIENT) for own in principals))
+    assert _kinds(outcomes)[type(None)] == 1
+    assert set(_kinds(outcomes)) <= {type(None), InvalidToken, WrongPassword}
+    assert Counter(event.kind for event in events_in(sql_store))[EventKind.ACCOUNT_DELETED] == 1
+    assert _left_behind(sql_store, ann.id) == {}
+
+
 # Logging in
 
 
@@ -341,6 +554,7 @@ def test_two_logins_at_once_do_not_exceed_the_limit_of_sessions(postgres_store: 
         with meanwhile(store, "INSERT INTO sessions", log_in):
             _login(first)
         second[0].result(10)
+    assert ann is not None
     assert _live(postgres_store, ann.id).total() == 1
 
 
@@ -363,7 +577,9 @@ def test_rings_that_start_at_the_same_moment_make_one_key(sql_store: SqlStore) -
 
 def test_services_that_start_at_the_same_moment_believe_each_other(sql_store: SqlStore) -> None:
     """Nobody made a key before: the first logins do, on services that know nothing of each other."""
-    apps = [build(make_settings(), store=sql_store, clock=FakeClock(START)) for _ in range(THREADS)]
+    apps = [
+        build(make_settings(throttling=UNTHROTTLED), store=sql_store, clock=FakeClock(START)) for _ in range(THREADS)
+    ]
     apps[0].accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
     outcomes = _together(*(lambda own=own: _login(own) for own in apps))
     assert _kinds(outcomes) == {TokenPair: THREADS}

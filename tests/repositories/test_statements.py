@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from core.app import AuthApp, build
 from core.audit import Client
+from core.email_tokens import Purpose
+from core.errors import EmailTaken
+from core.outbox import MessageKind
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import TokenPair
+from core.store import UnitOfWork
 from tests.api import EMAIL, PASSWORD
 from tests.clock import FakeClock
-from tests.conftest import make_settings
+from tests.conftest import UNTHROTTLED, make_settings
 from tests.repositories.faults import opened, overheard, url_of
-from tests.repositories.values import NOW, account, session, stored
+from tests.repositories.values import NOW, account, email_token, message, session, stored
 
 CLIENT = Client()
 
@@ -28,7 +37,7 @@ def single(sql_store: SqlStore) -> Iterator[SqlStore]:
 
 @pytest.fixture
 def app(single: SqlStore) -> AuthApp:
-    return build(make_settings(), store=single, clock=FakeClock(NOW))
+    return build(make_settings(throttling=UNTHROTTLED), store=single, clock=FakeClock(NOW))
 
 
 @pytest.fixture
@@ -100,6 +109,121 @@ def test_the_check_of_readiness_is_one_statement(single: SqlStore) -> None:
     with overheard(single) as heard:
         single.check()
     assert _verbs(heard) == ["SELECT"]
+
+
+def test_asking_for_a_reset_is_one_row_whoever_has_the_address(single: SqlStore, app: AuthApp) -> None:
+    """Nothing is looked up, so that no clock tells who has an account."""
+    app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    for email in (EMAIL, "nobody@example.com"):
+        with overheard(single) as heard:
+            app.recovery.request(email, CLIENT)
+        assert _verbs(heard) == ["BEGIN", "INSERT", "COMMIT"]
+
+
+def test_a_signup_costs_the_same_statements_whoever_has_the_address(single: SqlStore, app: AuthApp) -> None:
+    for _ in range(2):
+        with overheard(single) as heard, suppress(EmailTaken):
+            app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+        assert _verbs(heard) == ["BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"]
+
+
+def test_a_look_into_an_empty_outbox_is_one_statement_without_a_transaction(single: SqlStore, app: AuthApp) -> None:
+    with overheard(single) as heard:
+        assert app.relay.run_once() == 0
+    assert _verbs(heard) == ["SELECT"]
+
+
+def test_a_claim_is_one_conditional_update(single: SqlStore) -> None:
+    stored(single, message())
+    with overheard(single) as heard, single.begin() as work:
+        assert work.outbox.claim(now=NOW, lease=timedelta(minutes=2)) is not None
+        work.commit()
+    assert _verbs(heard) == ["BEGIN", "UPDATE", "COMMIT"]
+
+
+def test_a_token_is_used_by_one_conditional_update(single: SqlStore) -> None:
+    ann = account()
+    token = email_token(ann.user.id)
+    stored(single, ann, token)
+    with overheard(single) as heard, single.begin() as work:
+        assert work.email_tokens.use(token.id, at=NOW)
+        work.commit()
+    assert _verbs(heard) == ["BEGIN", "UPDATE", "COMMIT"]
+
+
+def test_deleting_an_account_is_one_transaction(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
+    principal = app.auth.whoami(pair.access_token)
+    with overheard(single) as heard:
+        app.accounts.delete(principal, PASSWORD, CLIENT)
+    verbs = _verbs(heard)
+    assert verbs[:2] == ["SELECT", "BEGIN"], "the password, and the rest"
+    assert verbs[-1] == "COMMIT"
+    assert (verbs.count("BEGIN"), verbs.count("COMMIT")) == (1, 1)
+
+
+def _explained(store: SqlStore, action: Callable[[UnitOfWork], object]) -> str:
+    """The plan of the last statement of an action, where the planner may not read the whole table."""
+    plans: list[str] = []
+
+    def explain(_connection: Connection, cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        cursor.execute(f"EXPLAIN {statement}", parameters)
+        plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    with store.begin() as work:
+        work._connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        event.listen(store.engine, "before_cursor_execute", explain)
+        try:
+            action(work)
+        finally:
+            event.remove(store.engine, "before_cursor_execute", explain)
+    return plans[-1]
+
+
+# No other index can serve any of these, so that the planner's choice does not hang on what it last counted.
+ASKED_OFTEN = {
+    "ix_outbox_due_at": lambda work: work.outbox.claim(now=NOW, lease=timedelta(minutes=2)),
+    "ix_outbox_user_id_kind_prepared_at": lambda work: work.outbox.prepared_since(
+        uuid.uuid4(), MessageKind.PASSWORD_RESET, since=NOW, but=uuid.uuid4()
+    ),
+    "ix_outbox_dead_at": lambda work: work.outbox.dead(),
+    "uq_email_tokens_digest": lambda work: work.email_tokens.find(bytes(32), list(Purpose), now=NOW),
+    "ix_email_tokens_user_id_purpose_id": lambda work: work.email_tokens.end_all(uuid.uuid4(), at=NOW),
+    "ix_email_tokens_expires_at": lambda work: work.email_tokens.purge(before=NOW, limit=1),
+}
+
+
+@pytest.mark.parametrize("index", ASKED_OFTEN)
+def test_what_is_asked_often_finds_its_rows_by_an_index(postgres_store: SqlStore, index: str) -> None:
+    assert index in _explained(postgres_store, ASKED_OFTEN[index])
+
+
+def test_values_of_mail_never_stand_in_the_text_of_a_statement(postgres_store: SqlStore) -> None:
+    ann, evil = account(), "' OR '1'='1"
+    stored(postgres_store, ann)
+    one = message(MessageKind.EMAIL_CHANGE, user_id=ann.user.id, address=evil, languages=evil, facts={"ip": evil})
+    token = email_token(ann.user.id, address=evil)
+    with opened(url_of(postgres_store), pool_size=1) as single, overheard(single) as heard:
+        stored(single, one, token)
+        with single.begin() as work:
+            claimed = work.outbox.claim(now=NOW, lease=timedelta(minutes=2))
+            assert claimed is not None
+            work.outbox.prepare(one.id, user_id=ann.user.id, at=NOW)
+            work.outbox.prepared_since(ann.user.id, one.kind, since=NOW, but=one.id)
+            work.outbox.bury(claimed, at=NOW, error=evil)
+            work.outbox.revive(one.id, at=NOW)
+            work.outbox.purge(sent_before=NOW, dead_before=NOW, limit=7)
+            work.email_tokens.find(token.digest, list(Purpose), now=NOW)
+            work.email_tokens.use(token.id, at=NOW)
+            work.email_tokens.end_all(ann.user.id, at=NOW, purpose=Purpose.EMAIL_CHANGE)
+            work.users.set_email(ann.user.id, evil, canonical_email=evil, at=NOW)
+            work.audit.forget_addresses(ann.user.id)
+            work.users.remove(ann.user.id)
+            work.commit()
+    written = [statement for statement in heard if statement.split()[0] not in {"BEGIN", "COMMIT"}]
+    assert len(written) == 15
+    for statement in written:
+        assert "$1" in statement
+        assert "'" not in statement, "no literal at all"
 
 
 def test_values_never_stand_in_the_text_of_a_statement(postgres_store: SqlStore) -> None:

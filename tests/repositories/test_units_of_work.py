@@ -8,7 +8,19 @@ import pytest
 
 from core.keys import KeyNumberTakenError, SigningKey
 from core.store import Store, UnitOfWork
-from tests.repositories.values import account, account_in, audit_event, events_in, key, session, stored
+from tests.repositories.values import (
+    NOW,
+    account,
+    account_in,
+    audit_event,
+    email_token,
+    events_in,
+    key,
+    message,
+    messages_in,
+    session,
+    stored,
+)
 
 
 class InterruptedWorkError(Exception):
@@ -38,13 +50,17 @@ def _touch_everything(work: UnitOfWork) -> None:
     work.sessions.add(session(bob.user.id))
     work.keys.add(key())
     work.audit.add(audit_event())
+    work.outbox.add(message(user_id=bob.user.id))
+    work.email_tokens.put(email_token(bob.user.id))
 
 
 def _assert_untouched(store: Store) -> None:
     with store.reading() as read:
         assert read.users.by_email("bob@example.com") is None
         assert read.keys.all() == []
+        assert not read.outbox.is_due(now=NOW)
     assert events_in(store) == []
+    assert messages_in(store) == []
 
 
 def test_leaving_without_a_commit_undoes_everything(store: Store) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from core.app import AuthApp, build, build_key_ring
 from core.audit import Client, EventKind
 from core.errors import (
+    EmailNotVerified,
     EmailTaken,
     InvalidCredentials,
     InvalidRefreshToken,
@@ -24,19 +26,23 @@ from core.errors import (
     TransactionConflict,
     WrongPassword,
 )
+from core.mailer import MailError, MailRefused, recipient_of
+from core.outbox import MessageKind
 from core.repositories.tables import metadata
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, Session, TokenPair
-from core.settings import TokenSettings
+from core.settings import MailSettings, TokenSettings
 from core.store import Store, UnitOfWork
 from core.users import Account
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
-from tests.repositories.values import account, account_in, events_in, session, session_in, stored
+from tests.mail import RecordingMailer, kind_of, token_of
+from tests.repositories.values import account, account_in, events_in, messages_in, session, session_in, stored
 
 CLIENT = Client(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
 TODAYS = "$bcrypt-sha256$"
+NEW_EMAIL = "anna@example.com"
 
 
 @dataclass
@@ -47,6 +53,7 @@ class House:
     clock: FakeClock
     app: AuthApp
     ann: uuid.UUID
+    mailer: RecordingMailer
 
     def login(self, user_agent: str = "laptop", password: str = PASSWORD) -> TokenPair:
         return self.app.auth.login(EMAIL, password, Client(user_agent=user_agent))
@@ -69,13 +76,27 @@ class House:
     def kinds(self) -> list[EventKind]:
         return [event.kind for event in events_in(self.store)]
 
+    def mail(self) -> dict[str, EmailMessage]:
+        """What is sent now, by its kind."""
+        self.app.relay.run_once()
+        letters = list(self.mailer.letters)
+        self.mailer.letters.clear()
+        found = {kind_of(letter): letter for letter in letters}
+        assert len(found) == len(letters)
+        return found
+
+    def token(self, kind: MessageKind) -> str:
+        """The token in the one letter of this kind that is sent now."""
+        return token_of(self.mail()[kind])
+
 
 def _house(store: Store, **settings: Any) -> House:
-    clock = FakeClock(START)
-    app = build(make_settings(**settings), store=store, clock=clock)
+    clock, mailer = FakeClock(START), RecordingMailer()
+    app = build(make_settings(**settings), store=store, clock=clock, mailer=mailer)
     ann = app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
+    assert ann is not None
     clock.advance(seconds=1)
-    return House(store, clock, app, ann.id)
+    return House(store, clock, app, ann.id, mailer)
 
 
 @pytest.fixture
@@ -107,8 +128,29 @@ def test_a_second_signup_leaves_the_first_alone(house: House, email: str) -> Non
     with pytest.raises(EmailTaken):
         house.app.accounts.sign_up(email, OTHER_PASSWORD, "Eve", CLIENT)
     assert account_in(house.store, house.ann) == before
-    assert house.kinds() == [EventKind.SIGNED_UP]
+    assert house.kinds() == [EventKind.SIGNED_UP, EventKind.SIGNUP_REPEATED]
+    repeated = events_in(house.store)[-1]
+    assert (repeated.user_id, repeated.ip, repeated.request_id) == (None, "192.0.2.7", "a-request")
+    told = [message for message in messages_in(house.store) if message.kind is MessageKind.SIGNUP_ATTEMPTED]
+    assert [(message.user_id, message.canonical_email, message.address) for message in told] == [(None, EMAIL, None)]
     house.login()
+
+
+def test_a_signup_stores_a_message_to_its_user_and_nothing_of_the_address(house: House) -> None:
+    (message,) = messages_in(house.store)
+    assert (message.kind, message.user_id) == (MessageKind.EMAIL_VERIFICATION, house.ann)
+    assert (message.canonical_email, message.address, message.due_at) == (None, None, START)
+
+
+def test_where_only_verified_addresses_log_in_no_signup_is_told_from_another(store: Store) -> None:
+    clock = FakeClock(START)
+    app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=store, clock=clock)
+    assert app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT) is None
+    clock.advance(seconds=1)
+    assert app.accounts.sign_up(EMAIL, OTHER_PASSWORD, "Eve", CLIENT) is None
+    assert [event.kind for event in events_in(store)] == [EventKind.SIGNED_UP, EventKind.SIGNUP_REPEATED]
+    with pytest.raises(EmailNotVerified):
+        app.auth.login(EMAIL, PASSWORD, CLIENT)
 
 
 # Rotation
@@ -438,6 +480,119 @@ def test_a_key_ring_that_another_overtakes_makes_no_second_key(store: Store) -> 
     assert ring.signer()[0] == faster.signer()[0]
 
 
+# Links that wait for their letter
+
+
+def _attacked(house: House) -> Principal:
+    """Somebody who knows the password has asked to give the account another address; no letter has left yet."""
+    house.mail()
+    eve = house.principal(house.login("eve"))
+    house.app.verification.request_change(eve, NEW_EMAIL, PASSWORD, CLIENT)
+    house.clock.advance(seconds=1)
+    return eve
+
+
+def _addresses_that_can_be_confirmed(house: House) -> list[str]:
+    with house.store.reading() as read:
+        return [token.address for token in read.email_tokens.of(house.ann) if token.ended_at is None]
+
+
+def test_a_change_of_password_stops_a_change_of_address_whose_letter_has_not_left(house: House) -> None:
+    """The owner was told: "Change your password now: that stops the change." """
+    _attacked(house)
+    ann = house.principal(house.login())
+    house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert MessageKind.EMAIL_CHANGE not in house.mail()
+    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(house)
+
+
+def test_a_reset_of_the_password_stops_a_change_of_address_whose_letter_has_not_left(house: House) -> None:
+    house.app.recovery.request(EMAIL, CLIENT)
+    link = house.token(MessageKind.PASSWORD_RESET)
+    _attacked(house)
+    house.app.recovery.reset(link, OTHER_PASSWORD, CLIENT)
+    assert MessageKind.EMAIL_CHANGE not in house.mail()
+    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(house)
+
+
+@pytest.mark.parametrize("failure", [MailError("away"), MailRefused("recipient refused: 550")], ids=["fails", "dead"])
+def test_a_change_of_password_stops_a_change_of_address_whose_letter_is_tried_again(
+    house: House, failure: MailError
+) -> None:
+    _attacked(house)
+    house.mailer.failure = failure
+    house.app.relay.run_once()
+    house.mailer.failure = None
+    house.app.accounts.change_password(house.principal(house.login()), PASSWORD, OTHER_PASSWORD, CLIENT)
+    house.clock.advance(hours=1)
+    with house.store.begin() as work:
+        work.outbox.revive(None, at=house.clock.now())
+        work.commit()
+    assert MessageKind.EMAIL_CHANGE not in house.mail()
+    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(house)
+
+
+def test_after_a_change_of_password_another_change_of_address_can_be_asked_for(house: House) -> None:
+    ann = _attacked(house)
+    house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    house.clock.advance(seconds=1)
+    house.app.verification.request_change(ann, "third@example.com", OTHER_PASSWORD, CLIENT)
+    house.app.relay.run_once()
+    (letter,) = [letter for letter in house.mailer.letters if recipient_of(letter) == "third@example.com"]
+    house.app.verification.verify(token_of(letter), CLIENT)
+    assert account_in(house.store, house.ann).user.email == "third@example.com"
+
+
+# Accounts that go away meanwhile
+
+
+def _delete(house: House) -> None:
+    with house.store.begin() as work:
+        assert work.users.remove(house.ann)
+        work.commit()
+
+
+def test_a_link_is_not_asked_for_by_an_account_that_went_away(house: House) -> None:
+    """Its token was checked a moment ago."""
+    ann = house.principal(house.login())
+    _delete(house)
+    with pytest.raises(InvalidToken):
+        house.app.verification.request(ann, CLIENT)
+    assert messages_in(house.store) == []
+
+
+def test_a_login_of_an_unverified_account_that_a_deletion_overtakes_is_refused(store: Store) -> None:
+    house = _house(store)
+    overtaken = OvertakenStore(store, lambda: _delete(house))
+    app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=overtaken, clock=house.clock)
+    with pytest.raises((InvalidCredentials, EmailNotVerified)):
+        app.auth.login(EMAIL, PASSWORD, CLIENT)
+    assert messages_in(store) == []
+
+
+def test_a_deletion_leaves_no_message_that_names_the_address(house: House) -> None:
+    """Asked for and not yet looked up: there is no user to whom it belongs."""
+    house.app.recovery.request(EMAIL, CLIENT)
+    house.app.recovery.request("nobody@example.com", CLIENT)
+    house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
+    assert [message.canonical_email for message in messages_in(house.store)] == ["nobody@example.com"]
+
+
+def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_again(house: House) -> None:
+    ann = house.principal(house.login())
+    _delete(house)
+    calls: list[Callable[[], object]] = [
+        lambda: house.app.accounts.export(ann, CLIENT),
+        lambda: house.app.accounts.rename(ann, "Anna", CLIENT),
+        lambda: house.app.accounts.delete(ann, PASSWORD, CLIENT),
+        lambda: house.app.verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidToken):
+            call()
+    assert messages_in(house.store) == []
+
+
 # The limit of sessions
 
 
@@ -484,8 +639,10 @@ def test_a_long_user_agent_is_cut(house: House) -> None:
 # What is written down
 
 
-def _live_a_life(house: House) -> list[TokenPair]:
-    """Everything that records an event."""
+def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
+    """Everything that records an event: the tokens of the logins, and those of the links."""
+    links = [house.token(MessageKind.EMAIL_VERIFICATION)]
+    house.app.verification.verify(links[0], CLIENT)
     laptop, phone, tablet = (house.login(device) for device in ("laptop", "phone", "tablet"))
     ann = house.principal(laptop)
     house.app.accounts.rename(ann, "Anna", CLIENT)
@@ -495,6 +652,9 @@ def _live_a_life(house: House) -> list[TokenPair]:
     for email in (EMAIL, "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
             house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+    for _ in range(5):
+        with pytest.raises(InvalidCredentials):
+            house.app.auth.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
     with pytest.raises(InvalidRefreshToken):
         house.refresh(phone)
     with pytest.raises(WrongPassword):
@@ -502,27 +662,83 @@ def _live_a_life(house: House) -> list[TokenPair]:
     house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
     house.app.sessions.end_all(ann, CLIENT, keep_current=True)
     house.app.sessions.logout(ann, CLIENT)
-    house.app.tokens.revoke(house.login("watch", OTHER_PASSWORD).refresh_token, None, CLIENT)
-    return [laptop, phone, tablet, refreshed]
+    watch = house.login("watch", OTHER_PASSWORD)
+    house.app.tokens.revoke(watch.refresh_token, None, CLIENT)
+    with pytest.raises(EmailTaken):
+        house.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)
+    for email in (EMAIL, "nobody@example.com"):
+        house.app.recovery.request(email, CLIENT)
+    links.append(house.token(MessageKind.PASSWORD_RESET))
+    house.app.recovery.reset(links[-1], PASSWORD, CLIENT)
+    last = house.login("last")
+    ann = house.principal(last)
+    with pytest.raises(WrongPassword):
+        house.app.verification.request_change(ann, NEW_EMAIL, OTHER_PASSWORD, CLIENT)
+    house.clock.advance(seconds=1)
+    house.app.verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
+    links.append(house.token(MessageKind.EMAIL_CHANGE))
+    house.app.verification.verify(links[-1], CLIENT)
+    house.app.accounts.export(ann, CLIENT)
+    return [laptop, phone, tablet, refreshed, watch, last], links
+
+
+def _leave(house: House) -> None:
+    """The last event of a life."""
+    ann = house.principal(house.app.auth.login(NEW_EMAIL, PASSWORD, CLIENT))
+    house.app.accounts.delete(ann, PASSWORD, CLIENT)
 
 
 def test_every_kind_of_event_is_recorded_and_none_holds_an_address_or_a_secret(house: House) -> None:
-    pairs = _live_a_life(house)
+    pairs, links = _live_a_life(house)
+    _leave(house)
     events = events_in(house.store)
     assert {event.kind for event in events} == set(EventKind)
     written = str(events).lower()
-    secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)]
+    secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)] + links
     for secret in (EMAIL, "nobody", "@", "example.com", "anna", PASSWORD, OTHER_PASSWORD, *secrets):
         assert secret.lower() not in written
 
 
 def test_the_database_holds_nothing_that_could_be_presented(sql_store: SqlStore) -> None:
     house = _house(sql_store)
-    pairs = _live_a_life(house)
-    with sql_store.engine.connect() as connection:
-        written = str([connection.execute(select(table)).all() for table in metadata.sorted_tables])
-    assert EMAIL in written, "it looks in the right place"
+    pairs, links = _live_a_life(house)
+    written = _written(sql_store)
+    assert NEW_EMAIL in written, "it looks in the right place"
     secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)]
     signatures = [pair.access_token.rpartition(".")[2] for pair in pairs]
-    for secret in (PASSWORD, OTHER_PASSWORD, *secrets, *signatures):
+    for secret in (PASSWORD, OTHER_PASSWORD, *secrets, *signatures, *map(_values_of, links)):
         assert secret not in written
+
+
+def test_the_database_holds_nothing_that_could_be_presented_while_messages_wait(sql_store: SqlStore) -> None:
+    """Before the first attempt, after attempts that failed, and when they were given up."""
+    house = _house(sql_store, mail=MailSettings(mail_attempts=2))
+    house.app.verification.request_change(house.principal(house.login()), NEW_EMAIL, PASSWORD, CLIENT)
+    house.clock.advance(seconds=1)
+    house.app.recovery.request(EMAIL, CLIENT)
+    snapshots = [_written(sql_store)]
+    house.mailer.failure = MailError("away")
+    for _ in range(2):
+        house.app.relay.run_once()
+        snapshots.append(_written(sql_store))
+        house.clock.advance(minutes=1)
+    with sql_store.begin() as work:
+        assert work.outbox.revive(None, at=house.clock.now()) == 4
+        work.commit()
+    house.mailer.failure = None
+    sent = house.mail()
+    links = [token_of(sent[kind]) for kind in ("email_verification", "email_change", "password_reset")]
+    for written in snapshots:
+        assert "twm_" not in written
+        assert not [link for link in links if _values_of(link) in written]
+    house.app.recovery.reset(links[-1], OTHER_PASSWORD, CLIENT)  # what was looked for is what works
+
+
+def _written(store: SqlStore) -> str:
+    with store.engine.connect() as connection:
+        return str([connection.execute(select(table)).all() for table in metadata.sorted_tables])
+
+
+def _values_of(link_token: str) -> str:
+    """The part of a token that is more than its prefix."""
+    return link_token.removeprefix("twm_")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,9 +12,11 @@ from sqlalchemy import select
 
 from core.audit import AuditEvent, EventKind
 from core.clock import new_id
+from core.email_tokens import EmailToken, Purpose
 from core.keys import SigningKey
+from core.outbox import Message, MessageKind
 from core.repositories.memory import MemoryStore
-from core.repositories.tables import audit_events
+from core.repositories.tables import audit_events, outbox
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import Session
 from core.store import Store
@@ -80,14 +84,48 @@ def audit_event(kind: EventKind = EventKind.LOGGED_IN, **changes: Any) -> AuditE
     return AuditEvent(**values | changes)
 
 
-def stored(store: Store, *values: Account | Session) -> None:
-    """Commit accounts and sessions; the address of an account is its own canonical form."""
+def message(kind: MessageKind = MessageKind.PASSWORD_CHANGED, **changes: Any) -> Message:
+    values: dict[str, Any] = {
+        "id": new_id(NOW),
+        "kind": kind,
+        "user_id": None,
+        "canonical_email": None,
+        "address": None,
+        "languages": "de-AT, de;q=0.9",
+        "facts": {"ip": "192.0.2.7", "request_id": "a-request"},
+        "seed": bytes(range(16)),
+        "created_at": NOW,
+        "due_at": NOW,
+    }
+    return Message(**values | changes)
+
+
+def email_token(user_id: uuid.UUID, purpose: Purpose = Purpose.PASSWORD_RESET, **changes: Any) -> EmailToken:
+    values: dict[str, Any] = {
+        "id": new_id(NOW),
+        "user_id": user_id,
+        "purpose": purpose,
+        "digest": os.urandom(32),
+        "address": "ann@example.com",
+        "created_at": NOW,
+        "expires_at": NOW + timedelta(minutes=15),
+    }
+    return EmailToken(**values | changes)
+
+
+def stored(store: Store, *values: Account | Session | Message | EmailToken) -> None:
+    """Commit what is given; the address of an account is its own canonical form."""
     with store.begin() as work:
         for value in values:
-            if isinstance(value, Account):
-                work.users.add(value, canonical_email=value.user.email)
-            else:
-                work.sessions.add(value)
+            match value:
+                case Account():
+                    assert work.users.add(value, canonical_email=value.user.email), "the address is taken"
+                case Session():
+                    work.sessions.add(value)
+                case Message():
+                    work.outbox.add(value)
+                case EmailToken():
+                    work.email_tokens.put(value)
         work.commit()
 
 
@@ -113,3 +151,24 @@ def events_in(store: Store) -> list[AuditEvent]:
     with store.engine.connect() as connection:
         rows = connection.execute(select(audit_events).order_by(audit_events.c.id)).mappings().all()
     return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
+
+
+def messages_in(store: Store) -> list[Message]:
+    """Every message in the order of their ids, whomever they are for; the port gives those of a user."""
+    if isinstance(store, MemoryStore):
+        return sorted(store.data.messages.values(), key=lambda found: found.id)
+    assert isinstance(store, SqlStore)
+    columns = [outbox.c[field.name] for field in fields(Message)]
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(*columns).order_by(outbox.c.id)).mappings().all()
+    return [Message(**{**row, "kind": MessageKind(row["kind"])}) for row in rows]
+
+
+def message_in(store: Store, message_id: uuid.UUID) -> Message:
+    (found,) = [found for found in messages_in(store) if found.id == message_id]
+    return found
+
+
+def tokens_of(store: Store, user_id: uuid.UUID) -> list[EmailToken]:
+    with store.reading() as read:
+        return read.email_tokens.of(user_id)

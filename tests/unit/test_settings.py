@@ -17,7 +17,12 @@ from pydantic import ValidationError
 from core.settings import GROUPS, Settings, SettingsError, _development_secret, load_settings, variables
 
 STRONG = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
-PRODUCTION = {"AUTH_ENV": "production", "AUTH_SECRET_KEY": STRONG, "AUTH_PUBLIC_URL": "https://auth.example.com"}
+PRODUCTION = {
+    "AUTH_ENV": "production",
+    "AUTH_SECRET_KEY": STRONG,
+    "AUTH_PUBLIC_URL": "https://auth.example.com",
+    "AUTH_SMTP_URL": "smtps://mail.example.com",
+}
 
 Load = Callable[..., Settings]
 
@@ -53,7 +58,7 @@ class TestProduction:
         assert not settings.docs_enabled
         assert settings.log_format == "json"
 
-    @pytest.mark.parametrize("missing", ["AUTH_SECRET_KEY", "AUTH_PUBLIC_URL"])
+    @pytest.mark.parametrize("missing", ["AUTH_SECRET_KEY", "AUTH_PUBLIC_URL", "AUTH_SMTP_URL"])
     def test_names_the_one_that_is_missing(self, load: Load, missing: str) -> None:
         given = {name: value for name, value in PRODUCTION.items() if name != missing}
         text = refusal(load, **given)
@@ -68,6 +73,36 @@ class TestProduction:
     def test_makes_no_secret_of_its_own(self, load: Load, tmp_path: Path) -> None:
         refusal(load, AUTH_ENV="production", AUTH_PUBLIC_URL="https://auth.example.com")
         assert list(tmp_path.iterdir()) == []
+
+    def test_needs_no_mail_server_where_another_process_sends(self, load: Load) -> None:
+        given = {name: value for name, value in PRODUCTION.items() if name != "AUTH_SMTP_URL"}
+        settings = load(**given, AUTH_RELAY="false")
+        assert settings.mail.smtp_url is None
+        assert not settings.mail.relay
+
+    @pytest.mark.parametrize("url", ["smtp://ann:canary@mail.example.com", "smtp://ann:canary@10.0.0.1:587"])
+    @pytest.mark.parametrize("relay", ["true", "false"])
+    def test_sends_no_password_in_clear(self, load: Load, url: str, relay: str) -> None:
+        text = refusal(load, **PRODUCTION | {"AUTH_SMTP_URL": url, "AUTH_RELAY": relay})
+        assert text.startswith("AUTH_SMTP_URL would send a password unencrypted")
+        assert "canary" not in text
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "smtp://mail.example.com",
+            "smtp://ann:canary@localhost",
+            "smtp://ann:canary@LOCALHOST:2525",
+            "smtp://ann:canary@127.0.0.1:25",
+            "smtp://ann:canary@[::1]:25",
+            "smtps://ann:canary@mail.example.com",
+            "smtp+starttls://ann:canary@mail.example.com",
+        ],
+    )
+    def test_takes_a_mail_server_to_which_no_password_goes_in_clear(self, load: Load, url: str) -> None:
+        settings = load(**PRODUCTION | {"AUTH_SMTP_URL": url})
+        assert settings.mail.smtp_url is not None
+        assert settings.mail.smtp_url.get_secret_value() == url
 
     def test_refuses_hashes_that_are_too_cheap(self, load: Load) -> None:
         assert "AUTH_PASSWORD_BCRYPT_COST" in refusal(load, **PRODUCTION, AUTH_PASSWORD_BCRYPT_COST="9")
@@ -204,6 +239,51 @@ class TestVariables:
             ("AUTH_DOCS", "canary"),
             ("AUTH_LOG_LEVEL", "canary"),
             ("AUTH_LOG_FORMAT", "canary"),
+            ("AUTH_SMTP_URL", ""),
+            ("AUTH_SMTP_URL", "canary"),
+            ("AUTH_SMTP_URL", "mail.example.com:25"),
+            ("AUTH_SMTP_URL", "https://canary@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtp+tls://canary@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtp://"),
+            ("AUTH_SMTP_URL", "smtp:///canary"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@:465"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@mail.example.com:0"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@mail.example.com:65536"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@mail.example.com:smtp"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary/canary@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@mail.example.com/canary"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@mail.example.com?canary"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary@mail.example.com#canary"),
+            ("AUTH_SMTP_URL", "smtps://ann:#canary@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtps://ann:[canary]@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary[@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtps://[canary]"),
+            ("AUTH_SMTP_URL", "smtps://canary@mail.example.com"),
+            ("AUTH_SMTP_URL", "smtps://ann:canary%C3%A9@mail.example.com"),
+            ("AUTH_SMTP_TIMEOUT", "0.999"),
+            ("AUTH_SMTP_TIMEOUT", "30.001"),
+            ("AUTH_MAIL_FROM", ""),
+            ("AUTH_MAIL_FROM", "canary"),
+            ("AUTH_MAIL_FROM", "canary@"),
+            ("AUTH_MAIL_FROM", "@canary.example.com"),
+            ("AUTH_MAIL_FROM", "canary canary@example.com"),
+            ("AUTH_MAIL_FROM", "Canary <canary@example.com>, Eve <eve@example.com>"),
+            ("AUTH_MAIL_FROM", "canary@example.com, eve@example.com"),
+            ("AUTH_MAIL_FROM", "canary@example.com\r\nBcc: eve@example.com"),
+            ("AUTH_MAIL_FROM", "Canary\nBcc: eve@example.com <canary@example.com>"),
+            ("AUTH_MAIL_FROM", "Canary <canary@example.com"),
+            ("AUTH_MAIL_LIMIT", "0"),
+            ("AUTH_MAIL_LIMIT", "1001"),
+            ("AUTH_MAIL_ATTEMPTS", "0"),
+            ("AUTH_MAIL_ATTEMPTS", "101"),
+            ("AUTH_MAIL_RETENTION", "3599.999"),
+            ("AUTH_RELAY", "canary"),
+            ("AUTH_RESET_TTL", "59.999"),
+            ("AUTH_RESET_TTL", "3600.001"),
+            ("AUTH_VERIFICATION_TTL", "59"),
+            ("AUTH_VERIFICATION_TTL", "604801"),
+            ("AUTH_REQUIRE_VERIFIED_EMAIL", "canary"),
         ],
         ids=ascii,
     )
@@ -250,6 +330,91 @@ class TestVariables:
         assert settings.logging.level == "DEBUG"
 
 
+class TestMail:
+    def test_is_kept_in_the_data_folder_where_no_server_is_named(self, load: Load) -> None:
+        settings = load()
+        assert settings.mail.smtp_url is None
+        assert settings.mailbox_dir == Path(".twinauth/mail")
+        assert settings.mail.relay
+
+    def test_has_the_limits_and_lifetimes_that_the_contract_names(self, load: Load) -> None:
+        mail = load().mail
+        assert (mail.mail_limit, mail.mail_attempts) == (5, 12)
+        assert mail.reset_ttl == timedelta(minutes=15)
+        assert mail.verification_ttl == timedelta(hours=24)
+        assert not mail.require_verified_email
+        assert mail.mail_language == "en"
+        assert mail.texts_dir is None
+
+    def test_is_read_into_its_group(self, load: Load) -> None:
+        mail = load(
+            AUTH_SMTP_URL="smtp+starttls://ann:canary@mail.example.com:2525",
+            AUTH_SMTP_TIMEOUT="1.5",
+            AUTH_MAIL_LANGUAGE="de",
+            AUTH_TEXTS_DIR="/srv/texts",
+            AUTH_MAIL_LIMIT="1000",
+            AUTH_MAIL_ATTEMPTS="100",
+            AUTH_MAIL_RETENTION="3600",
+            AUTH_RELAY="false",
+            AUTH_RESET_TTL="3600",
+            AUTH_VERIFICATION_TTL="604800",
+            AUTH_REQUIRE_VERIFIED_EMAIL="true",
+        ).mail
+        assert mail.smtp_url is not None
+        assert mail.smtp_url.get_secret_value() == "smtp+starttls://ann:canary@mail.example.com:2525"
+        assert mail.smtp_timeout == timedelta(seconds=1.5)
+        assert (mail.mail_language, mail.texts_dir) == ("de", Path("/srv/texts"))
+        assert (mail.mail_limit, mail.mail_attempts) == (1000, 100)
+        assert mail.mail_retention == mail.reset_ttl == timedelta(hours=1)
+        assert mail.verification_ttl == timedelta(days=7)
+        assert not mail.relay
+        assert mail.require_verified_email
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "smtp://localhost",
+            "smtp://mail.example.com/",
+            "smtp://192.0.2.7:2525",
+            "smtp://[2001:db8::7]:2525",
+            "smtps://mail.example.com:465",
+            "smtps://ann%40example.com:p%3A%2F%23%25@mail.example.com",
+            "smtp+starttls://ann:canary@mail.example.com:587",
+        ],
+    )
+    def test_leaves_by_these_urls(self, load: Load, url: str) -> None:
+        found = load(AUTH_SMTP_URL=url).mail.smtp_url
+        assert found is not None
+        assert found.get_secret_value() == url
+
+    @pytest.mark.parametrize(
+        "mailbox",
+        [
+            "no-reply@example.com",
+            "no-reply@localhost",
+            "Accounts <no-reply@example.com>",
+            '"Accounts, Ltd." <no-reply@example.com>',
+            "J\u00fcrgens Konten <no-reply@example.com>",
+        ],
+    )
+    def test_comes_from_these_senders(self, load: Load, mailbox: str) -> None:
+        assert load(AUTH_MAIL_FROM=mailbox).mail_from == mailbox
+
+    @pytest.mark.parametrize(
+        ("public_url", "sender"),
+        [
+            ("https://auth.example.com/here", "Twinauth <no-reply@auth.example.com>"),
+            ("http://localhost:8000", "Twinauth <no-reply@localhost>"),
+            ("http://127.0.0.1:8000", "Twinauth <no-reply@localhost>"),
+            ("http://[::1]:8000", "Twinauth <no-reply@localhost>"),
+        ],
+    )
+    def test_comes_from_the_host_of_the_public_url_where_no_sender_is_named(
+        self, load: Load, public_url: str, sender: str
+    ) -> None:
+        assert load(AUTH_PUBLIC_URL=public_url).mail_from == sender
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_settings_are_frozen(load: Load, group: str) -> None:
     settings = load()
@@ -260,7 +425,11 @@ def test_settings_are_frozen(load: Load, group: str) -> None:
 
 
 def test_secrets_are_in_no_rendering_of_the_settings(load: Load) -> None:
-    settings = load(AUTH_SECRET_KEY=STRONG + "canary", AUTH_DATABASE_URL="postgresql://ann:canary@db.example.com/auth")
+    settings = load(
+        AUTH_SECRET_KEY=STRONG + "canary",
+        AUTH_DATABASE_URL="postgresql://ann:canary@db.example.com/auth",
+        AUTH_SMTP_URL="smtps://ann:canary@mail.example.com",
+    )
     assert settings.secret.get_secret_value().endswith("canary")
     for rendering in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert "canary" not in rendering

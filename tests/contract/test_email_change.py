@@ -1,0 +1,311 @@
+"""POST /v1/account/email, and POST /v1/verify-email of a new address."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from core.errors import Overloaded
+from core.mailer import recipient_of, text_of
+from core.repositories.tables import audit_events, outbox, users
+from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.contract.conftest import FRAMEWORKS, House
+from tests.mail import kind_of, link_of, token_of
+
+
+@pytest.fixture
+def ann(api: Api) -> dict[str, Any]:
+    """Her tokens; she has verified her address, and the post is empty."""
+    api.verified()
+    return api.login()
+
+
+def post(api: Api) -> list[tuple[str, str]]:
+    """What is on its way, and to whom."""
+    return sorted((kind_of(letter), recipient_of(letter)) for letter in api.deliver())
+
+
+def asked(api: Api, token: str, new_email: str = OTHER_EMAIL) -> str:
+    """Ask for a change a second after whatever was before, and give the token that went to the new address."""
+    api.clock.advance(seconds=1)
+    assert api.ask_for_change(token, new_email).status == 202
+    letter = api.letter("email_change")
+    assert recipient_of(letter) == new_email
+    return token_of(letter)
+
+
+def refused(api: Api, token: str) -> bool:
+    answer = api.verify(token)
+    return (answer.status, answer.json["code"]) == (400, "invalid_verification_token") if answer.body else False
+
+
+class TestAsking:
+    def test_is_accepted_and_changes_nothing_yet(self, api: Api, ann: dict[str, Any]) -> None:
+        before = api.whoami(ann["access_token"]).json
+        answer = api.ask_for_change(ann["access_token"])
+        assert (answer.status, answer.body, answer.header("Content-Type")) == (202, b"", None)
+        api.deliver()
+        assert api.whoami(ann["access_token"]).json == before
+        api.login(EMAIL, PASSWORD)
+        assert api.post("/v1/login", {"email": OTHER_EMAIL, "password": PASSWORD}).status == 401
+
+    def test_sends_a_link_to_the_new_address_and_a_notice_to_the_old_one(self, api: Api, ann: dict[str, Any]) -> None:
+        api.ask_for_change(ann["access_token"])
+        link, notice = sorted(api.deliver(), key=kind_of)
+        assert (kind_of(link), recipient_of(link)) == ("email_change", OTHER_EMAIL)
+        assert link_of(link) == f"http://127.0.0.1:8000/verify-email#token={token_of(link)}"
+        assert (kind_of(notice), recipient_of(notice)) == ("email_change_requested", EMAIL)
+        assert "twm_" not in notice.as_string() + text_of(notice)
+        assert "http" not in text_of(notice)
+
+    def test_shows_neither_address_to_the_other(self, api: Api, ann: dict[str, Any]) -> None:
+        api.ask_for_change(ann["access_token"])
+        link, notice = sorted(api.deliver(), key=kind_of)
+        assert EMAIL not in link.as_string() + text_of(link)
+        assert OTHER_EMAIL not in notice.as_string() + text_of(notice)
+
+    @pytest.mark.parametrize("token", [None, "junk"])
+    def test_needs_a_login(self, api: Api, token: str | None) -> None:
+        body = {"new_email": OTHER_EMAIL, "current_password": PASSWORD}
+        assert api.post("/v1/account/email", body, token=token).status == 401
+
+    def test_needs_the_current_password(self, api: Api, ann: dict[str, Any]) -> None:
+        answer = api.ask_for_change(ann["access_token"], password=OTHER_PASSWORD)
+        assert (answer.status, answer.json["code"]) == (403, "wrong_password")
+        assert post(api) == []
+        assert api.whoami(ann["access_token"]).status == 200
+
+    def test_with_a_wrong_password_is_recorded(self, api: Api, ann: dict[str, Any]) -> None:
+        api.ask_for_change(ann["access_token"], password=OTHER_PASSWORD)
+        with api.engine.connect() as connection:
+            kinds = list(connection.scalars(select(audit_events.c.kind)))
+        assert "confirmation_failed" in kinds
+        assert "email_change_requested" not in kinds
+
+    def test_is_held_back_by_an_overload(self, api: Api, ann: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> bool:
+            raise Overloaded
+
+        monkeypatch.setattr(api.auth.accounts._passwords, "verify", full)
+        answer = api.ask_for_change(ann["access_token"])
+        assert (answer.status, answer.json["code"]) == (503, "overloaded")
+        assert post(api) == []
+
+    @pytest.mark.parametrize(
+        ("body", "pointer", "code"),
+        [
+            ({}, "/new_email", "missing"),
+            ({"new_email": "ann"}, "/new_email", "email_invalid"),
+            ({"new_email": "ann@example.org\r\nBcc: eve@example.com"}, "/new_email", "email_invalid"),
+            ({"new_email": "ann@example.org, eve@example.com"}, "/new_email", "email_invalid"),
+            ({"new_email": "Ann <ann@example.org>"}, "/new_email", "email_invalid"),
+            ({"new_email": "a" * 65 + "@example.org"}, "/new_email", "email_too_long"),
+            ({"new_email": None}, "/new_email", "wrong_type"),
+            ({"new_email": [OTHER_EMAIL]}, "/new_email", "wrong_type"),
+            ({"new_email": OTHER_EMAIL, "current_password": None}, "/current_password", "wrong_type"),
+            ({"new_email": OTHER_EMAIL, "email_verified": True}, "/email_verified", "unknown_member"),
+            ({"new_email": OTHER_EMAIL, "user_id": 1}, "/user_id", "unknown_member"),
+        ],
+    )
+    def test_with_invalid_input_sends_nothing(
+        self, api: Api, ann: dict[str, Any], body: dict[str, object], pointer: str, code: str
+    ) -> None:
+        answer = api.post("/v1/account/email", {"current_password": PASSWORD} | body, token=ann["access_token"])
+        assert answer.status == 422
+        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)]
+        assert b"eve" not in answer.body
+        assert post(api) == []
+
+    def test_too_often_sends_five_links_an_hour_and_every_notice(self, api: Api, ann: dict[str, Any]) -> None:
+        for number in range(8):
+            api.clock.advance(seconds=1)
+            assert api.ask_for_change(ann["access_token"], f"ann{number}@example.org").status == 202
+        kinds = [kind_of(letter) for letter in api.deliver()]
+        assert (kinds.count("email_change"), kinds.count("email_change_requested")) == (5, 8)
+
+
+class TestConfirming:
+    def test_gives_the_account_the_new_address(self, api: Api, ann: dict[str, Any]) -> None:
+        answer = api.verify(asked(api, ann["access_token"]))
+        assert (answer.status, answer.body) == (204, b"")
+        user = api.whoami(ann["access_token"]).json
+        assert (user["email"], user["email_verified"]) == (OTHER_EMAIL, True)
+        assert user["updated_at"] == "2026-11-21T09:30:01Z"
+        api.login(OTHER_EMAIL, PASSWORD)
+        assert api.post("/v1/login", {"email": EMAIL, "password": PASSWORD}).status == 401
+
+    def test_keeps_the_spelling_and_compares_without_it(self, api: Api, ann: dict[str, Any]) -> None:
+        assert api.verify(asked(api, ann["access_token"], "Ann.B@example.org")).status == 204
+        assert api.whoami(ann["access_token"]).json["email"] == "Ann.B@example.org"
+        api.login("ann.b@EXAMPLE.org", PASSWORD)
+
+    def test_ends_no_session(self, api: Api, ann: dict[str, Any]) -> None:
+        other = api.login()
+        assert api.verify(asked(api, ann["access_token"])).status == 204
+        for pair in (ann, other):
+            assert api.refresh(pair["refresh_token"]).status == 200
+
+    def test_tells_the_old_address(self, api: Api, ann: dict[str, Any]) -> None:
+        assert api.verify(asked(api, ann["access_token"])).status == 204
+        (notice,) = api.deliver()
+        assert (kind_of(notice), recipient_of(notice)) == ("email_changed", EMAIL)
+        assert OTHER_EMAIL not in notice.as_string() + text_of(notice)
+
+    def test_sends_everything_after_it_to_the_new_address(self, api: Api, ann: dict[str, Any]) -> None:
+        assert api.verify(asked(api, ann["access_token"])).status == 204
+        api.deliver()
+        for email in (EMAIL, OTHER_EMAIL):
+            assert api.ask_for_reset(email).status == 202
+        assert post(api) == [("password_reset", OTHER_EMAIL)]
+
+    def test_frees_the_old_address(self, api: Api, ann: dict[str, Any]) -> None:
+        assert api.verify(asked(api, ann["access_token"])).status == 204
+        assert api.signup(EMAIL)["id"] != api.whoami(ann["access_token"]).json["id"]
+
+    def test_verifies_an_account_that_was_not(self, api: Api) -> None:
+        pair = api.signed_in()
+        verification = api.verification_token()
+        assert api.verify(asked(api, pair["access_token"])).status == 204
+        assert api.whoami(pair["access_token"]).json["email_verified"] is True
+        assert refused(api, verification), "it speaks of an address that the account has no more"
+
+    def test_may_change_the_spelling_of_the_own_address(self, api: Api, ann: dict[str, Any]) -> None:
+        assert api.verify(asked(api, ann["access_token"], "Ann@example.com")).status == 204
+        assert api.whoami(ann["access_token"]).json["email"] == "Ann@example.com"
+        api.login(EMAIL, PASSWORD)
+
+    def test_needs_no_login(self, api: Api, ann: dict[str, Any]) -> None:
+        token = asked(api, ann["access_token"])
+        assert api.post("/v1/logout", token=ann["access_token"]).status == 204
+        assert api.verify(token).status == 204
+        api.login(OTHER_EMAIL, PASSWORD)
+
+
+class TestAnAddressThatSomebodyHas:
+    @pytest.mark.parametrize("spelling", ["ben@example.com", "BEN@example.com"])
+    def test_is_told_to_its_owner_alone(self, api: Api, ann: dict[str, Any], spelling: str) -> None:
+        api.verified("ben@example.com")
+        headers = [("X-Request-ID", "r")]
+        answers = [
+            api.post(
+                "/v1/account/email",
+                {"new_email": email, "current_password": PASSWORD},
+                token=ann["access_token"],
+                headers=headers,
+            )
+            for email in (spelling, "nobody@example.org")
+        ]
+        assert (answers[0].status, answers[0].body) == (202, b"")
+        assert sorted(answers[0].headers) == sorted(answers[1].headers)
+        assert post(api) == [
+            ("email_change", "nobody@example.org"),
+            ("email_change_requested", EMAIL),
+            ("email_change_requested", EMAIL),
+            ("signup_attempted", "ben@example.com"),
+        ]
+
+    def test_stays_with_its_owner(self, api: Api, ann: dict[str, Any]) -> None:
+        api.verified("ben@example.com")
+        api.ask_for_change(ann["access_token"], "ben@example.com")
+        for letter in api.deliver():
+            assert "twm_" not in text_of(letter)
+        assert api.whoami(ann["access_token"]).json["email"] == EMAIL
+        api.login("ben@example.com", PASSWORD)
+
+    def test_by_the_time_of_the_link_is_not_taken_away(self, api: Api, ann: dict[str, Any]) -> None:
+        token = asked(api, ann["access_token"])
+        ben = api.signup(OTHER_EMAIL)
+        assert refused(api, token)
+        assert api.whoami(ann["access_token"]).json["email"] == EMAIL
+        assert api.whoami(api.login(OTHER_EMAIL)["access_token"]).json["id"] == ben["id"]
+        assert ("email_changed", EMAIL) not in post(api)
+
+
+class TestTheToken:
+    def test_works_once(self, api: Api, ann: dict[str, Any]) -> None:
+        token = asked(api, ann["access_token"])
+        assert api.verify(token).status == 204
+        assert refused(api, token)
+
+    def test_is_dead_after_a_day(self, api: Api, ann: dict[str, Any]) -> None:
+        token = asked(api, ann["access_token"])
+        api.clock.advance(hours=24)
+        assert refused(api, token)
+
+    def test_works_until_then(self, api: Api, ann: dict[str, Any]) -> None:
+        token = asked(api, ann["access_token"])
+        api.clock.advance(hours=23, minutes=59, seconds=59.999)
+        assert api.verify(token).status == 204
+
+    def test_is_dead_when_another_change_was_asked_for(self, api: Api, ann: dict[str, Any]) -> None:
+        older = asked(api, ann["access_token"], "first@example.org")
+        newer = asked(api, ann["access_token"], "second@example.org")
+        assert refused(api, older)
+        assert api.verify(newer).status == 204
+        assert api.whoami(ann["access_token"]).json["email"] == "second@example.org"
+
+    @pytest.mark.parametrize("by", ["changing the password", "a reset"])
+    def test_is_stopped(self, api: Api, ann: dict[str, Any], by: str) -> None:
+        token = asked(api, ann["access_token"])
+        if by == "a reset":
+            assert api.reset(api.reset_token()).status == 204
+        else:
+            body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+            assert api.post("/v1/account/password", body, token=ann["access_token"]).status == 204
+        assert refused(api, token)
+        api.login(EMAIL, OTHER_PASSWORD)
+
+    def test_on_its_way_is_stopped_by_changing_the_password(self, api: Api, ann: dict[str, Any]) -> None:
+        """The notice may be read before the link has left: the mail server of the new address was slow."""
+        api.ask_for_change(ann["access_token"])
+        body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+        assert api.post("/v1/account/password", body, token=ann["access_token"]).status == 204
+        sent = [letter for letter in api.deliver() if kind_of(letter) == "email_change"]
+        assert all(refused(api, token_of(letter)) for letter in sent)
+        assert api.whoami(ann["access_token"]).json["email"] == EMAIL
+
+    def test_is_no_other_credential(self, api: Api, ann: dict[str, Any]) -> None:
+        token = asked(api, ann["access_token"])
+        assert api.reset(token).json["code"] == "invalid_reset_token"
+        assert api.whoami(token).json["code"] == "invalid_token"
+        assert api.verify(token).status == 204
+
+
+def stored(api: Api) -> list[str]:
+    with api.engine.connect() as connection:
+        return sorted(connection.scalars(select(users.c.email)))
+
+
+@pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
+def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(house: House, order: tuple[str, str]) -> None:
+    here, there = map(house.api, order)
+    here.verified()
+    pair = here.login()
+    assert there.verify(asked(here, pair["access_token"])).status == 204
+    for door in (here, there):
+        assert door.whoami(pair["access_token"]).json["email"] == OTHER_EMAIL
+
+
+def test_of_two_who_want_one_address_at_once_one_gets_it(both: tuple[Api, Api]) -> None:
+    here, there = both
+    tokens = []
+    for number in range(8):
+        pair = here.signed_in(f"user{number}@example.com")
+        here.deliver()
+        tokens.append(asked(here, pair["access_token"]))
+    answers = at_once([partial((here, there)[number % 2].verify, token) for number, token in enumerate(tokens)])
+    assert sorted(answer.status for answer in answers) == [204] + [400] * 7
+    assert stored(here).count(OTHER_EMAIL) == 1
+    assert [kind for kind, _ in post(here)].count("email_changed") == 1
+
+
+@pytest.mark.parametrize("spend", [lambda api: api.deliver(), lambda _: None], ids=["sent", "on its way"])
+def test_no_new_address_is_kept_after_its_letter(api: Api, ann: dict[str, Any], spend: Callable[[Api], object]) -> None:
+    api.ask_for_change(ann["access_token"])
+    spend(api)
+    with api.engine.connect() as connection:
+        kept = connection.execute(select(outbox.c.sent_at, outbox.c.address, outbox.c.facts, outbox.c.seed)).all()
+    for sent_at, address, facts, seed in kept:
+        assert (address, facts, seed) == (None, {}, b"") if sent_at else address is not None

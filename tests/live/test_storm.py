@@ -1,0 +1,105 @@
+"""A storm of logins, each at the price of a real hash, and what everybody else gets meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.api import OTHER_PASSWORD
+from tests.live.conftest import Figures
+from tests.servers import HOST, Server, serving
+
+pytestmark = pytest.mark.alone
+
+PARALLEL = 200
+SECONDS = 10.0
+IDLE_SAMPLES = 500
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))]
+
+
+async def log_in(server: Server, number: int) -> tuple[int, bool, float]:
+    """One wrong login on a connection of its own: status, whether it says when to come again, and its time."""
+    body = json.dumps({"email": f"nobody{number}@example.com", "password": OTHER_PASSWORD}).encode()
+    started = time.monotonic()
+    reader, writer = await asyncio.open_connection(HOST, server.port)
+    try:
+        writer.write(
+            b"POST /v1/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        answer = await reader.read()
+    finally:
+        writer.close()
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    return int(answer[9:12]), b"\r\nretry-after: " in head, time.monotonic() - started
+
+
+async def storm(server: Server) -> list[tuple[int, bool, float]]:
+    """As many logins at once as there are, each followed by the next, until the time is over."""
+    until = time.monotonic() + SECONDS
+
+    async def keep_trying(number: int) -> list[tuple[int, bool, float]]:
+        answers = []
+        while time.monotonic() < until:
+            answers.append(await log_in(server, number))
+            if answers[-1][0] == 503:
+                await asyncio.sleep(0.5)  # half of what it was asked to wait
+        return answers
+
+    return [answer for answers in await asyncio.gather(*map(keep_trying, range(PARALLEL))) for answer in answers]
+
+
+@contextmanager
+def stormy(server: Server) -> Iterator[list[tuple[int, bool, float]]]:
+    """A storm in the background; what it was answered is there at the end."""
+    answers: list[tuple[int, bool, float]] = []
+    with ThreadPoolExecutor(1) as background:
+        future = background.submit(asyncio.run, storm(server))
+        yield answers
+        answers.extend(future.result(60))
+
+
+def who_am_i(server: Server, token: str, *, until: float, least: int = 0) -> list[float]:
+    """Ask until then, and at least so often: the seconds of each answer."""
+    taken: list[float] = []
+    while time.monotonic() < until or len(taken) < least:
+        started = time.monotonic()
+        assert server.api.whoami(token).status == 200
+        taken.append(time.monotonic() - started)
+    return taken
+
+
+def test_a_storm_of_logins_costs_nobody_else_the_answer(
+    framework: str, email: str, tmp_path: Path, figures: Figures
+) -> None:
+    with serving(tmp_path, framework, AUTH_THROTTLE="false") as (server,):
+        token = server.api.signed_in(email)["access_token"]
+        idle = who_am_i(server, token, until=0, least=IDLE_SAMPLES)
+        with stormy(server) as logins:
+            busy = who_am_i(server, token, until=time.monotonic() + SECONDS)
+        assert server.api.whoami(token).status == 200
+    statuses = Counter(status for status, _, _ in logins)
+    slowest = max(seconds for _, _, seconds in logins)
+    figures(
+        f"{framework}: {dict(statuses)}, the slowest {slowest * 1000:.0f} ms; whoami median/p99/slowest: "
+        f"idle {statistics.median(idle) * 1000:.1f}/{percentile(idle, 0.99) * 1000:.1f}/{max(idle) * 1000:.0f} ms, "
+        f"in the storm {statistics.median(busy) * 1000:.1f}/{percentile(busy, 0.99) * 1000:.1f}/"
+        f"{max(busy) * 1000:.0f} ms ({len(busy)} answers)"
+    )
+    assert statuses.keys() == {401, 503}
+    assert all(says_when for status, says_when, _ in logins if status == 503)
+    # Below ten milliseconds, an idle machine's slowest answers say more of its timers than of the service.
+    assert percentile(busy, 0.99) < 10 * max(percentile(idle, 0.99), 0.01)
+    assert max(busy) < 1

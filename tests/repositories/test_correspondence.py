@@ -1,0 +1,488 @@
+"""What a message becomes when its time has come: a letter to the right person with a token that works, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.audit import Client, EventKind
+from core.correspondence import LIMIT_WINDOW, Correspondence
+from core.email_tokens import EmailTokenMaker, Purpose, digest_of
+from core.letters import Letter
+from core.outbox import Message, MessageKind
+from core.outbox import message as new_message
+from core.secret import derive_keys
+from core.settings import MailSettings
+from core.store import Store
+from core.users import Account
+from tests.clock import FakeClock
+from tests.conftest import SECRET
+from tests.repositories.values import (
+    NOW,
+    TICK,
+    account,
+    events_in,
+    message_in,
+    messages_in,
+    stored,
+    tokens_of,
+)
+
+CLIENT = Client(ip="192.0.2.7", request_id="a-request", languages="de")
+OTHER_SECRET = "another secret of the same length"
+WITH_TOKEN = {
+    MessageKind.PASSWORD_RESET: Purpose.PASSWORD_RESET,
+    MessageKind.EMAIL_VERIFICATION: Purpose.EMAIL_VERIFICATION,
+    MessageKind.EMAIL_CHANGE: Purpose.EMAIL_CHANGE,
+}
+LIMITED = (*WITH_TOKEN, MessageKind.SIGNUP_ATTEMPTED)
+NOTICES = tuple(kind for kind in MessageKind if kind not in LIMITED)
+
+
+@dataclass
+class Desk:
+    """Where messages are asked for and prepared, one second after another."""
+
+    store: Store
+    clock: FakeClock
+    settings: MailSettings = field(default_factory=MailSettings)
+    ann: Account = field(default_factory=account)
+
+    def ask(self, kind: MessageKind, **about: Any) -> Message:
+        """Store a message to Ann, or about whom it is said to be."""
+        self.clock.advance(seconds=1)
+        about = about or {"user_id": self.ann.user.id}
+        asked = new_message(kind, at=self.clock.now(), client=CLIENT, **about)
+        stored(self.store, asked)
+        return asked
+
+    def prepare(self, asked: Message, secret: str = SECRET) -> Letter | None:
+        """Prepare a message as it is stored now."""
+        self.clock.advance(seconds=1)
+        keys = derive_keys([SecretStr(secret)], "tokens in links")
+        tokens = EmailTokenMaker(keys)
+        desk = Correspondence(store=self.store, clock=self.clock, tokens=tokens, settings=self.settings)
+        return desk.prepare(message_in(self.store, asked.id))
+
+    def letter(self, asked: Message, secret: str = SECRET) -> Letter:
+        letter = self.prepare(asked, secret)
+        assert letter is not None
+        return letter
+
+    def send(self, kind: MessageKind, **about: Any) -> Letter | None:
+        return self.prepare(self.ask(kind, **about))
+
+    def works(self, letter: Letter | None) -> bool:
+        assert letter is not None
+        assert letter.token is not None
+        digest = digest_of(letter.token)
+        assert digest is not None
+        with self.store.reading() as read:
+            return read.email_tokens.find(digest, list(Purpose), now=self.clock.now()) is not None
+
+    def use(self, asked: Message) -> None:
+        with self.store.begin() as work:
+            assert work.email_tokens.use(asked.id, at=self.clock.now())
+            work.commit()
+
+    def is_gone(self, asked: Message) -> bool:
+        return asked.id not in {found.id for found in messages_in(self.store)}
+
+
+@pytest.fixture
+def desk(store: Store) -> Desk:
+    made = Desk(store, FakeClock(NOW))
+    stored(store, made.ann)
+    return made
+
+
+# To whom, and about what
+
+
+@pytest.mark.parametrize("kind", list(MessageKind))
+def test_a_message_of_every_kind_becomes_a_letter_to_the_stored_address(desk: Desk, kind: MessageKind) -> None:
+    address = {"address": "ann@example.com"} if kind is MessageKind.EMAIL_CHANGE else {}
+    asked = desk.ask(kind, user_id=desk.ann.user.id, **address)
+    letter = desk.letter(asked)
+    assert (letter.id, letter.kind, letter.at) == (asked.id, kind, asked.created_at)
+    assert (letter.recipient, letter.languages) == ("ann@example.com", "de")
+    assert letter.facts == {"ip": "192.0.2.7", "request_id": "a-request"}
+    assert (letter.token is not None) == (kind in WITH_TOKEN) == (letter.lifetime is not None)
+    assert message_in(desk.store, asked.id).user_id == desk.ann.user.id
+
+
+def test_a_message_with_an_address_of_its_own_goes_there(desk: Desk) -> None:
+    letter = desk.send(MessageKind.EMAIL_CHANGE, user_id=desk.ann.user.id, address="Anna@exämple.com")
+    assert letter is not None
+    assert letter.recipient == "Anna@exämple.com"
+    (token,) = tokens_of(desk.store, desk.ann.user.id)
+    assert (token.purpose, token.address) == (Purpose.EMAIL_CHANGE, "Anna@exämple.com")
+
+
+def test_a_notice_to_the_former_address_goes_there_after_the_change(desk: Desk) -> None:
+    asked = desk.ask(MessageKind.EMAIL_CHANGED, user_id=desk.ann.user.id, address="former@example.com")
+    assert desk.letter(asked).recipient == "former@example.com"
+
+
+def test_a_reset_goes_to_the_stored_address_however_the_asked_one_was_spelt(store: Store) -> None:
+    desk = Desk(store, FakeClock(NOW), ann=account("Ann@Exämple.com"))
+    with store.begin() as work:
+        work.users.add(desk.ann, canonical_email="ann@xn--exmple-cua.com")
+        work.commit()
+    letter = desk.send(MessageKind.PASSWORD_RESET, canonical_email="ann@xn--exmple-cua.com")
+    assert letter is not None
+    assert letter.recipient == "Ann@Exämple.com"
+
+
+@pytest.mark.parametrize(
+    ("kind", "lifetime"),
+    [
+        (MessageKind.PASSWORD_RESET, timedelta(minutes=7)),
+        (MessageKind.EMAIL_VERIFICATION, timedelta(hours=7)),
+        (MessageKind.EMAIL_CHANGE, timedelta(hours=7)),
+    ],
+)
+def test_a_token_lives_from_when_it_is_sent_for_as_long_as_the_settings_and_the_letter_say(
+    desk: Desk, kind: MessageKind, lifetime: timedelta
+) -> None:
+    desk.settings = MailSettings(reset_ttl=timedelta(minutes=7), verification_ttl=timedelta(hours=7))
+    asked = desk.ask(kind, user_id=desk.ann.user.id, address="ann@example.com")
+    desk.clock.advance(hours=20)
+    letter = desk.letter(asked)
+    assert letter.lifetime == lifetime
+    desk.clock.at += lifetime - TICK
+    assert desk.works(letter)
+    desk.clock.at += TICK
+    assert not desk.works(letter)
+
+
+def test_nothing_is_stored_that_could_be_presented(desk: Desk) -> None:
+    letter = desk.send(MessageKind.PASSWORD_RESET)
+    assert letter is not None
+    assert letter.token is not None
+    written = str((messages_in(desk.store), tokens_of(desk.store, desk.ann.user.id), events_in(desk.store)))
+    assert letter.token.removeprefix("twm_") not in written
+    assert letter.token not in repr(letter), "nor is it shown where a letter is"
+
+
+# Addresses that nobody has
+
+
+@pytest.mark.parametrize("kind", [MessageKind.PASSWORD_RESET, MessageKind.SIGNUP_ATTEMPTED])
+def test_a_message_for_an_address_that_nobody_has_is_removed(desk: Desk, kind: MessageKind) -> None:
+    asked = desk.ask(kind, canonical_email="nobody@example.com")
+    assert desk.prepare(asked) is None
+    assert messages_in(desk.store) == []
+    assert tokens_of(desk.store, desk.ann.user.id) == []
+
+
+@pytest.mark.parametrize("email", ["ann@example.com", "nobody@example.com"])
+def test_a_reset_that_is_asked_for_is_recorded_whoever_has_the_address(desk: Desk, email: str) -> None:
+    asked = desk.ask(MessageKind.PASSWORD_RESET, canonical_email=email)
+    desk.prepare(asked)
+    (event,) = events_in(desk.store)
+    assert event.kind is EventKind.PASSWORD_RESET_REQUESTED
+    assert event.user_id == (desk.ann.user.id if email == "ann@example.com" else None)
+    assert (event.at, event.ip, event.request_id) == (asked.created_at, "192.0.2.7", "a-request")
+    assert email not in str(event)
+
+
+def test_a_reset_that_is_prepared_twice_is_recorded_once(desk: Desk) -> None:
+    asked = desk.ask(MessageKind.PASSWORD_RESET, canonical_email="ann@example.com")
+    desk.letter(asked)
+    desk.letter(asked)
+    assert [event.kind for event in events_in(desk.store)] == [EventKind.PASSWORD_RESET_REQUESTED]
+
+
+def test_a_message_to_a_user_who_is_gone_is_removed(desk: Desk) -> None:
+    """The relay had claimed it when the account was deleted."""
+    asked = desk.ask(MessageKind.PASSWORD_RESET, canonical_email="ann@example.com")
+    with desk.store.begin() as work:
+        work.users.remove(desk.ann.user.id)
+        work.commit()
+    assert desk.prepare(asked) is None
+    assert messages_in(desk.store) == []
+
+
+# Who is sent what
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_an_inactive_user_is_sent_nothing_that_somebody_asked_for(store: Store, kind: MessageKind) -> None:
+    desk = Desk(store, FakeClock(NOW), ann=account(is_active=False))
+    stored(store, desk.ann)
+    asked = desk.ask(kind)
+    assert desk.prepare(asked) is None
+    assert messages_in(store) == []
+    assert tokens_of(store, desk.ann.user.id) == []
+
+
+@pytest.mark.parametrize("kind", NOTICES)
+def test_an_inactive_user_is_told_what_happened(store: Store, kind: MessageKind) -> None:
+    desk = Desk(store, FakeClock(NOW), ann=account(is_active=False))
+    stored(store, desk.ann)
+    assert desk.send(kind) is not None
+
+
+def test_a_verified_user_is_sent_no_verification(store: Store) -> None:
+    desk = Desk(store, FakeClock(NOW), ann=account(email_verified=True))
+    stored(store, desk.ann)
+    assert desk.send(MessageKind.EMAIL_VERIFICATION) is None
+    assert messages_in(store) == []
+    assert desk.send(MessageKind.PASSWORD_RESET) is not None
+
+
+def test_an_unverified_user_is_sent_a_reset(desk: Desk) -> None:
+    assert not desk.ann.user.email_verified
+    assert desk.send(MessageKind.PASSWORD_RESET) is not None
+
+
+# Newer and older messages
+
+
+@pytest.mark.parametrize("kind", WITH_TOKEN)
+def test_a_newer_message_ends_the_token_of_the_one_before(desk: Desk, kind: MessageKind) -> None:
+    about = {"user_id": desk.ann.user.id, "address": "ann@example.com"}
+    first = desk.send(kind, **about)
+    assert desk.works(first)
+    second = desk.send(kind, **about)
+    assert not desk.works(first)
+    assert desk.works(second)
+
+
+def test_a_message_of_one_purpose_ends_no_token_of_another(desk: Desk) -> None:
+    letters = [
+        desk.send(kind, user_id=desk.ann.user.id, address="ann@example.com")
+        for kind in (MessageKind.EMAIL_VERIFICATION, MessageKind.EMAIL_CHANGE, MessageKind.PASSWORD_RESET)
+    ]
+    assert all(map(desk.works, letters))
+
+
+@pytest.mark.parametrize("kind", WITH_TOKEN)
+def test_a_message_that_a_newer_one_overtook_is_removed(desk: Desk, kind: MessageKind) -> None:
+    """Its first attempt failed; the newer one came through at once."""
+    about = {"user_id": desk.ann.user.id, "address": "ann@example.com"}
+    older, newer = desk.ask(kind, **about), desk.ask(kind, **about)
+    letter = desk.letter(newer)
+    assert desk.prepare(older) is None
+    assert desk.is_gone(older)
+    assert desk.works(letter)
+
+
+def test_a_message_that_a_newer_one_overtook_is_removed_after_that_was_used(desk: Desk) -> None:
+    older, newer = desk.ask(MessageKind.PASSWORD_RESET), desk.ask(MessageKind.PASSWORD_RESET)
+    desk.letter(newer)
+    desk.use(newer)
+    assert desk.prepare(older) is None
+
+
+def test_of_two_messages_that_wait_the_newer_one_wins_in_either_order(desk: Desk) -> None:
+    older, newer = desk.ask(MessageKind.PASSWORD_RESET), desk.ask(MessageKind.PASSWORD_RESET)
+    first = desk.letter(older)
+    second = desk.letter(newer)
+    assert desk.prepare(older) is None
+    assert not desk.works(first)
+    assert desk.works(second)
+
+
+# A second attempt
+
+
+@pytest.mark.parametrize("kind", WITH_TOKEN)
+def test_prepared_again_a_message_gives_the_same_letter_with_a_token_that_works(desk: Desk, kind: MessageKind) -> None:
+    asked = desk.ask(kind, user_id=desk.ann.user.id, address="ann@example.com")
+    first = desk.letter(asked)
+    assert desk.letter(asked) == first
+    assert desk.works(first)
+    assert len(tokens_of(desk.store, desk.ann.user.id)) == 1
+
+
+def test_the_token_of_a_second_attempt_has_its_whole_life_before_it(desk: Desk) -> None:
+    asked = desk.ask(MessageKind.PASSWORD_RESET)
+    desk.letter(asked)
+    desk.clock.advance(hours=5)
+    letter = desk.letter(asked)
+    desk.clock.advance(minutes=14)
+    assert desk.works(letter)
+
+
+@pytest.mark.parametrize("kind", WITH_TOKEN)
+def test_a_token_that_was_used_is_not_revived_by_a_second_attempt(desk: Desk, kind: MessageKind) -> None:
+    """The letter arrived, and nobody knew."""
+    asked = desk.ask(kind, user_id=desk.ann.user.id, address="ann@example.com")
+    letter = desk.letter(asked)
+    desk.use(asked)
+    assert desk.prepare(asked) is None
+    assert desk.is_gone(asked)
+    assert not desk.works(letter)
+
+
+def test_a_token_that_lost_its_worth_is_not_revived_by_a_second_attempt(desk: Desk) -> None:
+    asked = desk.ask(MessageKind.PASSWORD_RESET)
+    letter = desk.letter(asked)
+    with desk.store.begin() as work:
+        work.email_tokens.end_all(desk.ann.user.id, at=desk.clock.now())
+        work.commit()
+    assert desk.prepare(asked) is None
+    assert not desk.works(letter)
+
+
+def test_a_secret_that_changed_between_two_attempts_makes_another_token_and_that_one_works(desk: Desk) -> None:
+    asked = desk.ask(MessageKind.PASSWORD_RESET)
+    before = desk.letter(asked)
+    after = desk.letter(asked, OTHER_SECRET)
+    assert after.token != before.token
+    assert desk.works(after)
+    assert not desk.works(before)
+    assert len(tokens_of(desk.store, desk.ann.user.id)) == 1
+
+
+def test_a_token_that_was_sent_works_after_the_secret_has_changed(desk: Desk) -> None:
+    """It is looked up by its hash; the key only makes it."""
+    letter = desk.send(MessageKind.PASSWORD_RESET)
+    desk.letter(desk.ask(MessageKind.EMAIL_VERIFICATION), OTHER_SECRET)
+    assert desk.works(letter)
+
+
+def test_a_message_that_is_cancelled_while_it_is_prepared_makes_no_token(desk: Desk) -> None:
+    """It was claimed; then the password was changed, which cancels what waits."""
+    asked = desk.ask(MessageKind.EMAIL_CHANGE, user_id=desk.ann.user.id, address="eve@example.com")
+    with desk.store.begin() as work:
+        work.outbox.cancel(desk.ann.user.id, MessageKind.EMAIL_CHANGE)
+        work.commit()
+    keys = derive_keys([SecretStr(SECRET)], "tokens in links")
+    tokens = EmailTokenMaker(keys)
+    prepared = Correspondence(store=desk.store, clock=desk.clock, tokens=tokens, settings=desk.settings)
+    assert prepared.prepare(asked) is None
+    assert tokens_of(desk.store, desk.ann.user.id) == []
+
+
+# The limit
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_an_account_is_sent_so_many_of_a_kind_an_hour_and_no_more(desk: Desk, kind: MessageKind) -> None:
+    about = {"user_id": desk.ann.user.id, "address": "ann@example.com"}
+    letters = [desk.send(kind, **about) for _ in range(8)]
+    assert [letter is not None for letter in letters] == [True] * 5 + [False] * 3
+    assert len(messages_in(desk.store)) == 5
+
+
+def test_fifty_requests_for_a_reset_send_five_and_the_last_of_them_works(desk: Desk) -> None:
+    letters = [desk.send(MessageKind.PASSWORD_RESET, canonical_email="ann@example.com") for _ in range(50)]
+    sent = [letter for letter in letters if letter]
+    assert sent == letters[:5]
+    assert [desk.works(letter) for letter in sent] == [False] * 4 + [True]
+    assert len(events_in(desk.store)) == 50, "each of them is recorded"
+
+
+def test_the_limit_is_the_one_of_the_settings(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=2)
+    assert [desk.send(MessageKind.PASSWORD_RESET) is not None for _ in range(4)] == [True, True, False, False]
+
+
+def test_the_limit_is_one_of_a_kind(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    assert desk.send(MessageKind.PASSWORD_RESET) is not None
+    assert desk.send(MessageKind.EMAIL_VERIFICATION) is not None
+    assert desk.send(MessageKind.PASSWORD_RESET) is None
+
+
+def test_the_limit_is_one_of_an_account(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    bob = account("bob@example.com")
+    stored(desk.store, bob)
+    assert desk.send(MessageKind.PASSWORD_RESET) is not None
+    assert desk.send(MessageKind.PASSWORD_RESET, canonical_email="bob@example.com") is not None
+    assert desk.send(MessageKind.PASSWORD_RESET, canonical_email="ann@example.com") is None
+
+
+def test_what_was_sent_an_hour_ago_does_not_count_any_more(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    desk.send(MessageKind.PASSWORD_RESET)
+    sent_at = desk.clock.now()
+    early = desk.ask(MessageKind.PASSWORD_RESET)
+    desk.clock.at = sent_at + LIMIT_WINDOW - TICK - timedelta(seconds=1)  # `prepare` moves it on by a second
+    assert desk.prepare(early) is None
+    late = desk.ask(MessageKind.PASSWORD_RESET)
+    desk.clock.at = sent_at + LIMIT_WINDOW - timedelta(seconds=1)
+    assert desk.prepare(late) is not None
+
+
+def test_a_second_attempt_does_not_count_itself(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    asked = desk.ask(MessageKind.PASSWORD_RESET)
+    assert desk.letter(asked) == desk.letter(asked)
+    assert desk.send(MessageKind.PASSWORD_RESET) is None
+
+
+def test_what_was_held_back_does_not_count(desk: Desk) -> None:
+    """Whoever asks all the time must not keep the owner from ever getting a link."""
+    desk.settings = MailSettings(mail_limit=1)
+    letters = [desk.send(MessageKind.PASSWORD_RESET)]
+    for _ in range(6):
+        desk.clock.advance(minutes=12)
+        letters.append(desk.send(MessageKind.PASSWORD_RESET))
+    assert [letter is not None for letter in letters] == [True, False, False, False, False, True, False]
+
+
+@pytest.mark.parametrize("kind", NOTICES)
+def test_a_notice_of_what_happened_is_never_held_back(desk: Desk, kind: MessageKind) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    assert all(desk.send(kind) is not None for _ in range(4))
+
+
+def test_a_message_that_is_held_back_leaves_the_token_that_was_sent(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    letter = desk.send(MessageKind.PASSWORD_RESET)
+    assert desk.send(MessageKind.PASSWORD_RESET) is None
+    assert desk.works(letter)
+
+
+# Another address
+
+
+def _change(desk: Desk, address: str) -> Message:
+    return desk.ask(MessageKind.EMAIL_CHANGE, user_id=desk.ann.user.id, address=address)
+
+
+def test_the_owner_of_an_address_that_somebody_else_wants_is_told_and_nobody_gets_a_link(desk: Desk) -> None:
+    bob = account("bob@example.com")
+    stored(desk.store, bob)
+    asked = _change(desk, "Bob@example.com")
+    assert desk.prepare(asked) is None
+    (told,) = messages_in(desk.store)
+    assert told.id != asked.id
+    assert (told.kind, told.user_id, told.address) == (MessageKind.SIGNUP_ATTEMPTED, bob.user.id, None)
+    assert (told.attempts, told.due_at, told.created_at) == (0, asked.created_at, asked.created_at)
+    assert tokens_of(desk.store, desk.ann.user.id) == tokens_of(desk.store, bob.user.id) == []
+    assert desk.letter(told).recipient == "bob@example.com"
+
+
+def test_the_owner_of_a_wanted_address_is_told_no_more_often_than_the_limit_allows(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=2)
+    bob = account("bob@example.com")
+    stored(desk.store, bob)
+    for _ in range(4):
+        desk.prepare(_change(desk, "bob@example.com"))
+    letters = [desk.prepare(told) for told in messages_in(desk.store)]
+    assert sum(letter is not None for letter in letters) == 2
+
+
+def test_another_spelling_of_the_own_address_can_be_confirmed(desk: Desk) -> None:
+    letter = desk.letter(_change(desk, "ANN@example.com"))
+    assert letter.recipient == "ANN@example.com"
+    assert desk.works(letter)
+
+
+def test_an_address_that_was_taken_between_two_attempts_gets_no_second_letter(desk: Desk) -> None:
+    asked = _change(desk, "bob@example.com")
+    desk.letter(asked)
+    bob = account("bob@example.com")
+    stored(desk.store, bob)
+    assert desk.prepare(asked) is None
+    assert [found.user_id for found in messages_in(desk.store)] == [bob.user.id]

@@ -1,0 +1,378 @@
+"""The counters of the throttle, and a hundred who guess at once."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from functools import partial
+from typing import Any
+
+import pytest
+from psycopg.errors import DeadlockDetected
+from sqlalchemy import event, select
+from sqlalchemy.exc import DBAPIError
+
+from core.app import AuthApp, build
+from core.audit import Client
+from core.errors import AuthError, InvalidCredentials, InvalidResetToken, InvalidToken, TooManyAttempts, WrongPassword
+from core.repositories.memory import MemoryStore
+from core.repositories.tables import throttle_counters
+from core.repositories.unit_of_work import SqlStore
+from core.sessions import Principal, TokenPair
+from core.settings import PasswordSettings, ThrottleSettings
+from core.store import Store
+from core.throttle import Counter
+from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
+from tests.clock import START, FakeClock
+from tests.conftest import make_settings
+from tests.repositories.faults import meanwhile, opened, url_of, wait_for_blocked, within
+from tests.repositories.values import NOW, TICK
+
+ALLOWANCE = 5
+PATIENT = timedelta(seconds=30)  # a hundred commits to a slow disk, one after the other, are no outage
+
+
+def hold(store: Store, *keys: str, now: datetime = NOW) -> dict[str, Counter]:
+    """Look at counters and leave them as they are."""
+    with store.begin() as work:
+        return dict(work.counters.hold(keys, now=now))
+
+
+def put(store: Store, key: str, counter: Counter, *, expires_at: datetime) -> None:
+    with store.begin() as work:
+        work.counters.hold([key], now=NOW)
+        work.counters.put(key, counter, expires_at=expires_at)
+        work.commit()
+
+
+def keys_in(store: Store) -> set[str]:
+    if isinstance(store, MemoryStore):
+        return set(store.data.counters)
+    assert isinstance(store, SqlStore)
+    with store.engine.connect() as connection:
+        return set(connection.execute(select(throttle_counters.c.key)).scalars())
+
+
+def purge(store: Store, *, now: datetime = NOW, limit: int = 100) -> int:
+    with store.begin() as work:
+        count = work.counters.purge(now=now, limit=limit)
+        work.commit()
+    return count
+
+
+# The port
+
+
+def test_a_new_counter_stands_at_nothing(store: Store) -> None:
+    assert hold(store, "one") == {"one": Counter(count=0, at=NOW)}
+
+
+def test_a_counter_is_as_it_was_put(store: Store) -> None:
+    at, until = NOW + TICK, NOW + timedelta(days=90)
+    put(store, "one", Counter(count=7, at=at, familiar_until=until), expires_at=until)
+    put(store, "two", Counter(count=2**31 - 1, at=NOW), expires_at=until)
+    assert hold(store, "two", "one", "three", now=NOW + timedelta(hours=1)) == {
+        "one": Counter(count=7, at=at, familiar_until=until),
+        "two": Counter(count=2**31 - 1, at=NOW),
+        "three": Counter(count=0, at=NOW + timedelta(hours=1)),
+    }
+
+
+def test_a_counter_can_be_put_twice_and_the_last_counts(store: Store) -> None:
+    with store.begin() as work:
+        work.counters.hold(["one"], now=NOW)
+        work.counters.put("one", Counter(count=1, at=NOW, familiar_until=NOW), expires_at=NOW)
+        work.counters.put("one", Counter(count=2, at=NOW + TICK), expires_at=NOW)
+        assert work.counters.hold(["one"], now=NOW) == {"one": Counter(count=2, at=NOW + TICK)}
+        work.commit()
+    assert hold(store, "one") == {"one": Counter(count=2, at=NOW + TICK)}
+
+
+def test_without_a_commit_nothing_is_counted(store: Store) -> None:
+    with store.begin() as work:
+        work.counters.hold(["one"], now=NOW)
+        work.counters.put("one", Counter(count=1, at=NOW), expires_at=NOW + TICK)
+    assert keys_in(store) == set()
+    assert hold(store, "one")["one"].count == 0
+
+
+def test_counters_are_purged_when_they_say_nothing_any_more(store: Store) -> None:
+    put(store, "expired", Counter(count=1, at=NOW), expires_at=NOW - TICK)
+    put(store, "expiring", Counter(count=1, at=NOW), expires_at=NOW)
+    put(store, "kept", Counter(count=1, at=NOW), expires_at=NOW + TICK)
+    assert purge(store) == 1
+    assert keys_in(store) == {"expiring", "kept"}
+    assert purge(store) == 0
+
+
+def test_a_purge_takes_no_more_than_its_limit(store: Store) -> None:
+    for number in range(7):
+        put(store, f"key {number}", Counter(count=1, at=NOW), expires_at=NOW - TICK)
+    assert [purge(store, limit=3) for _ in range(4)] == [3, 3, 1, 0]
+
+
+def test_a_counter_that_was_purged_begins_anew(store: Store) -> None:
+    put(store, "one", Counter(count=9, at=NOW, familiar_until=NOW), expires_at=NOW - TICK)
+    purge(store)
+    assert hold(store, "one") == {"one": Counter(count=0, at=NOW)}
+
+
+# Held
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_who_comes_second_waits_and_sees_what_the_first_has_put(sql_store: SqlStore, *, exists: bool) -> None:
+    if exists:
+        put(sql_store, "one", Counter(count=1, at=NOW), expires_at=NOW)
+    count = int(exists)
+    with ThreadPoolExecutor(1) as pool:
+        with sql_store.begin() as work:
+            assert work.counters.hold(["one"], now=NOW)["one"].count == count
+            second = pool.submit(hold, sql_store, "one")
+            if sql_store.engine.dialect.name == "postgresql":
+                wait_for_blocked(sql_store, unless=second.done)
+            assert not second.done()
+            work.counters.put("one", Counter(count=count + 1, at=NOW), expires_at=NOW)
+            work.commit()
+        assert second.result(10)["one"].count == count + 1
+
+
+def test_other_counters_are_not_held_up(postgres_store: SqlStore) -> None:
+    with ThreadPoolExecutor(1) as pool, postgres_store.begin() as work:
+        work.counters.hold(["one"], now=NOW)
+        with within(2):
+            assert pool.submit(hold, postgres_store, "two").result(10)["two"].count == 0
+
+
+def test_a_purge_passes_over_what_somebody_holds(postgres_store: SqlStore) -> None:
+    for key in ("held", "free"):
+        put(postgres_store, key, Counter(count=1, at=NOW), expires_at=NOW - TICK)
+    with ThreadPoolExecutor(1) as pool:
+        with postgres_store.begin() as work:
+            work.counters.hold(["held"], now=NOW)
+            with within(2):
+                assert pool.submit(purge, postgres_store).result(10) == 1
+            work.counters.put("held", Counter(count=2, at=NOW), expires_at=NOW + TICK)
+            work.commit()
+        assert keys_in(postgres_store) == {"held"}
+        assert purge(postgres_store) == 0
+
+
+def test_a_counter_that_is_purged_while_it_is_being_held_begins_anew(postgres_store: SqlStore) -> None:
+    """The purge comes when the row was found to be there and is not locked yet."""
+    put(postgres_store, "one", Counter(count=9, at=NOW), expires_at=NOW - TICK)
+    with opened(url_of(postgres_store)) as other:
+        purging = meanwhile(postgres_store, "SELECT throttle_counters", lambda: purge(other))
+        with purging if _asks_again(postgres_store) else _nothing():
+            found = hold(postgres_store, "one", "two")
+    assert set(found) == {"one", "two"}
+
+
+def _asks_again(store: SqlStore) -> bool:
+    """Whether counters are held in more than one statement, so that something can come between."""
+    heard: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        heard.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", hear)
+    try:
+        hold(store, "three")
+    finally:
+        event.remove(store.engine, "before_cursor_execute", hear)
+    return any(statement.startswith("SELECT throttle_counters") for statement in heard)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+# A hundred at once
+
+
+class Verified:
+    """Counts how many passwords are really looked at."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def spy_on(self, app: AuthApp) -> AuthApp:
+        passwords = app.auth._passwords
+        original = passwords.verify
+
+        def verify(password: str, stored: str | None) -> bool:
+            with self._lock:
+                self.count += 1
+            return original(password, stored)
+
+        passwords.verify = verify  # type: ignore[method-assign]  # one object for logins and confirmations
+        return app
+
+
+def an_app(store: SqlStore, mailer: Any = None, **allowances: Any) -> AuthApp:
+    settings = make_settings(
+        passwords=PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000),
+        throttling=ThrottleSettings(**allowances),
+    )
+    app = build(settings, store=store, clock=FakeClock(START), mailer=mailer)
+    app.keys.ensure()
+    return app
+
+
+@pytest.fixture
+def patient(sql_store: SqlStore) -> Iterator[SqlStore]:
+    with opened(url_of(sql_store), timeout=PATIENT) as store:
+        yield store
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Each call in a thread of its own, all started at one moment; their answers and refusals."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        start.wait(30)
+        try:
+            return call()
+        except AuthError as refusal:
+            return refusal
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(120) for future in [pool.submit(run, call) for call in calls]]
+
+
+def kinds(outcomes: Sequence[Any]) -> Tally[type]:
+    return Tally(type(outcome) for outcome in outcomes)
+
+
+def test_of_a_hundred_guesses_at_once_the_allowance_is_looked_at(patient: SqlStore) -> None:
+    verified = Verified()
+    app = verified.spy_on(an_app(patient))
+    app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
+    outcomes = at_once([partial(app.auth.login, EMAIL, f"guess number {number}", Client()) for number in range(100)])
+    assert kinds(outcomes) == {InvalidCredentials: ALLOWANCE, TooManyAttempts: 100 - ALLOWANCE}
+    assert verified.count == ALLOWANCE
+
+
+def test_processes_that_know_nothing_of_each_other_count_together(patient: SqlStore) -> None:
+    verified = Verified()
+    with opened(url_of(patient), timeout=PATIENT) as one, opened(url_of(patient), timeout=PATIENT) as two:
+        apps = [verified.spy_on(an_app(store)) for store in (patient, one, two)]
+        apps[0].accounts.sign_up(EMAIL, PASSWORD, None, Client())
+        outcomes = at_once(
+            [partial(own.auth.login, EMAIL, OTHER_PASSWORD, Client()) for own in apps for _ in range(10)]
+        )
+    assert kinds(outcomes) == {InvalidCredentials: ALLOWANCE, TooManyAttempts: 30 - ALLOWANCE}
+    assert verified.count == ALLOWANCE
+
+
+def test_guesses_at_every_door_to_the_password_share_one_allowance(patient: SqlStore) -> None:
+    verified = Verified()
+    app = verified.spy_on(an_app(patient))
+    app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
+    ann = app.auth.whoami(app.auth.login(EMAIL, PASSWORD, Client()).access_token)
+    verified.count = 0
+
+    def log_in() -> TokenPair:
+        return app.auth.login(EMAIL, OTHER_PASSWORD, Client())
+
+    def change() -> None:
+        app.accounts.change_password(ann, OTHER_PASSWORD, "yet another sentence", Client())
+
+    def delete() -> None:
+        app.accounts.delete(ann, OTHER_PASSWORD, Client())
+
+    def move() -> None:
+        app.verification.request_change(ann, "ann@example.org", OTHER_PASSWORD, Client())
+
+    outcomes = kinds(at_once([log_in, change, delete, move] * 8))
+    assert outcomes[TooManyAttempts] == 32 - ALLOWANCE
+    assert outcomes[InvalidCredentials] + outcomes[WrongPassword] == ALLOWANCE
+    assert verified.count == ALLOWANCE
+
+
+def test_guesses_from_many_addresses_at_once_stay_within_the_strangers_allowance(patient: SqlStore) -> None:
+    verified = Verified()
+    app = verified.spy_on(an_app(patient, throttle_strangers=7))
+    app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
+    outcomes = at_once(
+        [partial(app.auth.login, EMAIL, OTHER_PASSWORD, Client(ip=f"198.51.100.{number}")) for number in range(40)]
+    )
+    assert kinds(outcomes) == {InvalidCredentials: 7, TooManyAttempts: 33}
+    assert verified.count == 7
+
+
+# In each other's way
+
+
+class Letters:
+    """What was sent, in place of a mail server."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, str] = {}
+
+    def send(self, email: EmailMessage) -> None:
+        found = re.search(r"/reset-password#?\S*(twm_[\w-]{32})", str(email.get_body()))
+        if found is not None:
+            self.tokens[str(email["To"])] = found[1]
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+@contextmanager
+def undone(store: SqlStore) -> Iterator[list[str]]:
+    """What the database undoes meanwhile, and why; use cases run such work again, unseen."""
+    seen: list[str] = []
+
+    def note(context: Any) -> None:
+        if isinstance(context.sqlalchemy_exception, DBAPIError):
+            seen.append(type(context.original_exception).__name__)
+
+    event.listen(store.engine, "handle_error", note)
+    try:
+        yield seen
+    finally:
+        event.remove(store.engine, "handle_error", note)
+
+
+def test_logins_guesses_resets_and_deletions_do_not_hinder_each_other(patient: SqlStore) -> None:
+    """All from one address, so that all of them want its counter, each with others of its own."""
+    letters = Letters()
+    app = an_app(patient, letters, throttle_account=1000, throttle_block=100_000)
+    emails = [f"user{number}@example.com" for number in range(6)]
+    people: list[Principal] = []
+    for email in emails:
+        app.accounts.sign_up(email, PASSWORD, None, Client())
+        people.append(app.auth.whoami(app.auth.login(email, PASSWORD, Client()).access_token))
+        app.recovery.request(email, Client())
+    app.relay.run_once()
+    assert set(letters.tokens) == set(emails)
+
+    calls: list[Callable[[], Any]] = []
+    for email, person in zip(emails, people, strict=True):
+        calls += [partial(app.auth.login, email, PASSWORD, Client())] * 5
+        calls += [partial(app.auth.login, email, OTHER_PASSWORD, Client())] * 5
+        calls += [partial(app.recovery.reset, letters.tokens[email], OTHER_PASSWORD, Client())] * 2
+        calls.append(partial(app.accounts.delete, person, PASSWORD, Client()))
+        calls.append(partial(app.accounts.change_password, person, PASSWORD, "yet another one", Client()))
+    calls += [lambda: purge(patient, now=START + timedelta(days=1000))] * 4
+    with undone(patient) as failures:
+        outcomes = at_once(calls)
+    assert set(kinds(outcomes)) <= {
+        TokenPair,
+        InvalidCredentials,
+        type(None),
+        InvalidResetToken,
+        WrongPassword,
+        InvalidToken,
+        int,
+    }
+    assert DeadlockDetected.__name__ not in failures

@@ -1,0 +1,397 @@
+"""Housekeeping: what is over goes when its time has come, in small batches, and in nobody's way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event, func, select
+
+from core import background, housekeeping
+from core.app import AuthApp, build
+from core.audit import Client
+from core.clock import new_id
+from core.email_tokens import EmailToken, Purpose
+from core.errors import DatabaseUnavailable
+from core.housekeeping import BATCH, Housekeeper
+from core.outbox import Message, MessageKind
+from core.repositories.memory import MemoryStore
+from core.repositories.tables import metadata
+from core.repositories.unit_of_work import SqlStore
+from core.revocations import Revocation, RevocationKind
+from core.settings import AuditSettings, MailSettings
+from core.store import Store, UnitOfWork
+from core.throttle import Counter
+from core.users import Account
+from tests.api import EMAIL, PASSWORD
+from tests.clock import FakeClock
+from tests.conftest import make_settings
+from tests.repositories.faults import opened, url_of
+from tests.repositories.values import NOW, account, audit_event, key, session, stored
+
+TICK = timedelta(seconds=1)
+DAY = timedelta(days=1)
+KEPT_MESSAGES, KEPT_EVENTS = timedelta(hours=5), timedelta(days=400)
+KINDS = tuple(housekeeping._PURGES)
+
+
+def housekeeper(store: Store, now: datetime = NOW) -> Housekeeper:
+    settings = make_settings(
+        mail=MailSettings(mail_retention=KEPT_MESSAGES), audit=AuditSettings(retention=KEPT_EVENTS)
+    )
+    return Housekeeper(store=store, clock=FakeClock(now), settings=settings)
+
+
+def count(store: Store, kind: str) -> int:
+    """How many rows of a kind there are."""
+    memory, table = {
+        "sessions": ("sessions", "sessions"),
+        "messages": ("messages", "outbox"),
+        "links": ("tokens", "email_tokens"),
+        "counters": ("counters", "throttle_counters"),
+        "revocations": ("revocations", "revocations"),
+        "audit events": ("events", "audit_events"),
+    }[kind]
+    if isinstance(store, MemoryStore):
+        return len(getattr(store.data, memory))
+    assert isinstance(store, SqlStore)
+    with store.engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(metadata.tables[table])) or 0
+
+
+# A row of each kind whose time ends at a given moment
+
+ANN = account()
+
+
+def message(**changes: Any) -> Message:
+    values: dict[str, Any] = {
+        "id": new_id(NOW - 500 * DAY),
+        "kind": MessageKind.PASSWORD_RESET,
+        "user_id": ANN.user.id,
+        "canonical_email": None,
+        "address": None,
+        "languages": "",
+        "facts": {},
+        "seed": b"",
+        "created_at": NOW - 500 * DAY,
+        "due_at": None,
+    }
+    return Message(**values | changes)
+
+
+def add_session(work: UnitOfWork, over: datetime) -> None:
+    end = over - 7 * DAY
+    began = end - 90 * DAY
+    work.sessions.add(session(ANN.user.id, id=new_id(began), created_at=began, expires_at=end, idle_expires_at=end))
+
+
+def add_sent_message(work: UnitOfWork, over: datetime) -> None:
+    work.outbox.add(message(sent_at=over - KEPT_MESSAGES))
+
+
+def add_dead_message(work: UnitOfWork, over: datetime) -> None:
+    work.outbox.add(message(dead_at=over - 30 * DAY))
+
+
+def add_link(work: UnitOfWork, over: datetime) -> None:
+    end = over - 30 * DAY
+    message_id = new_id(end)
+    token = EmailToken(
+        id=message_id,
+        user_id=ANN.user.id,
+        purpose=Purpose.PASSWORD_RESET,
+        digest=message_id.bytes * 2,
+        address=EMAIL,
+        created_at=end - TICK,
+        expires_at=end,
+    )
+    work.email_tokens.put(token)
+
+
+def add_counter(work: UnitOfWork, over: datetime) -> None:
+    name = new_id(over).hex
+    work.counters.hold([name], now=NOW)
+    work.counters.put(name, Counter(count=1, at=NOW), expires_at=over)
+
+
+def add_revocation(work: UnitOfWork, over: datetime) -> None:
+    work.revocations.add(
+        [Revocation(id=new_id(NOW), kind=RevocationKind.SESSION, value_hash="h", not_before=None, expires_at=over)]
+    )
+
+
+def add_event(work: UnitOfWork, over: datetime) -> None:
+    at = over - KEPT_EVENTS
+    work.audit.add(audit_event(id=new_id(at), at=at))
+
+
+ROWS: dict[str, tuple[str, Callable[[UnitOfWork, datetime], None]]] = {
+    "an expired session": ("sessions", add_session),
+    "a message that was sent": ("messages", add_sent_message),
+    "a message that was given up": ("messages", add_dead_message),
+    "a link": ("links", add_link),
+    "a counter": ("counters", add_counter),
+    "a revocation": ("revocations", add_revocation),
+    "an audit event": ("audit events", add_event),
+}
+
+
+def add(store: Store, name: str, over: datetime, times: int = 1) -> str:
+    """Store rows, and name their kind."""
+    kind, add_one = ROWS[name]
+    with store.begin() as work:
+        for _ in range(times):
+            add_one(work, over)
+        work.commit()
+    return kind
+
+
+@pytest.fixture
+def ann(store: Store) -> Account:
+    stored(store, ANN)
+    return ANN
+
+
+# What goes and what stays
+
+
+def test_every_kind_of_row_is_tried_here() -> None:
+    assert {kind for kind, _ in ROWS.values()} == set(KINDS)
+
+
+@pytest.mark.usefixtures("ann")
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_goes_when_its_time_is_over_and_not_before(store: Store, name: str) -> None:
+    kind = add(store, name, NOW + TICK)
+    keeper = housekeeper(store)
+    assert keeper.run_once() == 0
+    assert count(store, kind) == 1
+    add(store, name, NOW - TICK)
+    assert keeper.run_once() == 1
+    assert count(store, kind) == 1
+    assert housekeeper(store, NOW + 2 * TICK).run_once() == 1
+    assert count(store, kind) == 0
+
+
+@pytest.mark.usefixtures("ann")
+def test_what_is_not_over_is_never_touched_however_old_it_is(store: Store) -> None:
+    old = NOW - 500 * DAY
+    with store.begin() as work:
+        work.outbox.add(message(due_at=old))
+        work.sessions.add(session(ANN.user.id, id=new_id(old), created_at=old, ended_at=old, expires_at=NOW + DAY))
+        work.keys.add(key(created_at=old, activates_at=old))
+        work.commit()
+    assert housekeeper(store).run_once() == 0
+    with store.reading() as read:
+        assert read.users.by_id(ANN.user.id) == ANN
+        assert len(read.keys.all()) == 1
+        assert len(read.sessions.of(ANN.user.id)) == 1
+        assert read.outbox.is_due(now=NOW)
+
+
+@pytest.mark.usefixtures("ann")
+def test_a_second_run_finds_nothing(store: Store) -> None:
+    for name in ROWS:
+        add(store, name, NOW - TICK, times=3)
+    keeper = housekeeper(store)
+    assert keeper.run_once() == 3 * len(ROWS)
+    assert keeper.run_once() == 0
+
+
+def test_a_session_that_lives_longer_than_others_does_not_keep_them(store: Store) -> None:
+    """Ids say when a session was made; of two made together, each goes at its own end."""
+    stored(store, ANN)
+    began = NOW - 100 * DAY
+    for end in (NOW - 8 * DAY, NOW + DAY):
+        stored(store, session(ANN.user.id, id=new_id(began), created_at=began, expires_at=end))
+    assert housekeeper(store).run_once() == 1
+    assert count(store, "sessions") == 1
+
+
+# Batches
+
+
+@contextmanager
+def deletes(store: SqlStore) -> Iterator[list[int]]:
+    """How many rows each transaction deletes meanwhile."""
+    seen: list[int] = []
+
+    def note(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("DELETE"):
+            seen.append(cursor.rowcount)
+
+    event.listen(store.engine, "after_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(store.engine, "after_cursor_execute", note)
+
+
+def test_many_rows_are_deleted_in_small_transactions(sql_store: SqlStore) -> None:
+    add(sql_store, "an audit event", NOW - TICK, times=2 * BATCH + 7)
+    commits: list[int] = []
+    event.listen(sql_store.engine, "commit", lambda _connection: commits.append(1))
+    with deletes(sql_store) as seen:
+        assert housekeeper(sql_store).run_once() == 2 * BATCH + 7
+    assert sorted(seen) == [0] * (len(KINDS) - 1) + [7, BATCH, BATCH]
+    assert len(commits) == len(seen)
+    assert count(sql_store, "audit events") == 0
+
+
+def test_it_stops_after_the_batch_when_it_is_asked_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH", 2)
+    add(store, "an audit event", NOW - TICK, times=5)
+    keeper = housekeeper(store)
+    purge = housekeeping._PURGES["audit events"]
+
+    def purge_and_be_told(work: UnitOfWork, now: datetime, kept: Any) -> int:
+        keeper._background.ask_to_stop()
+        return purge(work, now, kept)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(housekeeping._PURGES, "audit events", purge_and_be_told)
+        assert keeper.run_once() == 2
+    assert count(store, "audit events") == 3
+    assert keeper.run_once() == 0
+    assert housekeeper(store).run_once() == 3
+
+
+# Together with others
+
+
+def test_several_processes_delete_every_row_once(sql_store: SqlStore) -> None:
+    stored(sql_store, ANN)
+    for name in ROWS:
+        add(sql_store, name, NOW - TICK, times=300)
+    start = threading.Barrier(4)
+
+    def run(store: SqlStore) -> int:
+        start.wait(10)
+        return housekeeper(store).run_once()
+
+    patient = timedelta(seconds=30)
+    with (
+        opened(url_of(sql_store), timeout=patient) as one,
+        opened(url_of(sql_store), timeout=patient) as two,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        counts = [future.result(60) for future in [pool.submit(run, store) for store in (one, two, one, two)]]
+    assert sum(counts) + housekeeper(sql_store).run_once() == 300 * len(ROWS)
+    assert [count(sql_store, kind) for kind in KINDS] == [0] * len(KINDS)
+
+
+def test_it_does_not_hinder_logins_and_refreshes(sql_store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "BATCH", 20)
+    stored(sql_store, ANN)
+    for name in ROWS:
+        add(sql_store, name, NOW - TICK, times=150)
+    with opened(url_of(sql_store), timeout=timedelta(seconds=30)) as store:
+        app = build(make_settings(), store=store, clock=FakeClock(NOW))
+        app.accounts.sign_up("bob@example.com", PASSWORD, None, Client())
+        is_over = threading.Event()
+        with ThreadPoolExecutor(3) as pool:
+            traffic = [pool.submit(keep_logging_in, app, is_over) for _ in range(2)]
+            deleted = pool.submit(housekeeper(store).run_once).result(60)
+            is_over.set()
+            served = [future.result(30) for future in traffic]
+    assert deleted >= 150 * len(ROWS)
+    assert all(times > 0 for times in served)
+
+
+def keep_logging_in(app: AuthApp, is_over: threading.Event) -> int:
+    """Log in and refresh until it is over, and at least once; how often that was."""
+    times = 0
+    while times == 0 or not is_over.is_set():
+        pair = app.auth.login("bob@example.com", PASSWORD, Client())
+        app.auth.whoami(app.sessions.refresh(pair.refresh_token, Client()).access_token)
+        times += 1
+    return times
+
+
+# Failures
+
+
+def failing(error: Exception) -> Callable[..., int]:
+    def purge(*_: Any) -> int:
+        raise error
+
+    return purge
+
+
+def test_a_database_that_is_away_is_said_to_be_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(DatabaseUnavailable()))
+    with pytest.raises(DatabaseUnavailable):
+        housekeeper(store).run_once()
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a defect")])
+def test_a_purge_that_fails_does_not_end_the_thread(
+    store: Store, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "PAUSE_AFTER_FAILURE", 0.001)
+    add(store, "an audit event", NOW - TICK, times=3)
+    has_failed, is_done = threading.Event(), threading.Event()
+
+    def fail_once(*_: Any) -> int:
+        if not has_failed.is_set():
+            has_failed.set()
+            raise error
+        is_done.set()
+        return 0
+
+    # The last of the kinds, so that all others are behind it when it succeeds.
+    monkeypatch.setitem(housekeeping._PURGES, "zzz", fail_once)
+    keeper = housekeeper(store)
+    keeper.start()
+    try:
+        assert is_done.wait(10)
+    finally:
+        keeper.stop()
+    assert has_failed.is_set()
+    assert count(store, "audit events") == 0
+
+
+def test_one_kind_that_always_fails_does_not_keep_the_others_from_being_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that cannot be deleted must not let all other tables grow for ever."""
+    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(ValueError("a defect")))
+    add(store, "an audit event", NOW - TICK)
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a defect")):
+        housekeeper(store).run_once()
+    assert count(store, "audit events") == 0
+
+
+def test_a_stopped_housekeeper_deletes_nothing_more(store: Store) -> None:
+    add(store, "an audit event", NOW - TICK)
+    keeper = housekeeper(store)
+    keeper.stop()
+    assert keeper.run_once() == 0
+    assert count(store, "audit events") == 1
+
+
+def test_a_serving_process_keeps_house(store: Store) -> None:
+    add(store, "an audit event", NOW - TICK)
+    app = build(make_settings(audit=AuditSettings(retention=KEPT_EVENTS)), store=store, clock=FakeClock(NOW))
+    is_done = threading.Event()
+    original = app.housekeeper._background._work
+
+    def work() -> object:
+        try:
+            return original()
+        finally:
+            is_done.set()
+
+    app.housekeeper._background._work = work
+    app.housekeeper.start()
+    try:
+        assert is_done.wait(10)
+    finally:
+        app.housekeeper.stop()
+    assert count(store, "audit events") == 0

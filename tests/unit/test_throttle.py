@@ -1,0 +1,382 @@
+"""The arithmetic of the throttle: allowances, pauses, recovery, and which addresses count as one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.audit import Client, EventKind
+from core.errors import TooManyAttempts
+from core.http.client_address import client_address
+from core.repositories.memory import MemoryStore
+from core.settings import ThrottleSettings
+from core.throttle import (
+    FAMILIAR,
+    Attempt,
+    Counter,
+    CounterKind,
+    Rule,
+    Throttle,
+    after_success,
+    block_of,
+    rules,
+    standing,
+)
+from tests.clock import START, FakeClock
+
+RULE = Rule(allowance=5, recovery=timedelta(minutes=10), longest_pause=timedelta(minutes=15))
+KEY = b"k" * 32
+
+
+def seconds(amount: float) -> timedelta:
+    return timedelta(seconds=amount)
+
+
+# What is remembered, and the pause
+
+
+@pytest.mark.parametrize(
+    ("count", "pause"),
+    [(0, 0), (1, 0), (4, 0), (5, 1), (6, 2), (7, 4), (8, 8), (9, 16), (14, 512), (15, 900), (16, 900), (40, 900)],
+)
+def test_pauses_begin_when_the_allowance_is_spent_and_double_up_to_the_longest(count: int, pause: float) -> None:
+    assert standing(Counter(count=count, at=START), RULE, START) == (count, seconds(pause))
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "expected"),
+    [
+        (0, (8, 8)),
+        (1, (8, 7)),
+        (7.5, (8, 0.5)),
+        (8, (8, 0)),
+        (599.9, (8, 0)),
+        (600, (7, 0)),
+        (1200, (6, 0)),
+        (4799.9, (1, 0)),
+        (4800, (0, 0)),
+        (10**9, (0, 0)),
+    ],
+)
+def test_a_pause_runs_down_and_attempts_are_forgotten_one_by_one(elapsed: float, expected: tuple[int, float]) -> None:
+    remembered, pause = standing(Counter(count=8, at=START), RULE, START + seconds(elapsed))
+    assert (remembered, pause.total_seconds()) == expected
+
+
+def test_a_pause_longer_than_the_recovery_gets_shorter_with_what_is_forgotten() -> None:
+    """After 600 s of a pause of 900 s, one attempt fewer is remembered: its pause is over."""
+    counter = Counter(count=15, at=START)
+    assert standing(counter, RULE, START + seconds(599)) == (15, seconds(301))
+    assert standing(counter, RULE, START + seconds(600)) == (14, seconds(0))
+
+
+@pytest.mark.parametrize("back", [1, 3600, 10**8])
+def test_a_clock_that_was_set_back_makes_a_pause_no_longer(back: int) -> None:
+    assert standing(Counter(count=7, at=START), RULE, START - seconds(back)) == (7, seconds(4))
+
+
+@pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
+def test_a_huge_count_costs_the_longest_pause_and_no_overflow(count: int) -> None:
+    assert standing(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_pause)
+
+
+def test_an_allowance_of_one_pauses_after_the_first_attempt() -> None:
+    once = Rule(allowance=1, recovery=seconds(10), longest_pause=seconds(60))
+    assert standing(Counter(count=0, at=START), once, START) == (0, seconds(0))
+    assert standing(Counter(count=1, at=START), once, START) == (1, seconds(1))
+
+
+@given(
+    count=st.integers(0, 2**31 - 1),
+    elapsed=st.timedeltas(timedelta(days=-400), timedelta(days=400)),
+    allowance=st.integers(1, 1000),
+    recovery=st.integers(1, 3600),
+    longest=st.integers(1, 3600),
+)
+def test_no_pause_exceeds_the_longest_and_none_is_left_when_all_is_forgotten(
+    count: int, elapsed: timedelta, allowance: int, recovery: int, longest: int
+) -> None:
+    rule = Rule(allowance=allowance, recovery=seconds(recovery), longest_pause=seconds(longest))
+    remembered, pause = standing(Counter(count=count, at=START), rule, START + elapsed)
+    assert 0 <= remembered <= count
+    assert timedelta(0) <= pause <= rule.longest_pause
+    assert pause == timedelta(0) or remembered >= allowance
+    later, shorter = standing(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
+    assert later <= remembered
+    assert shorter <= pause
+
+
+# What a right password makes of a counter
+
+
+@pytest.mark.parametrize("count", [1, 6, 100])
+def test_success_forgets_the_failures_for_the_account_and_makes_the_block_its_own(count: int) -> None:
+    before = Counter(count=count, at=START - seconds(30))
+    after = after_success(CounterKind.ACCOUNT_FROM_BLOCK, before, START)
+    assert after == Counter(count=0, at=START, familiar_until=START + FAMILIAR)
+
+
+def test_success_forgets_the_strangers_failures() -> None:
+    after = after_success(CounterKind.ACCOUNT_FROM_STRANGERS, Counter(count=7, at=START - seconds(30)), START)
+    assert after == Counter(count=0, at=START)
+
+
+@pytest.mark.parametrize(("count", "left"), [(7, 6), (1, 0), (0, 0)])
+def test_success_takes_back_its_own_attempt_from_the_block_and_no_other(count: int, left: int) -> None:
+    before = Counter(count=count, at=START - seconds(30))
+    assert after_success(CounterKind.BLOCK, before, START) == Counter(count=left, at=before.at)
+
+
+@pytest.mark.parametrize(("days", "is_familiar"), [(0, True), (89.99, True), (90, False), (100, False)])
+def test_a_block_is_the_accounts_own_for_ninety_days(days: float, *, is_familiar: bool) -> None:
+    counter = after_success(CounterKind.ACCOUNT_FROM_BLOCK, Counter(count=0, at=START), START)
+    assert counter.is_familiar(START + timedelta(days=days)) is is_familiar
+
+
+def test_a_block_that_never_logged_in_is_not_familiar() -> None:
+    assert not Counter(count=0, at=START).is_familiar(START)
+
+
+# Blocks
+
+
+@pytest.mark.parametrize(
+    ("ip", "block"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("203.0.113.8", "203.0.113.8"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64"),
+        ("2001:DB8:0:1:ffff:ffff:ffff:ffff", "2001:db8:0:1::/64"),
+        ("2001:0db8:0000:0001:0000:0000:0000:0009", "2001:db8:0:1::/64"),
+        ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("unknown", ""),
+        ("203.0.113.7:4711", ""),
+        ("203.0.113.07", ""),
+        ("203.0.113.7\n", ""),
+    ],
+)
+def test_an_address_is_its_own_block_and_of_ipv6_the_first_64_bits_are(ip: str, block: str) -> None:
+    assert block_of(ip) == block
+
+
+@pytest.mark.parametrize(
+    ("peer", "block"),
+    [
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("::ffff:cb00:7107", "203.0.113.7"),
+        ("2001:db8::7", "2001:db8::/64"),
+        ("fe80::1%eth0", ""),
+        ("", ""),
+    ],
+)
+def test_an_ipv4_client_of_an_ipv6_socket_counts_by_its_ipv4_address(peer: str, block: str) -> None:
+    assert block_of(client_address(peer, None, ())) == block
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
+def test_whatever_the_last_64_bits_are_the_block_is_the_same(address: Any, last: int) -> None:
+    neighbour = type(address)((int(address) >> 64 << 64) | last)
+    assert block_of(str(address)) == block_of(str(neighbour)) != ""
+
+
+@given(st.text(max_size=60))
+def test_no_text_makes_the_block_raise(text: str) -> None:
+    assert isinstance(block_of(text), str)
+
+
+# The rules
+
+
+def test_every_counter_has_a_rule_and_the_settings_say_how_much_is_free() -> None:
+    found = rules(
+        ThrottleSettings(
+            throttle_account=1, throttle_block=2, throttle_strangers=3, throttle_signups=4, throttle_mail=5
+        )
+    )
+    assert set(found) == set(CounterKind)
+    assert {kind: rule.allowance for kind, rule in found.items()} == {
+        CounterKind.ACCOUNT_FROM_BLOCK: 1,
+        CounterKind.BLOCK: 2,
+        CounterKind.ACCOUNT_FROM_STRANGERS: 3,
+        CounterKind.SIGNUPS_FROM_BLOCK: 4,
+        CounterKind.MAIL_FROM_BLOCK: 5,
+    }
+
+
+# The kind, its setting, and the seconds in which the setting's description promises one attempt back.
+RECOVERIES = [
+    (CounterKind.ACCOUNT_FROM_BLOCK, "throttle_account", 600),
+    (CounterKind.BLOCK, "throttle_block", 10),
+    (CounterKind.ACCOUNT_FROM_STRANGERS, "throttle_strangers", 600),
+    (CounterKind.SIGNUPS_FROM_BLOCK, "throttle_signups", 60),
+    (CounterKind.MAIL_FROM_BLOCK, "throttle_mail", 30),
+]
+
+
+@pytest.mark.parametrize(("kind", "setting", "promised"), RECOVERIES)
+def test_one_attempt_comes_back_in_the_seconds_that_the_setting_promises(
+    kind: CounterKind, setting: str, promised: int
+) -> None:
+    assert rules(ThrottleSettings())[kind].recovery == seconds(promised)
+    assert f"one back in {promised} s" in (ThrottleSettings.model_fields[setting].description or "")
+
+
+def test_an_account_is_given_at_most_some_hundred_guesses_a_day_from_a_block() -> None:
+    """The price of the settings as they are: what somebody gets who waits for every pause."""
+    throttle, clock, _ = counting()
+    start, guesses = clock.at, 0
+    while clock.at - start < timedelta(days=1):
+        pause = refusal(throttle)
+        if pause is None:
+            guesses += 1
+        else:
+            clock.advance(seconds=pause)
+    assert 100 <= guesses <= 200
+
+
+# The throttle over a store in memory
+
+
+def counting(**settings: Any) -> tuple[Throttle, FakeClock, MemoryStore]:
+    store, clock = MemoryStore(), FakeClock()
+    return Throttle(store=store, clock=clock, key=KEY, settings=ThrottleSettings(**settings)), clock, store
+
+
+HOME = Client(ip="203.0.113.7")
+
+
+def refusal(throttle: Throttle, email: str = "ann@example.com", client: Client = HOME) -> int | None:
+    """Fail once: the seconds of the pause where the attempt was refused."""
+    try:
+        throttle.begin(email, client)
+    except TooManyAttempts as error:
+        return error.retry_after
+    return None
+
+
+def succeed(throttle: Throttle, store: MemoryStore, email: str = "ann@example.com", client: Client = HOME) -> None:
+    attempt = throttle.begin(email, client)
+    with store.begin() as work:
+        throttle.succeed(work, attempt)
+        work.commit()
+
+
+def test_a_refused_attempt_is_not_counted() -> None:
+    throttle, clock, _ = counting()
+    assert [refusal(throttle) for _ in range(5)] == [None] * 5
+    assert [refusal(throttle) for _ in range(50)] == [1] * 50
+    clock.advance(seconds=1)
+    assert [refusal(throttle), refusal(throttle)] == [None, 2]
+
+
+def test_an_attempt_that_is_taken_back_was_never_made() -> None:
+    throttle, _, _ = counting()
+    for _ in range(50):
+        throttle.forget(throttle.begin("ann@example.com", HOME))
+    assert [refusal(throttle) for _ in range(6)] == [None] * 5 + [1]
+
+
+def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
+    throttle, _, store = counting(throttle=False)
+    attempts = [throttle.begin("ann@example.com", HOME) for _ in range(50)]
+    assert attempts == [None] * 50
+    for _ in range(50):
+        throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, HOME)
+    throttle.forget(None)
+    with store.begin() as work:
+        throttle.succeed(work, None)
+        throttle.welcome(work, "ann@example.com", HOME)
+        work.commit()
+    assert store.data.counters == {}
+
+
+def test_no_counter_shows_an_address_that_was_typed() -> None:
+    throttle, _, store = counting()
+    throttle.begin("ann@example.com", HOME)
+    throttle.count(CounterKind.MAIL_FROM_BLOCK, HOME)
+    assert len(store.data.counters) == 4
+    assert all(len(key) == 64 and int(key, 16) >= 0 for key in store.data.counters)
+    other = Throttle(store=store, clock=FakeClock(), key=b"o" * 32, settings=ThrottleSettings())
+    other.begin("ann@example.com", HOME)
+    assert len(store.data.counters) == 7, "without the key, nobody can tell whose counter it is"
+
+
+def test_counters_of_different_kinds_never_meet() -> None:
+    throttle, _, _ = counting()
+    kinds = [kind for kind in CounterKind if kind.value.endswith("from_block")] + [CounterKind.BLOCK]
+    keys = {throttle._key_of(kind, "", "203.0.113.7") for kind in kinds}
+    assert len(keys) == len(kinds)
+
+
+def test_what_was_spent_is_noted_once_when_it_is_spent() -> None:
+    throttle, clock, store = counting()
+    for _ in range(5):
+        refusal(throttle)
+        assert [event.kind for event in store.data.events] in ([], [EventKind.THROTTLED])
+    assert [(event.kind, event.ip, event.user_id) for event in store.data.events] == [
+        (EventKind.THROTTLED, "203.0.113.7", None)
+    ]
+    clock.advance(seconds=1)
+    refusal(throttle)
+    assert len(store.data.events) == 1
+
+
+def test_a_success_leaves_the_failures_of_its_block_for_other_accounts() -> None:
+    throttle, _, store = counting(throttle_block=4)
+    for number in range(3):
+        assert refusal(throttle, f"victim{number}@example.com") is None
+        succeed(throttle, store, "eve@example.com")
+    assert refusal(throttle, "victim3@example.com") is None
+    assert refusal(throttle, "victim4@example.com") == 1
+
+
+def test_whoever_logs_in_all_day_from_one_block_does_not_keep_its_failures_from_being_forgotten() -> None:
+    """An office behind one address: a login every five seconds, a mistyped password every minute.
+
+    One failure comes back in ten seconds, so a minute's mistake is long forgotten when the next one comes.
+    """
+    throttle, clock, store = counting(throttle_block=5)
+    for minute in range(30):
+        assert refusal(throttle, f"typist{minute}@example.com") is None, f"throttled in minute {minute}"
+        for step in range(12):
+            clock.advance(seconds=5)
+            succeed(throttle, store, f"colleague{step}@example.com")
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowance", "every"),
+    [(CounterKind.SIGNUPS_FROM_BLOCK, 30, 59), (CounterKind.MAIL_FROM_BLOCK, 100, 29)],
+)
+def test_what_is_asked_a_little_faster_than_it_comes_back_lasts_much_longer_than_the_allowance(
+    kind: CounterKind, allowance: int, every: int
+) -> None:
+    """Time between two attempts counts even where each of them is shorter than a whole recovery."""
+    throttle, clock, _ = counting()
+    for number in range(5 * allowance):
+        try:
+            throttle.count(kind, HOME)
+        except TooManyAttempts:
+            pytest.fail(f"refused after {number} of {5 * allowance}")
+        clock.advance(seconds=every)
+
+
+def test_an_attempt_names_the_counters_that_it_was_counted_in() -> None:
+    throttle, _, store = counting()
+    attempt = throttle.begin("ann@example.com", HOME)
+    assert isinstance(attempt, Attempt)
+    assert set(attempt.keys) == {
+        CounterKind.ACCOUNT_FROM_BLOCK,
+        CounterKind.BLOCK,
+        CounterKind.ACCOUNT_FROM_STRANGERS,
+    }
+    succeed(throttle, store)
+    at_home = throttle.begin("ann@example.com", HOME)
+    assert at_home is not None
+    assert CounterKind.ACCOUNT_FROM_STRANGERS not in at_home.keys
