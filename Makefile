@@ -19,12 +19,12 @@ test: $(VENV)/.dev ## Run every test; those that measure time run alone.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 fuzz: $(VENV)/.dev ## Search both front doors for differences, for long (AUTH_TEST_FUZZ_EXAMPLES=20000).
-	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 tests/fuzz tests/live/test_schemathesis.py
+	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/fuzz tests/live/test_schemathesis.py
 
 AUTH_TEST_FUZZ_EXAMPLES ?= 20000
 
 faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUTH_TEST_FAULT_SECONDS=60).
-	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 tests/faults
+	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/faults
 
 AUTH_TEST_FAULT_SECONDS ?= 60
 

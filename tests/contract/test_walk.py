@@ -66,7 +66,7 @@ def framework(request: pytest.FixtureRequest) -> str:
 @contextmanager
 def relaying(api: Api) -> Iterator[None]:
     """Let the relay send in a thread of its own, as a serving process does."""
-    api.auth.start()
+    api.auth.relay.start()
     try:
         yield
     finally:

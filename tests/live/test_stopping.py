@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from tests.live.conftest import Figures
@@ -26,15 +27,23 @@ class Balancer:
 
     def watch(self) -> int:
         """Look at the readiness until it turns; how it was said."""
-        while (status := self._server.api.get("/readyz").status) == 200:
-            time.sleep(0.05)
-        self.is_open.clear()
+        status = 200
+        try:
+            while status == 200 and self.is_open.is_set():
+                time.sleep(0.05)
+                status = self._server.api.get("/readyz").status
+        finally:
+            self.close()
         return status
 
     def send(self) -> None:
         """One request after the other."""
         while self.is_open.is_set():
             self.statuses.append(self._server.api.whoami(self._token).status)
+
+    def close(self) -> None:
+        """Send no more."""
+        self.is_open.clear()
 
 
 def test_readiness_turns_first_and_no_request_is_dropped(
@@ -43,10 +52,10 @@ def test_readiness_turns_first_and_no_request_is_dropped(
     with serving(tmp_path, framework, AUTH_DRAIN=str(DRAIN), **CHEAP) as (server,):
         token = server.api.signed_in(email)["access_token"]
         balancer = Balancer(server, token)
-        with ThreadPoolExecutor(CALLERS + 1) as pool:
+        with ThreadPoolExecutor(CALLERS + 1) as pool, closing(balancer):  # or a failure would wait for them for ever
             watching = pool.submit(balancer.watch)
             senders = [pool.submit(balancer.send) for _ in range(CALLERS)]
-            assert eventually(lambda: len(balancer.statuses) > 50, 10)
+            assert eventually(lambda: len(balancer.statuses) > 50, 30)
             server.process.terminate()
             told = time.monotonic()
             assert watching.result(10) == 503

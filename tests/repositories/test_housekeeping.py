@@ -297,8 +297,10 @@ def test_it_does_not_hinder_logins_and_refreshes(sql_store: SqlStore, monkeypatc
         is_over = threading.Event()
         with ThreadPoolExecutor(3) as pool:
             traffic = [pool.submit(keep_logging_in, app, is_over) for _ in range(2)]
-            deleted = pool.submit(housekeeper(store).run_once).result(60)
-            is_over.set()
+            try:
+                deleted = pool.submit(housekeeper(store).run_once).result(60)
+            finally:
+                is_over.set()
             served = [future.result(30) for future in traffic]
     assert deleted >= 150 * len(ROWS)
     assert all(times > 0 for times in served)

@@ -237,8 +237,10 @@ class LogoutRace:
 
     def _log_out(self) -> None:
         self._start.wait(10)
-        self._app.sessions.logout(self.principal, CLIENT)
-        self._returned.set()
+        try:
+            self._app.sessions.logout(self.principal, CLIENT)
+        finally:
+            self._returned.set()
 
     def _keep_refreshing(self) -> None:
         token = self._pair.refresh_token

@@ -122,7 +122,7 @@ def test_many_processes_number_every_entry_once(sql_store: SqlStore) -> None:
     start = threading.Barrier(8)
 
     def work() -> None:
-        start.wait()
+        start.wait(10)
         while count := number(sql_store, limit=10):
             counts.append(count)
 

@@ -46,7 +46,7 @@ class Threads:
         gate = threading.Barrier(len(texts))
 
         def attempt(text: str) -> Outcome:
-            gate.wait()
+            gate.wait(10)
             try:
                 return self._verifier.verify(text)
             except (InvalidToken, Unavailable) as error:
