@@ -40,7 +40,7 @@ def create_app(auth: AuthApp) -> FastAPI:
     app.state.pages = Pages(auth.texts, auth.settings)
     app.include_router(router)
     install_error_handlers(app)
-    app.add_middleware(AsgiEdge, edge=Edge(auth.settings))
+    app.add_middleware(AsgiEdge, edge=Edge(auth.settings, door="fastapi"))
     app.openapi = lambda: generated_document(app)  # type: ignore[method-assign]  # as FastAPI's guide does it
     return app
 

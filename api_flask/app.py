@@ -22,5 +22,5 @@ def create_app(auth: AuthApp) -> Flask:
     app.extensions["twinauth_pages"] = Pages(auth.texts, auth.settings)
     app.register_blueprint(blueprint)
     install_error_handlers(app)
-    app.wsgi_app = WsgiEdge(app.wsgi_app, Edge(auth.settings))  # type: ignore[method-assign]  # as Flask's guide does it
+    app.wsgi_app = WsgiEdge(app.wsgi_app, Edge(auth.settings, door="flask"))  # type: ignore[method-assign]  # as Flask's guide does it
     return app

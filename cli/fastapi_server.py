@@ -87,7 +87,7 @@ class ContractProtocol(HttpToolsProtocol):
             self._refuse(RequestTimeout())
 
     def _refuse(self, error: AuthError) -> None:
-        self.transport.write(edge().unreadable(error))
+        self.transport.write(edge("fastapi").unreadable(error))
         self.transport.close()
 
 

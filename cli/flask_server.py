@@ -182,7 +182,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             self.poller.unregister(conn.sock)
             if conn.received:
                 with suppress(OSError):
-                    conn.sock.send(edge().unreadable(RequestTimeout()))
+                    conn.sock.send(edge("flask").unreadable(RequestTimeout()))
             self._drop(conn)
 
     def handle(self, conn: Any) -> Any:
@@ -226,7 +226,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         else:
             self.log.warning("Invalid HTTP request received.")
         try:
-            util.write(client, edge().unreadable(refusal))
+            util.write(client, edge("flask").unreadable(refusal))
         except OSError:
             self.log.debug("The client went away.")
 

@@ -14,9 +14,9 @@ from core.settings import Settings
 
 
 @cache
-def edge() -> Edge:
+def edge(door: str) -> Edge:
     """The edge of this process, for what its server cannot read as a request."""
-    return Edge(settings())
+    return Edge(settings(), door=door)
 
 
 def prepare(workers: int) -> Settings:

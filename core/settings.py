@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from core.setting_files import SUFFIX, SettingsError, SettingsGroup, given
 
 PREFIX = "AUTH_"
 ENV_FILE = ".env"
@@ -42,10 +43,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Environment = Literal["development", "production"]
 Algorithm = Literal["ES256", "RS256", "EdDSA"]
-
-
-class SettingsError(Exception):
-    """The settings are wrong. The text names variables and never shows a value."""
 
 
 def _absolute_url(value: str) -> str:
@@ -136,7 +133,7 @@ def _group(prefix: str) -> SettingsConfigDict:
     )
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(SettingsGroup):
     """Where the data lives."""
 
     model_config = _group("DATABASE_")
@@ -152,7 +149,7 @@ class DatabaseSettings(BaseSettings):
     )
 
 
-class TokenSettings(BaseSettings):
+class TokenSettings(SettingsGroup):
     """Access tokens, refresh tokens, sessions and the keys that sign."""
 
     model_config = _group("TOKEN_")
@@ -200,7 +197,7 @@ class TokenSettings(BaseSettings):
     )
 
 
-class PasswordSettings(BaseSettings):
+class PasswordSettings(SettingsGroup):
     """Password policy and hashing."""
 
     model_config = _group("PASSWORD_")
@@ -225,7 +222,7 @@ class PasswordSettings(BaseSettings):
     )
 
 
-class HttpSettings(BaseSettings):
+class HttpSettings(SettingsGroup):
     """What the outside sees."""
 
     model_config = _group("")
@@ -248,12 +245,13 @@ class HttpSettings(BaseSettings):
         description="Seconds for which a process that is told to stop says so in `/readyz` and goes on serving; longer "
         "than the load balancer takes to notice",
     )
+    served_by: bool = Field(False, description="Name the front door that answered in `X-Served-By`")
     docs: bool | None = Field(
         None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
     )
 
 
-class MailSettings(BaseSettings):
+class MailSettings(SettingsGroup):
     """Mail: how it leaves, what stands in it, and what depends on it."""
 
     model_config = _group("")
@@ -301,7 +299,7 @@ class MailSettings(BaseSettings):
     )
 
 
-class ThrottleSettings(BaseSettings):
+class ThrottleSettings(SettingsGroup):
     """How much is allowed before pauses begin. What is spent comes back with time."""
 
     model_config = _group("")
@@ -328,7 +326,7 @@ class ThrottleSettings(BaseSettings):
     )
 
 
-class LoggingSettings(BaseSettings):
+class LoggingSettings(SettingsGroup):
     """What is written down, and how."""
 
     model_config = _group("LOG_")
@@ -339,7 +337,7 @@ class LoggingSettings(BaseSettings):
     )
 
 
-class AuditSettings(BaseSettings):
+class AuditSettings(SettingsGroup):
     """What is remembered of what happened."""
 
     model_config = _group("AUDIT_")
@@ -349,7 +347,7 @@ class AuditSettings(BaseSettings):
     )
 
 
-class Settings(BaseSettings):
+class Settings(SettingsGroup):
     """All settings. Build it with `load_settings`, which turns every mistake into one plain line."""
 
     model_config = _group("")
@@ -507,7 +505,7 @@ def _development_secret(folder: Path) -> SecretStr:
     return SecretStr(secret)
 
 
-GROUPS: dict[str, type[BaseSettings]] = {
+GROUPS: dict[str, type[SettingsGroup]] = {
     "": Settings,
     "database": DatabaseSettings,
     "tokens": TokenSettings,
@@ -551,12 +549,14 @@ def load_settings(**overrides: Any) -> Settings:
 
     """
     # A misspelt AUTH_TOKEN_ACESS_TTL that is silently ignored is a security setting that is not in force.
-    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
-    unknown = sorted(
-        name for name in given - variables().keys() if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")
-    )
+    names = {name for name in given(ENV_FILE) if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")}
+    known = variables().keys()
+    unknown = sorted(name for name in names if name not in known and name.removesuffix(SUFFIX) not in known)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}")
+    doubled = sorted(name for name in names & known if name + SUFFIX in names)
+    if doubled:
+        raise SettingsError("; ".join(f"{name} and {name}{SUFFIX} are both set" for name in doubled))
     try:
         return Settings(**overrides)
     except ValidationError as error:

@@ -90,13 +90,14 @@ class RequestHead:
 class Edge:
     """The settings of the edge; one a process, shared by all requests."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, door: str) -> None:
         self.routes = Routes(OPERATIONS.values())
         self.origins = frozenset(settings.http.cors_origins)
         self._trusted = settings.http.trusted_proxies
         self.always = (
             *_ALWAYS,
             *((("Strict-Transport-Security", HSTS),) if settings.public_url.startswith("https:") else ()),
+            *((("X-Served-By", door),) if settings.http.served_by else ()),
         )
 
     def open(self, head: RequestHead) -> Exchange:

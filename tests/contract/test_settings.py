@@ -36,6 +36,16 @@ def test_hsts_is_sent_when_the_public_url_is_https(door: OpenDoor) -> None:
     assert api.get("/.well-known/oauth-authorization-server").json["issuer"] == "https://auth.example.com"
 
 
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/nowhere", 404), ("/reset-password", 200)])
+def test_who_answered_is_named_where_that_is_switched_on(
+    request: pytest.FixtureRequest, door: OpenDoor, path: str, status: int
+) -> None:
+    answer = door(http=HttpSettings(served_by=True)).get(path)
+    assert answer.status == status
+    assert answer.header("X-Served-By") == request.node.callspec.params["door"]
+    assert door().get(path).header("X-Served-By") is None
+
+
 def test_no_origin_is_allowed_by_default(door: OpenDoor) -> None:
     answer = door().get("/healthz", headers=[("Origin", "https://app.example.com")])
     assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]

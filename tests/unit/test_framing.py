@@ -262,7 +262,7 @@ def a_worker() -> ContractWorker:
     worker = object.__new__(ContractWorker)
     worker.cfg, worker.log, worker.nr, worker.max_requests = config, PropagatingLogger(config), 0, sys.maxsize
     worker.alive, worker.keepalived_conns, worker.max_keepalived = True, [], 10
-    worker.wsgi = WsgiEdge(_answer_nothing, Edge(make_settings()))
+    worker.wsgi = WsgiEdge(_answer_nothing, Edge(make_settings(), door="flask"))
     return worker
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.settings import GROUPS, Settings, SettingsError, _development_secret, load_settings, variables
+from core.setting_files import MAX_LENGTH, SettingsError
+from core.settings import GROUPS, Settings, _development_secret, load_settings, variables
 
 STRONG = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 PRODUCTION = {
@@ -528,3 +529,67 @@ class TestDevelopmentSecret:
             assert process.returncode == 0
         assert len(seen) == 1
         assert len(seen.pop().strip()) >= 43
+
+
+class TestByFile:
+    """`AUTH_X_FILE` names the file in which the value of `AUTH_X` stands."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Callable[[bytes], str]:
+        def write(content: bytes) -> str:
+            path = tmp_path / secrets.token_hex(4)
+            path.write_bytes(content)
+            return str(path)
+
+        return write
+
+    def test_every_setting_may_be_given(self, load: Load, file: Callable[[bytes], str]) -> None:
+        url = "postgresql://ann:pass@db/auth"
+        settings = load(
+            AUTH_SECRET_KEY_FILE=file(STRONG.encode()),
+            AUTH_DATABASE_URL_FILE=file(url.encode()),
+            AUTH_TOKEN_ACCESS_TTL_FILE=file(b"600"),
+            AUTH_OLD_SECRET_KEYS_FILE=file(f"{STRONG[::-1]}, {STRONG[1:]}x".encode()),
+            AUTH_RELAY_FILE=file(b"false"),
+        )
+        assert settings.secret.get_secret_value() == STRONG
+        assert settings.database_url == url
+        assert settings.tokens.access_ttl == timedelta(seconds=600)
+        assert [old.get_secret_value() for old in settings.old_secret_keys] == [STRONG[::-1], f"{STRONG[1:]}x"]
+        assert settings.mail.relay is False
+
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
+    def test_the_end_of_the_line_is_none_of_it(self, load: Load, file: Callable[[bytes], str], end: bytes) -> None:
+        assert load(AUTH_SECRET_KEY_FILE=file(STRONG.encode() + end)).secret.get_secret_value() == STRONG
+
+    def test_blanks_are_part_of_it(self, load: Load, file: Callable[[bytes], str]) -> None:
+        assert load(AUTH_SECRET_KEY_FILE=file(f" {STRONG} \n".encode())).secret.get_secret_value() == f" {STRONG} "
+
+    def test_dotenv_may_name_the_file(self, load: Load, file: Callable[[bytes], str], tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text(f"AUTH_SECRET_KEY_FILE={file(STRONG.encode())}\n")
+        assert load().secret.get_secret_value() == STRONG
+
+    def test_the_name_may_be_in_small_letters(self, load: Load, file: Callable[[bytes], str]) -> None:
+        assert load(auth_secret_key_file=file(STRONG.encode())).secret.get_secret_value() == STRONG
+
+    def test_a_value_and_a_file_for_it_are_refused(self, load: Load, file: Callable[[bytes], str]) -> None:
+        text = refusal(load, AUTH_SECRET_KEY=STRONG, AUTH_SECRET_KEY_FILE=file(STRONG.encode()))
+        assert text == "AUTH_SECRET_KEY and AUTH_SECRET_KEY_FILE are both set"
+
+    def test_a_file_that_is_not_there_is_named(self, load: Load) -> None:
+        text = refusal(load, AUTH_SECRET_KEY_FILE="/nowhere/secret")
+        assert text == "AUTH_SECRET_KEY_FILE: /nowhere/secret: No such file or directory"
+
+    @pytest.mark.parametrize("content", [b"\xff\xfe" * 20, b"x" * (MAX_LENGTH + 1)], ids=["no text", "too long"])
+    def test_what_is_no_setting_is_refused(self, load: Load, file: Callable[[bytes], str], content: bytes) -> None:
+        assert refusal(load, AUTH_DATABASE_URL_FILE=file(content)).startswith("AUTH_DATABASE_URL_FILE: /")
+
+    @pytest.mark.parametrize("content", [b"", b"\n", b"canary"])
+    def test_it_is_checked_like_a_value(self, load: Load, file: Callable[[bytes], str], content: bytes) -> None:
+        text = refusal(load, AUTH_SECRET_KEY_FILE=file(content))
+        assert text.startswith("AUTH_SECRET_KEY")
+        assert "canary" not in text
+
+    def test_what_is_no_setting_has_no_file_either(self, load: Load) -> None:
+        assert refusal(load, AUTH_SECRET_KEI_FILE="/x") == "unknown setting AUTH_SECRET_KEI_FILE"
+        assert refusal(load, AUTH_FILE="/x", AUTH_SECRET_KEI_FILE="/x").startswith("unknown setting AUTH_FILE")
