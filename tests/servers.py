@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,8 +30,8 @@ CHEAP = {"AUTH_PASSWORD_BCRYPT_COST": "4", "AUTH_THROTTLE": "false"}
 
 # Bounds, not waits: what takes longer than this on a loaded machine does not come any more.
 START_SECONDS = 30
-STOP_SECONDS = 10
-ANSWER_SECONDS = 10
+STOP_SECONDS = 30
+ANSWER_SECONDS = 30
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
@@ -104,7 +105,7 @@ class Process:
 @contextmanager
 def running(folder: Path, *arguments: str, **settings: str) -> Iterator[Process]:
     """A command in the background, ended at the end."""
-    output = folder / f"output-{free_port()}"
+    output = folder / f"output-{secrets.token_hex(4)}"
     with output.open("wb") as file:
         process = Process(_spawn(folder, command(*arguments), environment(folder, **settings), file), output)
     try:

@@ -153,6 +153,7 @@ def prints_both(process: Process) -> bool:
     return {name: int(port) for name, port in found} == DOORS
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("_fixed_ports")
 def test_serve_opens_both_doors_says_where_and_leaves_nothing_behind(tmp_path: Path, figures: Figures) -> None:
     seconds = []
@@ -164,7 +165,7 @@ def test_serve_opens_both_doors_says_where_and_leaves_nothing_behind(tmp_path: P
             for port in DOORS.values():
                 assert LiveDriver(f"http://{HOST}:{port}").send("GET", "/readyz", [], b"").status == 200
             process.terminate()
-            process.wait(5)
+            process.wait()
             assert process.leaves_nothing_behind()
     figures(f"both doors open after {seconds[0]:.2f} s the first time, {seconds[1]:.2f} s the second")
     assert seconds[1] < 4
@@ -175,7 +176,7 @@ def test_sigterm_ends_both_doors_with_exit_code_0(tmp_path: Path) -> None:
     with running(tmp_path, "serve") as process:
         assert eventually(partial(prints_both, process), 30), process.printed()
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait() == 0
 
 
 @pytest.mark.usefixtures("_fixed_ports")
@@ -183,7 +184,7 @@ def test_ctrl_c_closes_both_doors_without_a_traceback(tmp_path: Path) -> None:
     with running(tmp_path, "serve") as process:
         assert eventually(partial(prints_both, process), 30), process.printed()
         os.killpg(process.popen.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        process.wait(5)
+        process.wait()
         assert process.leaves_nothing_behind()
     assert "Traceback" not in process.printed()
 
@@ -246,7 +247,7 @@ def test_server_that_reloads_answers_and_leaves_nothing_behind(framework: str, t
     with serving(tmp_path, framework, options=["--reload"]) as (server,):
         assert server.api.get("/healthz").status == 200
         server.process.terminate()
-        server.process.wait(5)
+        server.process.wait()
         assert server.process.leaves_nothing_behind()
 
 

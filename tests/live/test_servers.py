@@ -86,5 +86,5 @@ def test_login_in_flight_when_sigterm_comes_is_answered(framework: str, email: s
             connection.sendall(b"POST /v1/login HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + body)
             server.process.terminate()
             received = answer.read()
-            server.process.wait(5)
+            server.process.wait()
         assert parsed(received).status == 200
