@@ -1,4 +1,4 @@
-"""One `api` over {flask, fastapi} x {sqlite, postgres}. A test never asks which one it got."""
+"""One `api` over {flask, fastapi} x {sqlite, postgres}, or over a stack that runs. No test asks which one it got."""
 
 from __future__ import annotations
 
@@ -18,12 +18,21 @@ from tests.api import Api
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
 from tests.databases import assert_nothing_checked_out, empty
-from tests.drivers import AsgiDriver, Driver, WsgiDriver
+from tests.drivers import AsgiDriver, Driver, LiveDriver, WsgiDriver
 from tests.mail import RecordingMailer
 from tests.parity import Transcript, comparable_letters
+from tests.stack.outside import Outside, WallClock
 
-FRAMEWORKS = ("flask", "fastapi")
-DATABASES = ("sqlite", "postgres")
+OUTSIDE = Outside.given()
+FRAMEWORKS = (OUTSIDE.door,) if OUTSIDE else ("flask", "fastapi")
+DATABASES = ("stack",) if OUTSIDE else ("sqlite", "postgres")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """From outside, only a test that asks through `api` asks the stack."""
+    inside = [item for item in items if not {"api", "both"} & set(getattr(item, "fixturenames", ()))]
+    for item in inside if OUTSIDE else ():
+        item.add_marker(pytest.mark.skip(reason="asks no stack"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,13 @@ def open_house(store: SqlStore, loop: asyncio.AbstractEventLoop, **changes: Any)
     return House(store, auth, clock, mailer, doors)
 
 
+def visit(outside: Outside, mail: MailSettings) -> House:
+    """A stack that runs, as a house with one door."""
+    mailer, store = RecordingMailer(), outside.store()
+    auth = outside.service(store, mail, mailer)
+    return House(store, auth, WallClock(), mailer, dict.fromkeys(("flask", "fastapi"), LiveDriver(outside.url)))
+
+
 OpenHouse = Callable[[str, MailSettings], House]
 
 
@@ -60,7 +76,7 @@ def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -
 
     def open_named(name: str, mail: MailSettings) -> House:
         if (name, mail) not in opened:
-            opened[name, mail] = open_house(stores(name), loop, mail=mail)
+            opened[name, mail] = visit(OUTSIDE, mail) if OUTSIDE else open_house(stores(name), loop, mail=mail)
         return opened[name, mail]
 
     return open_named
