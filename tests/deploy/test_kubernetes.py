@@ -388,6 +388,7 @@ def test_pods_wait_for_their_schema(built: Manifests, tmp_path: Path) -> None:
         assert time.monotonic() - started < 10
     finally:
         process.kill()
+        process.wait(10)
 
 
 @pytest.mark.parametrize("built", ["cluster"], indirect=True)
