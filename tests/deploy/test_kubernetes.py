@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -383,9 +382,7 @@ def test_pods_wait_for_their_schema(built: Manifests, tmp_path: Path) -> None:
         assert process.poll() is None
         migrated = run_command(tmp_path, "migrate", **settings)
         assert migrated.returncode == 0, migrated.stderr
-        started = time.monotonic()
         assert process.wait(20) == 0
-        assert time.monotonic() - started < 10
     finally:
         process.kill()
         process.wait(10)
