@@ -97,6 +97,24 @@ def test_a_changed_secret_ends_no_session_while_the_old_one_is_listed(clock: Fak
         alone.sessions.refresh(pair.refresh_token, CLIENT)
 
 
+def test_processes_of_both_secrets_read_each_other_while_each_lists_the_other(clock: FakeClock) -> None:
+    """While replicas are replaced one by one, old and new ones serve side by side."""
+    store = MemoryStore()
+    old = build(make_settings(old_secret_keys=(SecretStr(NEW_SECRET),)), store=store, clock=clock)
+    changed = make_settings(secret_key=SecretStr(NEW_SECRET), old_secret_keys=(SecretStr(SECRET),))
+    new = build(changed, store=store, clock=clock)
+    old.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
+    pair = old.auth.login(EMAIL, PASSWORD, CLIENT)
+    for door in (new, old, new):
+        assert door.auth.whoami(pair.access_token).user.email == EMAIL
+        pair = door.sessions.refresh(pair.refresh_token, CLIENT)
+    new.keys.reseal()
+    assert build(old.settings, store=store, clock=clock).auth.whoami(pair.access_token).user.email == EMAIL
+    one_step = build(make_settings(), store=store, clock=clock)
+    with pytest.raises(InvalidRefreshToken):
+        one_step.sessions.refresh(pair.refresh_token, CLIENT)
+
+
 def test_the_newest_key_whose_time_has_come_signs(clock: FakeClock) -> None:
     store = MemoryStore()
     found = ring(store, clock)
