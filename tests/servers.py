@@ -136,10 +136,11 @@ class Server:
     framework: str
     port: int
     process: Process
+    host: str = HOST
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def api(self) -> Api:
@@ -156,7 +157,7 @@ class Server:
             return False
 
     def connect(self) -> socket.socket:
-        return socket.create_connection((HOST, self.port), ANSWER_SECONDS)
+        return socket.create_connection((self.host, self.port), ANSWER_SECONDS)
 
     def raw(self, request: bytes) -> bytes:
         """Send bytes as they are and read until the server closes or resets the connection."""

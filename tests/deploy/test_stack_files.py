@@ -1,0 +1,271 @@
+"""The files of the stack, as far as they can be judged without an engine; `make stack-test` does the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core import errors
+from core.errors import AuthError
+from core.http import problems
+from core.settings import load_settings, variables
+from tests.servers import FRAMEWORKS, HOST, ROOT
+
+COMPOSE = ROOT / "docker-compose.yml"
+FOLDER = ROOT / "deploy" / "compose"
+PROXY = FOLDER / "proxy"
+STACK: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+APIS = {name: SERVICES[f"api-{name}"] for name in FRAMEWORKS}
+ENVIRONMENT: dict[str, str] = APIS["fastapi"]["environment"]
+DOCKERFILES = {name: (ROOT / f"Dockerfile.{name}").read_text() for name in FRAMEWORKS}
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+# The compose file
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/compose/test.yml", "deploy/compose/tls.yml"])
+def test_the_files_have_the_form_of_compose(file: str) -> None:
+    done = subprocess.run(
+        [_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(ROOT / file)],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_service_is_hardened() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres"}
+
+
+def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_doors() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published.keys() == {"proxy", "mailpit"}
+    assert all(port.startswith(f"{HOST}:") for ports in published.values() for port in ports)
+    assert STACK["networks"]["back"]["internal"] is True
+    assert SERVICES["postgres"]["networks"] == ["back"]
+    assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_nothing_in_the_file_is_a_secret() -> None:
+    secret = {name for name in variables() if re.search(r"SECRET|DATABASE_URL", name)}
+    for name, service in SERVICES.items():
+        given: dict[str, str] = service.get("environment", {})
+        assert not secret & given.keys(), name
+        assert not [key for key in given if re.search(r"PASSWORD(?!_FILE)", key)], name
+    assert {"AUTH_SECRET_KEY_FILE", "AUTH_DATABASE_URL_FILE"} <= ENVIRONMENT.keys()
+
+
+def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    subprocess.run(["/bin/sh", str(FOLDER / "make-secrets"), str(tmp_path)], check=True, timeout=30)
+    for name, value in ENVIRONMENT.items():
+        default = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+        monkeypatch.setenv(name, default.replace("/run/twinauth", str(tmp_path)))
+    settings = load_settings()
+    assert settings.is_production
+    assert settings.http.served_by
+    assert settings.database_url.endswith("@postgres:5432/twinauth")
+    # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
+    assert settings.http.drain.total_seconds() > 2
+    grace = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
+    assert grace > settings.http.drain.total_seconds() + 30
+
+
+def test_what_serves_is_watched_and_waits_for_what_it_needs() -> None:
+    for name in ("proxy", "postgres"):
+        assert SERVICES[name]["healthcheck"]["test"][0] == "CMD", name
+    for service in APIS.values():
+        assert service["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert SERVICES["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert SERVICES["postgres"]["depends_on"]["secrets"]["condition"] == "service_completed_successfully"
+
+
+# The images
+
+
+def test_the_dockerfiles_pass_hadolint() -> None:
+    files = [str(ROOT / f"Dockerfile.{name}") for name in FRAMEWORKS]
+    # DL3008: binutils of whatever release the base has; it strips, and stays in the first stage.
+    done = subprocess.run(
+        [_tool("hadolint"), "--ignore", "DL3008", *files], capture_output=True, check=False, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_image_runs_as_nobody_in_particular_in_exec_form(name: str) -> None:
+    _, final = DOCKERFILES[name].split("\n\n\nFROM ")
+    assert re.findall(r"^USER (.*)$", final, re.MULTILINE) == ["10001:10001"]
+    for instruction in ("ENTRYPOINT", "CMD"):
+        (command,) = re.findall(rf"^{instruction} (.*)$", final, re.MULTILINE)
+        assert isinstance(json.loads(command), list), "a shell would not pass the signal on"
+    assert "HEALTHCHECK" in final
+    assert f'"--framework", "{name}"' in final
+    assert not re.search(r"^(RUN|ADD|ARG) ", final, re.MULTILINE), "nothing is installed in the image that runs"
+
+
+def test_the_images_differ_in_their_door_alone() -> None:
+    fastapi, flask = (re.sub(r"COPY api_\w+ api_\w+\n", "", DOCKERFILES[name]) for name in FRAMEWORKS)
+    assert fastapi.replace("FastAPI", "Flask").replace("fastapi", "flask").replace("uvicorn", "gunicorn") == flask
+
+
+def _locked(name: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    blocks = re.findall(r"^([a-z0-9-]+)==(\S+).*?(?=^[a-z0-9-]+==|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert text.count("--hash=sha256:") >= len(blocks)
+    return dict(blocks)
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_image_has_what_was_tested_and_nothing_of_the_other_door(name: str) -> None:
+    tested, image = _locked("serve"), _locked(f"image-{name}") | _locked("image-docs")
+    assert image.items() <= tested.items()
+    others = {"fastapi": {"flask", "werkzeug", "gunicorn"}, "flask": {"fastapi", "starlette", "uvicorn", "uvloop"}}
+    assert not others[name] & image.keys()
+    assert name in image
+
+
+def test_nothing_but_sources_reaches_the_build() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    packages = {"core", "api_fastapi", "api_flask", "cli", "migrations", "requirements", "deploy/image"}
+    assert allowed == packages | {"pyproject.toml", "README.md", "LICENSE"}
+
+
+# The secrets
+
+
+def _make_secrets(folder: Path, *arguments: str) -> dict[str, str]:
+    done = subprocess.run(
+        ["/bin/sh", str(FOLDER / "make-secrets"), str(folder), *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    made = _make_secrets(tmp_path / "new")
+    assert made.keys() == {"secret_key", "postgres_password", "database_url"}
+    assert all(re.fullmatch(r"[0-9a-f]{64}", made[name]) for name in ("secret_key", "postgres_password"))
+    assert made["secret_key"] != made["postgres_password"]
+    assert _make_secrets(tmp_path / "new") == made
+    assert _make_secrets(tmp_path / "other")["secret_key"] != made["secret_key"]
+
+
+def test_the_database_may_be_elsewhere_and_a_secret_that_was_lost_is_made_anew(tmp_path: Path) -> None:
+    made = _make_secrets(tmp_path)
+    (tmp_path / "secret_key").write_text("")
+    again = _make_secrets(tmp_path, "db.example.com")
+    assert again["database_url"] == f"postgresql://twinauth:{made['postgres_password']}@db.example.com:5432/twinauth"
+    assert len(again["secret_key"]) == 64
+
+
+# The proxy
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Path:
+    """The folder of the proxy as its container has it, where this machine may write."""
+    folder = tmp_path / "proxy"
+    shutil.copytree(PROXY, folder)
+    shutil.copytree(FOLDER / "tls", tmp_path / "tls")
+    for path in [*folder.iterdir(), *(tmp_path / "tls").iterdir()]:
+        text = path.read_text().replace("/tmp/", f"{tmp_path}/").replace("/run/tls", str(tmp_path))
+        text = text.replace("/etc/twinauth-tls", str(tmp_path / "tls")).replace("/etc/twinauth", str(folder))
+        path.write_text(text)
+    return folder
+
+
+def _split(proxy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", str(proxy / "split"), *arguments], capture_output=True, check=False, text=True, timeout=30
+    )
+
+
+@pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])
+def test_nginx_takes_its_configuration_at_every_share(proxy: Path, tmp_path: Path, percent: str) -> None:
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None or shutil.which("openssl") is None:
+        pytest.skip(
+            "NO nginx, OR NO openssl: the configuration of the proxy is not tested: apt-get install nginx-light"
+        )
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    keys = ["-keyout", str(tmp_path / "privkey.pem"), "-out", str(tmp_path / "fullchain.pem"), "-subj", "/CN=a"]
+    subprocess.run([*make, *keys], check=True, capture_output=True, timeout=30)
+    assert _split(proxy, percent).returncode == 0
+    # Older releases say `http2` as a parameter of `listen`.
+    tls = tmp_path / "tls" / "tls.conf"
+    version = subprocess.run([nginx, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
+    found = re.search(r"nginx/(\d+)\.(\d+)", version)
+    assert found
+    if (int(found[1]), int(found[2])) < (1, 25):
+        tls.write_text(tls.read_text().replace("8443 ssl;", "8443 ssl http2;").replace("  http2 on;\n", ""))
+    done = subprocess.run(
+        [nginx, "-t", "-c", str(proxy / "nginx.conf")], capture_output=True, check=False, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["101", "-1", "x", "", "05", "5.5", "1000", "50;"])
+def test_a_share_that_is_none_is_refused_and_changes_nothing(proxy: Path, tmp_path: Path, wrong: str) -> None:
+    assert _split(proxy, "30").returncode == 0
+    before = (tmp_path / "split.conf").read_text()
+    done = _split(proxy, wrong)
+    assert done.returncode == 2
+    assert "from 0 to 100" in done.stderr
+    assert (tmp_path / "split.conf").read_text() == before
+
+
+REFUSALS: dict[str, AuthError] = {
+    "malformed_request": errors.MalformedRequest(),
+    "not_found": errors.NotFound(),
+    "method_not_allowed": errors.MethodNotAllowed(()),
+    "request_timeout": errors.RequestTimeout(),
+    "body_too_large": errors.BodyTooLarge(),
+    "target_too_long": errors.TargetTooLong(),
+    "headers_too_large": errors.HeadersTooLarge(),
+}
+
+
+def test_the_proxy_refuses_in_the_words_of_the_contract() -> None:
+    found = re.findall(
+        r"^location = /-/(\w+) \{\n  include \S+;\n(?:  add_header .*\n)?  return (\d+) '(.*)';\n\}",
+        (PROXY / "refusals.conf").read_text(),
+        re.MULTILINE,
+    )
+    said = {name: (int(status), body) for name, status, body in found}
+    status, body = said.pop("unavailable")
+    assert (status, json.loads(body)["status"]) == (503, 503)
+    expected = {name: problems.answer(error, "$request_id") for name, error in REFUSALS.items()}
+    assert said == {name: (answer.status, answer.body.decode()) for name, answer in expected.items()}
+
+
+def test_scripts_can_be_run() -> None:
+    for path in (FOLDER / "make-secrets", *(PROXY / name for name in ("split", "start", "healthy"))):
+        assert path.stat().st_mode & stat.S_IXUSR, path
+        assert path.read_text().startswith("#!/bin/sh\n")

@@ -1,0 +1,351 @@
+"""The stack as people run it: it comes up, it is closed, it moves, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from core.http.edge import MAX_SECONDS
+from core.repositories.unit_of_work import open_store
+from core.settings import DatabaseSettings
+from tests.databases import empty
+from tests.drivers import LiveDriver
+from tests.faults.history import Record, violations
+from tests.faults.workload import Crowd, Service, remains_of, slowest
+from tests.fuzz.test_named_cases import CLOSING, OF_THE_SERVERS, WHOLE
+from tests.fuzz.wire import LiveTwins
+from tests.fuzz.worlds import Known
+from tests.live.conftest import Figures
+from tests.live.test_guides import blocks
+from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
+from tests.servers import FRAMEWORKS, ROOT, Process, Server, eventually
+from tests.stack.compose import DOORS, PROJECT, Stack, docker
+
+BASE = "python:3.13-slim"
+MAY_ADD = 90_000_000  # bytes on top of the base
+FIRST_ANSWER = 3.0  # seconds
+GUIDE = ROOT / "docs" / "guides" / "stack.md"
+GRACE = 10.0  # AUTH_TOKEN_REFRESH_GRACE, as it is where nobody sets it
+# The faults are played with mail that stays where it can be counted, and without a throttle that would stop the crowd.
+CROWDED = {"STACK_RELAY": "false", "STACK_THROTTLE": "false"}
+
+
+# What stands there
+
+
+def test_everything_is_well(stack: Stack) -> None:
+    for service in ("postgres", "proxy", *DOORS.values()):
+        (found,) = stack.containers(service)
+        assert found["State"]["Health"]["Status"] == "healthy", service
+    for service in ("migrate", "secrets"):
+        (found,) = stack.containers(service)
+        assert (found["State"]["Status"], found["State"]["ExitCode"]) == ("exited", 0), service
+    assert stack.api.get("/readyz").status == 200
+
+
+@pytest.mark.parametrize("door", DOORS.values())
+def test_a_door_can_do_nothing_but_serve(stack: Stack, door: str) -> None:
+    (found,) = stack.containers(door)
+    host = found["HostConfig"]
+    assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (True, ["ALL"], False)
+    assert host["PortBindings"] == {}
+    status = stack.compose("exec", "-T", door, "cat", "/proc/1/status")
+    assert re.search(r"^Uid:\s+10001\s+10001", status, re.MULTILINE)
+    assert re.search(r"^CapEff:\s+0000000000000000$", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0000000000000000$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+    stack.compose("exec", "-T", door, "sh", "-c", "! touch /opt/twinauth/x 2>/dev/null && ! touch /x 2>/dev/null")
+    missing = "! command -v pip-sync && ! python -c 'import pytest' 2>/dev/null"
+    stack.compose("exec", "-T", door, "sh", "-c", missing)
+
+
+@pytest.mark.parametrize(("door", "other"), [("fastapi", "flask"), ("flask", "fastapi")])
+def test_an_image_is_small_and_has_only_what_its_door_needs(
+    stack: Stack, door: str, other: str, figures: Figures
+) -> None:
+    (image,), (base,) = (json.loads(docker("image", "inspect", name)) for name in (f"twinauth-{door}", BASE))
+    added = image["Size"] - base["Size"]
+    figures(f"twinauth-{door}: {added / 1e6:.1f} MB on top of its base of {base['Size'] / 1e6:.0f} MB")
+    assert added < MAY_ADD
+    stack.compose("exec", "-T", DOORS[door], "python", "-c", f"import {door}")
+    stack.compose("exec", "-T", DOORS[door], "sh", "-c", f"! python -c 'import {other}' 2>/dev/null")
+
+
+def test_no_secret_is_in_an_image_a_variable_or_a_log(stack: Stack) -> None:
+    key = (stack.folder / "secret_key").read_text()
+    password = re.search(r":([0-9a-f]{64})@", stack.database_url)
+    assert password
+    everywhere = [docker("history", "--no-trunc", f"twinauth-{door}") for door in DOORS]
+    for service in ("proxy", "postgres", "migrate", "secrets", "mailpit", *DOORS.values()):
+        for container in stack.containers(service):
+            everywhere += [json.dumps(container), stack.logs(container["Id"])]
+    for text in everywhere:
+        assert key not in text
+        assert password[1] not in text
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_first_answer_comes_soon(stack: Stack, door: str, figures: Figures) -> None:
+    service = DOORS[door]
+    stack.compose("stop", service)
+    started = time.monotonic()
+    stack.compose("start", service)
+    (address,) = stack.addresses(service)
+
+    def answers() -> bool:
+        try:
+            return LiveDriver(f"http://{address}:8000").send("GET", "/readyz", [], b"").status == 200
+        except OSError:
+            return False
+
+    assert eventually(answers, 30)
+    seconds = time.monotonic() - started
+    figures(f"{service}: the first answer {seconds:.2f} s after the container was started")
+    stack.up()
+    assert seconds < FIRST_ANSWER
+
+
+# As the guide says
+
+
+def test_the_walk_of_the_guide(stack: Stack) -> None:
+    (walk,) = [block for block in blocks(GUIDE.read_text(), "sh") if "send-password-reset" in block]
+    script = walk.replace("http://127.0.0.1:8080", stack.url).replace("http://127.0.0.1:8025", stack.mail_url)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, check=False, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert {line.lower().split()[1] for line in lines if line.lower().startswith("x-served-by")} <= set(FRAMEWORKS)
+    assert lines[-2:] == ["401", "200"]
+
+
+def test_tls_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
+    """Its files are whole; a certificate is made for the test."""
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made = ["-keyout", str(tmp_path / "privkey.pem"), "-out", str(tmp_path / "fullchain.pem"), "-subj", "/CN=localhost"]
+    subprocess.run([*make, *made], check=True, capture_output=True, timeout=30)
+    tmp_path.chmod(0o755)
+    for name in ("privkey.pem", "fullchain.pem"):
+        (tmp_path / name).chmod(0o644)
+    port = stack.ports["TWINAUTH_PORT"] + 1
+    overlay = ("-f", "deploy/compose/tls.yml", "up", "-d", "--wait", "proxy")
+    stack.compose(*overlay, TLS_FOLDER=str(tmp_path), TLS_PORT=str(port), seconds=200)
+    try:
+        url = f"https://127.0.0.1:{port}/healthz"
+        done = subprocess.run(
+            ["curl", "-sSk", "--http2", "-i", url], capture_output=True, check=True, text=True, timeout=30
+        )
+        assert done.stdout.startswith("HTTP/2 200")
+    finally:
+        stack.up()
+
+
+# The contract, from outside
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_contract_holds_through_the_proxy(stack: Stack, door: str, figures: Figures) -> None:
+    stack.up(**CROWDED | {"STACK_THROTTLE": "true"})
+    stack.split({"fastapi": 0, "flask": 100}[door])
+    assert eventually(lambda: stack.api.get("/healthz").header("X-Served-By") == door, 5)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-rf", "tests/contract"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "AUTH_TEST_STACK": stack.url,
+            "AUTH_TEST_STACK_DOOR": door,
+            "AUTH_TEST_STACK_SECRETS": str(stack.folder),
+        },
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=1800,
+    )
+    summary = done.stdout.splitlines()[-1]
+    figures(f"the contract through the proxy, {door}: {summary}")
+    assert done.returncode == 0, done.stdout[-8000:]
+    passed = re.search(r"(\d+) passed", summary)
+    assert passed
+    assert int(passed[1]) > 800
+
+
+# Hostile clients, at the doors themselves
+
+
+def _server(stack: Stack, door: str) -> Server:
+    (address,) = stack.addresses(DOORS[door])
+    return Server(door, 8000, cast("Process", None), host=address)
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE.keys() - OF_THE_SERVERS))
+def test_both_images_answer_odd_bytes_alike(stack: Stack, tmp_path: Path, name: str) -> None:
+    flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
+    first, second = LiveTwins(flask, fastapi, cast("Known", None), tmp_path).answers(WHOLE[name])
+    assert first.status == second.status < 500
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_slow_clients_are_cut_off_by_an_image(stack: Stack, door: str) -> None:
+    server = _server(stack, door)
+    clients = [Slow(server, name) for name in SLOW for _ in range(EACH)]
+    deadline = time.monotonic() + MAX_SECONDS + MARGIN
+    while time.monotonic() < deadline and any(client.ended_after is None for client in clients):
+        for client in clients:
+            client.go_on()
+        assert server.raw(b"GET /healthz HTTP/1.1\r\n" + b"\r\n".join([*CLOSING, b"", b""])).startswith(b"HTTP/1.1 200")
+        time.sleep(0.2)
+    for client in clients:
+        client.socket.close()
+    assert [client.name for client in clients if client.ended_after is None] == []
+
+
+# Nothing that was acknowledged is lost
+
+
+@contextmanager
+def crowded(stack: Stack, figures: Figures, name: str) -> Iterator[Record]:
+    """Many users at work through the proxy, and a look at the history at the end."""
+    store = open_store(stack.database_url, DatabaseSettings())
+    try:
+        empty(store)
+    finally:
+        store.close()
+    record = Record()
+    crowd = Crowd(Service([stack.api], record), seed=int(time.time()))
+    with crowd.at_work():
+        time.sleep(1)
+        yield record
+        time.sleep(1)
+    during = record.summary()
+    assert eventually(lambda: stack.api.get("/readyz").status == 200, 30)
+    crowd.ask_for_everything()
+    operations = record.operations
+    figures(f"{name}: {during}; slowest {slowest(operations):.2f} s")
+    found = violations(operations, remains_of(stack.database_url, operations), grace=GRACE)
+    assert found == []
+    assert sum(operation.is_ok for operation in operations) > 50
+
+
+@pytest.mark.parametrize("service", [*DOORS.values(), "postgres", "proxy", "mailpit"])
+def test_a_restart_under_load_loses_nothing_that_was_acknowledged(stack: Stack, service: str, figures: Figures) -> None:
+    stack.up(**CROWDED)
+    stack.split(50)
+    with crowded(stack, figures, f"restart of {service}"):
+        stack.compose("restart", service)
+        stack.up("--no-recreate", **CROWDED)
+
+
+def test_with_two_of_each_a_restart_of_one_is_not_noticed(stack: Stack, figures: Figures) -> None:
+    stack.up("--scale", "api-fastapi=2", "--scale", "api-flask=2", **CROWDED)
+    stack.split(50)
+    before = {
+        container["Id"]: _served(stack, container["Id"])
+        for door in DOORS.values()
+        for container in stack.containers(door)
+    }
+    assert len(before) == 4
+    with crowded(stack, figures, "restart of one replica of each") as record:
+        for door in DOORS.values():
+            docker("restart", "--time", "40", stack.containers(door)[0]["Id"])
+    lost = [operation for operation in record.operations if operation.outcome in ("failed", "unknown")]
+    assert lost == []
+    assert all(_served(stack, container) > count for container, count in before.items()), "one of them got no request"
+    stack.up("--scale", "api-fastapi=1", "--scale", "api-flask=1", **CROWDED)
+
+
+def _served(stack: Stack, container: str) -> int:
+    return stack.logs(container).count('"/v1/')
+
+
+# Traffic moves
+
+
+class Visitors:
+    """People who are logged in, and go on while the traffic moves under them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._is_over = threading.Event()
+        self.answers: list[tuple[int, str]] = []
+
+    def stay(self, number: int) -> None:
+        """Ask who one is, and refresh, until it is over."""
+        pair = self._stack.api.signed_in(f"visitor.{number}.{time.time_ns()}@example.com")
+        while not self._is_over.is_set():
+            for answer in (
+                self._stack.api.whoami(pair["access_token"]),
+                self._stack.api.refresh(pair["refresh_token"]),
+            ):
+                self.answers.append((answer.status, answer.header("X-Served-By") or "nobody"))
+            if answer.status == 200:
+                pair = answer.json
+
+    @contextmanager
+    def staying(self, count: int) -> Iterator[None]:
+        threads = [threading.Thread(target=self.stay, args=(number,)) for number in range(count)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            for thread in threads:
+                thread.join(30)
+
+    def share_of_flask(self, since: int) -> float:
+        """Of the answers since then."""
+        doors = Counter(door for _, door in self.answers[since:])
+        return doors["flask"] / max(1, doors.total())
+
+
+def test_all_traffic_moves_from_one_door_to_the_other_without_a_failed_session(stack: Stack, figures: Figures) -> None:
+    stack.up(**CROWDED)
+    stack.split(0)
+    visitors, shares = Visitors(stack), {}
+    with visitors.staying(6):
+        for percent in range(0, 101, 10):
+            stack.split(percent)
+            time.sleep(0.7)  # the workers that had the old share finish what they have
+            since = len(visitors.answers)
+            assert eventually(lambda since=since: len(visitors.answers) > since + 200, 30)  # type: ignore[misc]  # a default binds it
+            shares[percent] = visitors.share_of_flask(since)
+    figures(
+        f"{len(visitors.answers)} answers, shares of Flask: "
+        + ", ".join(f"{percent}: {share:.2f}" for percent, share in shares.items())
+    )
+    assert {status for status, _ in visitors.answers} == {200}
+    assert shares[0] == 0
+    assert shares[100] == 1
+    assert all(abs(share - percent / 100) < 0.15 for percent, share in shares.items())
+
+
+def test_a_share_that_is_none_is_refused(stack: Stack) -> None:
+    for wrong in ("101", "-1", "x", "", "05"):
+        with pytest.raises(AssertionError, match="from 0 to 100"):
+            stack.compose("exec", "-T", "proxy", "/bin/sh", "/etc/twinauth/split", wrong)
+
+
+# Its end
+
+
+def test_nothing_is_left_of_it(stack: Stack) -> None:
+    """The last test: it takes the stack down."""
+    stack.compose("down", "--volumes", "--remove-orphans", seconds=200)
+    assert stack.compose("ps", "-aq") == ""
+    label = f"label=com.docker.compose.project={PROJECT}"
+    for kind in ("volume", "network"):
+        assert docker(kind, "ls", "-q", "--filter", label) == ""
