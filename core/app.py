@@ -59,7 +59,7 @@ class AuthApp:
 
         Raises:
             Stopping: the process was told to stop.
-            NotReady: the database has another schema.
+            NotReady: the database has an older schema, or none.
             DatabaseUnavailable: the database cannot be reached.
 
         """

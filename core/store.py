@@ -82,10 +82,10 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Ask whether the database answers and has the schema of this version.
+        """Ask whether the database answers and has the schema of this version, or a newer one.
 
         Raises:
-            NotReady: it has another schema.
+            NotReady: it has an older schema, or none.
 
         """
         ...

@@ -108,7 +108,10 @@ class SqlStore:
             self._writers.release()
 
     def check(self) -> None:
-        """Ask whether the database answers and has the schema of this version."""
+        """Ask whether the database answers and has the schema of this version, or a newer one.
+
+        Schemas only grow from one release to the next (decision 12), so what a newer one has besides is not in the way.
+        """
         with translated(), self._connected(self._reading) as connection:
             try:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -116,7 +119,7 @@ class SqlStore:
                 if sqlstate_of(error) == UNDEFINED_TABLE or "no such table" in str(error.orig):
                     raise NotReady from error
                 raise
-        if revision != HEAD_REVISION:
+        if revision is None or revision < HEAD_REVISION:
             raise NotReady
 
     def close(self) -> None:

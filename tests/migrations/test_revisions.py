@@ -101,6 +101,22 @@ def test_the_service_reads_rows_of_an_older_revision(engine: Engine, revision: s
         assert len(read.email_tokens.of(ANN)) == len(ROWS[revision].get("email_tokens", ()))
 
 
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_process_of_an_older_version_writes_and_reads_on(engine: Engine, revision: str) -> None:
+    """While a deployment rolls, it does so with the schema of the newest one (decision 12)."""
+    upgrade(engine, revision)
+    known = _columns(engine)
+    upgrade(engine)
+    now = _columns(engine)
+    assert all(columns <= now.get(table, set()) for table, columns in known.items())
+    _insert(engine, revision)
+
+
+def _columns(engine: Engine) -> dict[str, set[str]]:
+    found = inspect(engine)
+    return {table: {column["name"] for column in found.get_columns(table)} for table in found.get_table_names()}
+
+
 def test_migrating_a_database_at_the_head_does_nothing(engine: Engine) -> None:
     upgrade(engine)
     _insert(engine, HEAD_REVISION)

@@ -309,7 +309,7 @@ def _at_no_revision(store: SqlStore) -> None:
         connection.execute(text("DELETE FROM alembic_version"))
 
 
-def _at_another_revision(store: SqlStore) -> None:
+def _at_an_older_revision(store: SqlStore) -> None:
     with store.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
 
@@ -322,8 +322,16 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         yield store
 
 
-@pytest.mark.parametrize("spoil", [_without_schema, _at_no_revision, _at_another_revision])
-def test_another_schema_is_not_ready(fresh: SqlStore, spoil: Callable[[SqlStore], None]) -> None:
+def test_a_newer_schema_is_served(fresh: SqlStore) -> None:
+    """While a deployment rolls, the database is a step ahead of the processes that are not replaced yet."""
+    upgrade(fresh.engine)
+    with fresh.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    fresh.check()
+
+
+@pytest.mark.parametrize("spoil", [_without_schema, _at_no_revision, _at_an_older_revision])
+def test_an_older_schema_is_not_ready(fresh: SqlStore, spoil: Callable[[SqlStore], None]) -> None:
     upgrade(fresh.engine)
     fresh.check()
     spoil(fresh)
