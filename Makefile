@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test fuzz faults soak stack-test check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -27,6 +27,11 @@ faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUT
 	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/faults
 
 AUTH_TEST_FAULT_SECONDS ?= 60
+
+soak: $(VENV)/.dev ## Mixed load at both doors for ten minutes (AUTH_TEST_SOAK_SECONDS=600): nothing may grow.
+	AUTH_TEST_SOAK_SECONDS=$(AUTH_TEST_SOAK_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/soak
+
+AUTH_TEST_SOAK_SECONDS ?= 600
 
 stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (ten minutes).
 	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/stack
