@@ -33,7 +33,7 @@ soak: $(VENV)/.dev ## Mixed load at both doors for ten minutes (AUTH_TEST_SOAK_S
 
 AUTH_TEST_SOAK_SECONDS ?= 600
 
-stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (ten minutes).
+stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty minutes).
 	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/stack
 
 check: lint types walls coverage ## What CI runs.

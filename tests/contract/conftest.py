@@ -21,7 +21,7 @@ from tests.databases import assert_nothing_checked_out, empty
 from tests.drivers import AsgiDriver, Driver, LiveDriver, WsgiDriver
 from tests.mail import RecordingMailer
 from tests.parity import Transcript, comparable_letters
-from tests.stack.outside import Outside, WallClock
+from tests.stack.outside import Outside, WallClock, why_not
 
 OUTSIDE = Outside.given()
 FRAMEWORKS = (OUTSIDE.door,) if OUTSIDE else ("flask", "fastapi")
@@ -29,10 +29,12 @@ DATABASES = ("stack",) if OUTSIDE else ("sqlite", "postgres")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """From outside, only a test that asks through `api` asks the stack."""
-    inside = [item for item in items if not {"api", "both"} & set(getattr(item, "fixturenames", ()))]
-    for item in inside if OUTSIDE else ():
-        item.add_marker(pytest.mark.skip(reason="asks no stack"))
+    """From outside, only a test that asks through `api` asks the stack, and some of those cannot."""
+    if OUTSIDE:
+        for item in items:
+            asks = {"api", "both"} & set(getattr(item, "fixturenames", ()))
+            if why := why_not(item.name) if asks else "asks no stack":
+                item.add_marker(pytest.mark.skip(reason=why))
 
 
 @dataclass(frozen=True)
