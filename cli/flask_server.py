@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from types import FrameType
 from typing import Any
 
@@ -111,7 +112,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ending: list[Any] = []
+        self._ending: dict[Any, None] = {}  # in the order of their deadlines
 
     def init_process(self) -> None:
         """Make the thread that is kept, then serve; this returns when the worker ends."""
@@ -120,15 +121,20 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def enqueue_req(self, conn: Any) -> None:
         """Take what has come on a connection, and hand a request on or wait for more."""
+        try:
+            self._go_on(conn)
+        except OSError:
+            self._drop(conn)
+        except Exception as error:  # noqa: BLE001 - of one connection, and the loop is everybody's
+            self.handle_error(None, conn.sock, conn.client, error)
+            self._drop(conn)
+
+    def _go_on(self, conn: Any) -> None:
         if not hasattr(conn, "arrivals"):
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IO_TIMEOUT)
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IO_TIMEOUT)
             conn.arrivals, conn.deadline = Arrivals(edge(), conn.client[0]), None
-        try:
-            has_ended = not self._receive(conn)
-        except OSError:
-            self._drop(conn)
-            return
+        has_ended = not self._receive(conn)
         match conn.arrivals.next():
             case Refused() as refused:
                 self._refuse(conn, refused)
@@ -187,19 +193,22 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             self._drop(conn)
             return
         conn.deadline = time.monotonic() + LINGER
-        self._ending.append(conn)
+        self._ending[conn] = None
 
-    def _discard(self, conn: Any, sock: socket.socket) -> None:
+    def _discard(self, conn: Any, _sock: socket.socket) -> None:
         try:
-            is_over = not sock.recv(65536)
+            is_over = not conn.sock.recv(65536)
         except BlockingIOError:
             return
         except OSError:
             is_over = True
         if is_over:
-            self._ending.remove(conn)
-            self.poller.unregister(sock)
-            self._drop(conn)
+            self._forget(conn)
+
+    def _forget(self, conn: Any) -> None:
+        del self._ending[conn]
+        self.poller.unregister(conn.sock)
+        self._drop(conn)
 
     def _drop(self, conn: Any) -> None:
         self.nr_conns -= 1
@@ -208,10 +217,8 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
     def murder_pending(self) -> None:
         """End the connections whose time is over; when stopping, those that have sent nothing at once."""
         now = time.monotonic()
-        for conn in [conn for conn in self._ending if conn.deadline < now]:
-            self._ending.remove(conn)
-            self.poller.unregister(conn.sock)
-            self._drop(conn)
+        for conn in list(takewhile(lambda conn: conn.deadline < now, self._ending)):
+            self._forget(conn)
         for conn in [conn for conn in self.pending_conns if conn.deadline < now or self._is_idle(conn)]:
             self.pending_conns.remove(conn)
             self.poller.unregister(conn.sock)

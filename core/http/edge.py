@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPMethod, HTTPStatus
 
 import structlog
@@ -308,7 +309,8 @@ def _gather(fields: Iterable[tuple[str, str]]) -> tuple[dict[str, str], bool]:
 def _last_response(answer: Answer, added: Iterable[tuple[str, str]], *, to_head: bool) -> bytes:
     """A response in bytes, the last of its connection."""
     length = [("Content-Length", str(len(answer.body)))] if answer.body else []
-    headers = (*answer.headers, *length, ("Connection", "close"), *added)
+    date = ("Date", formatdate(usegmt=True))  # of every answer but 1xx and 5xx (RFC 9110 section 6.6.1)
+    headers = (date, *answer.headers, *length, ("Connection", "close"), *added)
     status = HTTPStatus(answer.status)
     lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1") + (b"" if to_head else answer.body)

@@ -349,7 +349,16 @@ def test_a_client_of_http_1_0_is_told_nothing() -> None:
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789-_.!#$%&'*+^`|~", min_size=1, max_size=12).map(str.encode)
 VALUE = st.text("abcdefghijklmnopqrstuvwxyz ,;=/\"'\t\xe9", max_size=30).map(lambda text: text.encode("latin-1"))
-RESERVED = (b"content-length", b"transfer-encoding", b"expect", b"host", b"content-type")
+RESERVED = (
+    b"content-length",
+    b"transfer-encoding",
+    b"expect",
+    b"host",
+    b"content-type",
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+)
 FIELD = st.tuples(TOKEN.filter(lambda name: name.lower() not in RESERVED), VALUE)
 BODY = st.binary(max_size=60) | st.sampled_from([b"\r\n\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"])
 METHODS = st.sampled_from([b"GET", b"POST", b"PATCH", b"DELETE", b"OPTIONS", b"HEAD", b"PUT", b"TRACE"])
