@@ -636,6 +636,24 @@ def test_whatever_a_thread_is_given_it_answers_and_waits_for_nothing(received: b
     assert [answer for answer in answers if not answer or b" 500 " in answer.partition(b"\r")[0]] == []
 
 
+class Broken:
+    """What has arrived, where something is wrong with our own code."""
+
+    def take(self, _data: bytes) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_mistake_at_one_connection_ends_that_connection_and_not_the_loop() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(GET)
+        conn = TConn(WORKER.cfg, ours, ("127.0.0.1", 50000), ("127.0.0.1", 5000))
+        conn.arrivals, WORKER.nr_conns = Broken(), 1
+        WORKER.enqueue_req(conn)
+        assert theirs.recv(65536).startswith(b"HTTP/1.1 500 ")
+        assert WORKER.nr_conns == 0
+
+
 def test_a_connection_has_what_a_socket_has() -> None:
     names = [name for name in vars(Connection) if not name.startswith("_")]
     assert all(hasattr(socket.socket, name) for name in names)
