@@ -2,64 +2,72 @@
 
 import asyncio
 import signal
+import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload, multiprocess
 
+from cli.arrivals import LINGER, Arrivals, Refused
 from cli.plain import settings
 from cli.preparation import edge
-from core.errors import AuthError, MalformedRequest, RequestTimeout
+from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.edge import MAX_SECONDS
 
 GRACE = 30  # seconds for requests in flight when the server has stopped listening
 KEEP_ALIVE = 5
+SETTLE = 0.1  # seconds; a turn of the loop, also where the process was kept from running
 STARTUP_FAILURE = 3  # the exit code of both servers where the application cannot be built
 
 
 class ContractProtocol(HttpToolsProtocol):
-    """Answers what it cannot read as the contract does, and waits for no request without an end.
+    """Gives a request to the parser when it has arrived, and answers what becomes none as the contract does.
 
     uvicorn itself waits for ever for the rest of a head or a body, and for the first byte of a connection.
     """
 
+    _arrivals: Arrivals
     _deadline: asyncio.TimerHandle | None = None
-    _is_unread = True
-    _has_head = False
+    _has_ended = False
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn itself does
         """Give the client its seconds."""
         super().connection_made(transport)
-        self._expect_all_in_time()
+        self._arrivals = Arrivals(edge("fastapi"), self.client[0] if self.client else "")
+        self._set_the_clock(MAX_SECONDS, self._give_up)
 
-    def on_message_begin(self) -> None:
-        """Give the next request on the connection its own."""
-        super().on_message_begin()
-        self._is_unread, self._has_head = False, False
-        if self._deadline is None:
-            self._expect_all_in_time()
+    def data_received(self, data: bytes) -> None:
+        """Collect it. What a refused client still sends is thrown away."""
+        if self._is_refused:
+            return
+        self._unset_keepalive_if_required()
+        self._arrivals.take(data)
+        self._go_on()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, and none behind the last chunk.
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes, and drops the answer in the making
+        """The client sends no more; it may still wait for the answers."""
+        if self._is_refused:
+            return False
+        self._has_ended = True
+        self._go_on()
+        return True
 
-        uvicorn adds those to the head of a request that is being answered already: a token or an address in a trailer
-        would count at this door alone, and behind a proxy that has looked at the head (RFC 9110 section 6.5.1).
-        """
-        if not self._has_head:
-            super().on_header(name, value.rstrip(b" \t"))
+    def on_response_complete(self) -> None:
+        """Serve what has come meanwhile."""
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._go_on()
 
-    def on_headers_complete(self) -> None:
-        """The head is there."""
-        self._has_head = True
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """All of it has come."""
-        self._stop_the_clock()
-        super().on_message_complete()
+    def shutdown(self) -> None:
+        """Close when nothing is under way; a request that has begun to arrive has its seconds still."""
+        if not self._arrivals.has_begun:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing comes any more."""
@@ -67,28 +75,60 @@ class ContractProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Answer and close."""
-        self._refuse(MalformedRequest())
+        """Answer what should not happen: the parser refuses what the reader took."""
+        self._refuse(self._arrivals.refused(InternalError()))
 
-    def _expect_all_in_time(self) -> None:
-        self._deadline = self.loop.call_later(MAX_SECONDS, self._give_up)
+    def _go_on(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            if len(self._arrivals) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            return
+        match self._arrivals.next():
+            case Refused() as refused:
+                self._refuse(refused)
+            case None:
+                self._wait_for_more()
+            case request:
+                self._stop_the_clock()
+                self._unset_keepalive_if_required()
+                super().data_received(request)
+
+    def _wait_for_more(self) -> None:
+        if self._has_ended:
+            self._give_up_on(MalformedRequest())
+        elif len(self._arrivals) or self._arrivals.has_begun:
+            self._unset_keepalive_if_required()
+            if self._deadline is None:
+                self._set_the_clock(MAX_SECONDS, self._give_up)
+            self.transport.write(self._arrivals.go_ahead())
+
+    def _give_up(self) -> None:
+        self._give_up_on(RequestTimeout())
+
+    def _give_up_on(self, error: AuthError) -> None:
+        if self._arrivals.has_begun:
+            self._refuse(self._arrivals.refused(error))
+        else:
+            self.transport.close()
+
+    def _refuse(self, refused: Refused) -> None:
+        self._is_refused = True
+        self.transport.write(refused.answer)
+        self.flow.resume_reading()
+        if self._has_ended:
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._set_the_clock(LINGER, self.transport.close)
+
+    def _set_the_clock(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_the_clock()
+        self._deadline = self.loop.call_later(seconds, then)
 
     def _stop_the_clock(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-    def _give_up(self) -> None:
-        self._deadline = None
-        has_answered = self.cycle is not None and self.cycle.response_started
-        if self._is_unread or has_answered:
-            self.transport.close()
-        else:
-            self._refuse(RequestTimeout())
-
-    def _refuse(self, error: AuthError) -> None:
-        self.transport.write(edge("fastapi").unreadable(error))
-        self.transport.close()
 
 
 class DrainingServer(uvicorn.Server):
@@ -106,6 +146,11 @@ class DrainingServer(uvicorn.Server):
             self._captured_signals.append(sig)
         else:
             super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Hear those who came before the signal: the kernel resets what waits in the line of a listener that closes."""
+        await asyncio.sleep(SETTLE)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Stop when the time has come."""
@@ -129,8 +174,6 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
         workers=workers,
         reload=reload,
         loop="uvloop",
-        # h11 takes Content-Length with chunks, folded headers and bare line feeds, the makings of smuggling;
-        # this one is httptools.
         http=ContractProtocol,
         ws="none",
         # The edge reads X-Forwarded-For itself; uvicorn would believe anybody on this machine.

@@ -1,14 +1,16 @@
 """Flask on gunicorn, with the settings that the measurements and the attacks of the trade ask for."""
 
 import logging
+import select
 import selectors
 import signal
 import socket
 import struct
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from types import FrameType
 from typing import Any
 
@@ -17,28 +19,17 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
-from cli.framing import MAX_HEAD, awaits_go_ahead, has_head, is_whole, without_expectation
+from cli.arrivals import LINGER, Arrivals, Refused
 from cli.plain import settings
 from cli.preparation import edge
-from core.errors import (
-    AuthError,
-    BodyTooLarge,
-    HeadersTooLarge,
-    InternalError,
-    MalformedRequest,
-    RequestTimeout,
-    TargetTooLong,
-)
+from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.edge import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
-from core.http.problems import status_of
 from core.passwords import threads
 
 GRACE = 30  # seconds for requests in flight when the server is told to stop
 KEEP_ALIVE = 5
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _IO_TIMEOUT = struct.pack("ll", MAX_SECONDS, 0)  # for whatever a thread still waits for: the client to take the answer
 
 
@@ -62,8 +53,8 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
             "secure_scheme_headers": {},
             "forwarder_headers": "",
             "worker_exit": _close,
-            "limit_request_fields": MAX_FIELDS,
-            "limit_request_field_size": 2 * MAX_FIELD,  # the edge draws the line, for both doors alike
+            "limit_request_fields": 2 * MAX_FIELDS,  # the reader draws both lines, for both doors alike
+            "limit_request_field_size": 2 * MAX_FIELD,
         }
     ).run()
 
@@ -120,37 +111,50 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
     tpool: ThreadPoolExecutor
     _stop_at: float | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ending: dict[Any, None] = {}  # in the order of their deadlines
+
     def init_process(self) -> None:
         """Make the thread that is kept, then serve; this returns when the worker ends."""
         with ThreadPoolExecutor(1) as self._keeper:
             super().init_process()
 
     def enqueue_req(self, conn: Any) -> None:
-        """Take what has come on a connection, and hand it on or wait for more."""
-        if not hasattr(conn, "received"):
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IO_TIMEOUT)
-            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IO_TIMEOUT)
-            conn.received, conn.deadline, conn.is_told = b"", None, False
-        if conn.parser is not None:
-            conn.received += conn.parser.unreader.take_buffered()  # read ahead of the request before
+        """Take what has come on a connection, and hand a request on or wait for more."""
         try:
-            has_ended = not self._receive(conn)
+            self._go_on(conn)
         except OSError:
             self._drop(conn)
-            return
-        if not conn.received and has_ended:
+        except Exception as error:  # noqa: BLE001 - of one connection, and the loop is everybody's
+            self.handle_error(None, conn.sock, conn.client, error)
             self._drop(conn)
-        elif has_ended or is_whole(conn.received):
-            conn.data_ready, conn.deadline = True, None
-            self._pool_for(conn.received).submit(self.handle, conn).add_done_callback(
-                lambda done: self.method_queue.defer(self.finish_request, conn, done)
-            )
-        else:
-            self._wait_for_more(conn)
 
-    def _pool_for(self, received: bytes) -> ThreadPoolExecutor:
+    def _go_on(self, conn: Any) -> None:
+        if not hasattr(conn, "arrivals"):
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IO_TIMEOUT)
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IO_TIMEOUT)
+            conn.arrivals, conn.deadline = Arrivals(edge("flask"), conn.client[0]), None
+        has_ended = not self._receive(conn)
+        match conn.arrivals.next():
+            case Refused() as refused:
+                self._refuse(conn, refused)
+            case None if has_ended:
+                self._give_up_on(conn, MalformedRequest())
+            case None:
+                self._wait_for_more(conn)
+            case request:
+                self._submit(conn, request)
+
+    def _submit(self, conn: Any, request: bytes) -> None:
+        conn.data_ready, conn.deadline, conn.request = True, None, request
+        self._pool_for(request).submit(self.handle, conn).add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
+
+    def _pool_for(self, request: bytes) -> ThreadPoolExecutor:
         """A thread is kept for the question whether the process lives: it must not queue behind those that wait."""
-        return self._keeper if received.startswith((b"GET /healthz ", b"HEAD /healthz ")) else self.tpool
+        return self._keeper if request.startswith((b"GET /healthz ", b"HEAD /healthz ")) else self.tpool
 
     def _receive(self, conn: Any) -> bool:
         """Read what there is; False where the client sends no more."""
@@ -159,49 +163,102 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             data = conn.sock.recv(65536)
         except BlockingIOError:
             return True
-        conn.received += data
+        conn.arrivals.take(data)
         return bool(data)
 
     def _wait_for_more(self, conn: Any) -> None:
-        if not conn.is_told and awaits_go_ahead(conn.received):
-            conn.is_told = True
-            conn.sock.send(CONTINUE)
+        if interim := conn.arrivals.go_ahead():
+            conn.sock.send(interim)
         conn.deadline = conn.deadline or time.monotonic() + MAX_SECONDS
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _give_up_on(self, conn: Any, error: AuthError) -> None:
+        if conn.arrivals.has_begun:
+            self._refuse(conn, conn.arrivals.refused(error))
+        else:
+            self._drop(conn)
+
+    def _refuse(self, conn: Any, refused: Refused) -> None:
+        with suppress(OSError):
+            conn.sock.send(refused.answer)
+        self._end(conn)
+
+    def _end(self, conn: Any) -> None:
+        """End a connection when the client does, or soon. gunicorn waits for that in its loop, for everybody else."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
+        except (OSError, ValueError):
+            self._drop(conn)
+            return
+        conn.deadline = time.monotonic() + LINGER
+        self._ending[conn] = None
+
+    def _discard(self, conn: Any, _sock: socket.socket) -> None:
+        try:
+            is_over = not conn.sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            is_over = True
+        if is_over:
+            self._forget(conn)
+
+    def _forget(self, conn: Any) -> None:
+        del self._ending[conn]
+        self.poller.unregister(conn.sock)
+        self._drop(conn)
 
     def _drop(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
 
     def murder_pending(self) -> None:
-        """Answer and close the connections whose time is over; when stopping, those that have sent nothing at once."""
+        """End the connections whose time is over; when stopping, those that have sent nothing at once."""
         now = time.monotonic()
-        for conn in [conn for conn in self.pending_conns if conn.deadline < now or not (self.alive or conn.received)]:
+        for conn in list(takewhile(lambda conn: conn.deadline < now, self._ending)):
+            self._forget(conn)
+        for conn in [conn for conn in self.pending_conns if conn.deadline < now or self._is_idle(conn)]:
             self.pending_conns.remove(conn)
             self.poller.unregister(conn.sock)
-            if conn.received:
-                with suppress(OSError):
-                    conn.sock.send(edge("flask").unreadable(RequestTimeout()))
-            self._drop(conn)
+            self._give_up_on(conn, RequestTimeout())
+
+    def _is_idle(self, conn: Any) -> bool:
+        return not self.alive and not conn.arrivals.has_begun
 
     def handle(self, conn: Any) -> Any:
         """Serve a request that has arrived, in a thread."""
         conn.init()
-        received, conn.received = conn.received, b""
-        if not has_head(received):
-            self.handle_error(
-                None,
-                conn.sock,
-                conn.client,
-                LimitRequestHeaders("head") if len(received) > MAX_HEAD else ParseException(),
-            )
-            return False
-        conn.parser.unreader.unread(without_expectation(received) if conn.is_told else received)
+        conn.parser.unreader.unread(conn.request)
         # What has not arrived by now does not arrive: a thread waits for no client, whatever the parser still wants.
         conn.parser.unreader.chunk = _nothing
-        conn.is_told = False
         return super().handle(conn)
+
+    def finish_request(self, conn: Any, done: Future[Any]) -> None:
+        """Serve what has come behind a request, wait for the next one, or end the connection."""
+        if done.cancelled() or done.exception() is not None or not done.result():
+            self._end(conn)
+        elif conn.arrivals.has_begun:
+            self.enqueue_req(conn)
+        else:
+            super().finish_request(conn, done)
+
+    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's own
+        """Take who came before the signal: the kernel resets what waits in the line of a listener that closes."""
+        if not enabled and not self.alive:
+            for listener in self.sockets:
+                self._accept_all(listener)
+        super().set_accept_enabled(enabled)
+
+    def _accept_all(self, listener: socket.socket) -> None:
+        line = select.poll()
+        line.register(listener, select.POLLIN)
+        for _ in range(self.cfg.backlog):
+            if not line.poll(0):
+                break
+            self.accept(listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal does not wait."""
@@ -218,42 +275,22 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         if self.alive and self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.alive = False
 
-    def handle_error(self, _request: Any, client: Any, _address: Any, error: Exception) -> None:
-        """Answer; the connection is closed afterwards."""
-        refusal = _refusal(error)
-        if isinstance(refusal, InternalError):
-            self.log.error("Error handling a request", exc_info=error)
-        else:
-            self.log.warning("Invalid HTTP request received.")
-        try:
-            util.write(client, edge("flask").unreadable(refusal))
-        except OSError:
-            self.log.debug("The client went away.")
+    def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:
+        """Answer what should not happen: the parser refuses what the reader took, or the edge itself has failed."""
+        self.log.error("Error handling a request", exc_info=error)
+        with suppress(OSError):
+            util.write(client, edge("flask").unreadable(InternalError(), address[0], to_head=False))
 
 
 def _nothing(_size_hint: int | None = None) -> bytes:
     return b""
 
 
-def _refusal(error: Exception) -> AuthError:
-    match error:
-        case LimitRequestLine():
-            return TargetTooLong()
-        case LimitRequestHeaders():
-            return HeadersTooLarge()
-        case ParseException():
-            return MalformedRequest()
-        case _:
-            return InternalError()
-
-
 class ContractResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn ships no types
-    """A response without a banner, which names what to attack and has no setting; and one that knows when to end."""
+    """A response without a banner, which names what to attack and has no setting."""
 
     def default_headers(self) -> list[str]:
         """The lines that the server adds."""
-        if self.status_code == status_of(BodyTooLarge):
-            self.must_close = True  # the rest of the body is still in the connection
         return [line for line in super().default_headers() if not line.startswith("Server:")]
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPMethod, HTTPStatus
 
 import structlog
@@ -115,26 +116,35 @@ class Edge:
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         return exchange
 
-    def unreadable(self, error: AuthError) -> bytes:
-        """A whole response to what a server could not read as a request, for the server to write and then close.
+    def unreadable(self, error: AuthError, peer: str, *, to_head: bool) -> bytes:
+        """A whole response to what could not be read as a request, for the server to write and then close.
 
         The servers' own pages quote what they could not read, in HTML, a bearer token included.
         """
         request_id = new_request_id()
         answer = problems.answer(error, request_id)
+        access_log.info("unreadable request", status=int(answer.status), ip=peer, request_id=request_id)
         headers = (
-            *answer.headers,
-            ("Content-Length", str(len(answer.body))),
-            ("Connection", "close"),
             ("X-Request-ID", request_id),
             *((("Vary", "Origin"),) if self.origins else ()),
             *self.always,
             ("Content-Security-Policy", API_POLICY),
             ("Cache-Control", NO_STORE),
         )
-        status = HTTPStatus(answer.status)
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
-        return "\r\n".join(lines).encode("latin-1") + answer.body
+        return _last_response(answer, headers, to_head=to_head)
+
+    def unfinished(self, head: RequestHead, error: AuthError | None) -> bytes | None:
+        """A whole response to a request whose body has not come, for the server to write and then close.
+
+        None where the head alone is no reason to refuse it and there is no other: its body is worth waiting for.
+        """
+        exchange = self.open(head)
+        answer = exchange.refusal() or (exchange.answer(error) if error is not None else None)
+        if answer is None:
+            return None
+        exchange.log(answer.status)
+        added = exchange.added_headers(answer.status, (name for name, _ in answer.headers))
+        return _last_response(answer, added, to_head=exchange.is_head)
 
 
 class Exchange:
@@ -202,7 +212,13 @@ class Exchange:
         )
 
     def _error(self) -> AuthError | None:
-        return self._error_of_headers() or self._error_of_path() or self._error_of_length()
+        # In the order in which a request is read from a connection, so that of two faults the same one is told.
+        return self._error_of_line() or self._error_of_headers() or self._error_of_path() or self._error_of_length()
+
+    def _error_of_line(self) -> AuthError | None:
+        if self._head.target_length > MAX_TARGET:
+            return TargetTooLong()
+        return None if self._head.method in _METHODS else MalformedRequest()
 
     def _error_of_headers(self) -> AuthError | None:
         if self._too_large:
@@ -222,10 +238,6 @@ class Exchange:
         return None
 
     def _error_of_path(self) -> AuthError | None:
-        if self._head.target_length > MAX_TARGET:
-            return TargetTooLong()
-        if self._head.method not in _METHODS:
-            return MalformedRequest()
         # Werkzeug takes two slashes at the start for one, Starlette a line feed at the end for none.
         if self._head.path.startswith("//") or any(character < " " for character in self._head.path):
             return NotFound()
@@ -237,6 +249,7 @@ class Exchange:
         length = self.headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return MalformedRequest()
+        length = length.lstrip("0") or "0"
         return BodyTooLarge() if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY else None
 
     def _allowed(self) -> list[str]:
@@ -292,6 +305,16 @@ def _gather(fields: Iterable[tuple[str, str]]) -> tuple[dict[str, str], bool]:
         headers[lowered] = f"{headers[lowered]},{value}" if lowered in headers else value
         too_large = too_large or len(lowered) + len(headers[lowered]) > MAX_FIELD
     return headers, too_large or count > MAX_FIELDS
+
+
+def _last_response(answer: Answer, added: Iterable[tuple[str, str]], *, to_head: bool) -> bytes:
+    """A response in bytes, the last of its connection."""
+    length = [("Content-Length", str(len(answer.body)))] if answer.body else []
+    date = ("Date", formatdate(usegmt=True))  # of every answer but 1xx and 5xx (RFC 9110 section 6.6.1)
+    headers = (date, *answer.headers, *length, ("Connection", "close"), *added)
+    status = HTTPStatus(answer.status)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + (b"" if to_head else answer.body)
 
 
 def new_request_id() -> str:

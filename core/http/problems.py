@@ -66,7 +66,7 @@ _FORMS: dict[type[AuthError], _Form] = {
     errors.HeadersTooLarge: _Form(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "Header fields too large",
-        "A request has at most 100 header fields, each of at most 8,190 bytes.",
+        "A request has at most 100 header fields, each of at most 8,190 bytes and all together of at most 256 KiB.",
     ),
     errors.NotFound: _Form(
         HTTPStatus.NOT_FOUND,

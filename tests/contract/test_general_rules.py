@@ -110,6 +110,12 @@ def test_a_length_that_lies_is_too_large_before_anything_is_read(api: Api) -> No
     assert answer.status == 413
 
 
+def test_zeros_before_a_length_count_for_nothing(api: Api) -> None:
+    body = b'{"email": "ann@example.com"}'
+    length = f"{len(body):012}"
+    assert api.send("POST", "/v1/signup", content=body, headers=[*JSON, ("Content-Length", length)]).status == 422
+
+
 @pytest.mark.parametrize(
     "headers",
     [

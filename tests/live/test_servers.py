@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +14,8 @@ import pytest
 
 from tests.api import PASSWORD
 from tests.live.conftest import Pair
-from tests.servers import FRAMEWORKS, START_SECONDS, Server, eventually, parsed, serving
+from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, eventually, parsed, serving
+from tests.soak.processes import family_of
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])
 
@@ -88,3 +91,36 @@ def test_login_in_flight_when_sigterm_comes_is_answered(framework: str, email: s
             received = answer.read()
             server.process.wait()
         assert parsed(received).status == 200
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def test_request_that_came_just_before_sigterm_is_answered(framework: str, tmp_path: Path) -> None:
+    """The process was busy, and meets the connection, the request, the signal and its own timers at once."""
+    with serving(tmp_path, framework, **CHEAP) as (server,):
+        processes = family_of(server.process.popen.pid)
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        with server.connect() as connection, connection.makefile("rb") as answer:
+            connection.sendall(HEALTH)
+            server.process.terminate()
+            time.sleep(0.3)
+            for process in reversed(processes):
+                os.kill(process, signal.SIGCONT)
+            received = answer.read()
+        assert parsed(received).status == 200
+        assert server.process.wait() == 0
+
+
+def test_request_that_is_still_arriving_when_sigterm_comes_is_answered(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework, **CHEAP) as (server,):
+        with server.connect() as connection, connection.makefile("rb") as answer:
+            connection.sendall(HEALTH[:30])
+            time.sleep(0.3)
+            server.process.terminate()
+            time.sleep(0.7)
+            connection.sendall(HEALTH[30:])
+            received = answer.read()
+        assert parsed(received).status == 200
+        assert server.process.wait() == 0

@@ -143,3 +143,27 @@ def test_a_client_that_takes_no_answer_holds_up_nobody(framework: str, email: st
         started = time.monotonic()
         assert server.api.whoami(token).status == 200
         assert time.monotonic() - started < MAX_SECONDS + MARGIN
+
+
+def test_clients_that_do_not_close_hold_up_nobody(framework: str, tmp_path: Path) -> None:
+    """gunicorn's loop waits two seconds for each of them, and for nobody else meanwhile."""
+    asking = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with serving(tmp_path, framework, **CHEAP) as (server,), ExitStack() as stack:
+        for request in (asking, b"junk\r\n\r\n") * 10:
+            connection = stack.enter_context(server.connect())
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+            started = time.monotonic()
+            assert server.api.get("/healthz").status == 200
+            assert time.monotonic() - started < 1
+
+
+def test_an_empty_line_keeps_no_connection(framework: str, tmp_path: Path) -> None:
+    """Some clients send one behind a body; a request it is not, and so it is no reason to wait or to complain."""
+    with serving(tmp_path, framework, **CHEAP) as (server,), server.connect() as connection:
+        connection.settimeout(MAX_SECONDS + MARGIN)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    assert received.count(b"HTTP/1.1 ") == 1

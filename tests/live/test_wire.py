@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -124,6 +125,95 @@ def test_unreadable_request_is_refused_and_not_echoed(server: Server, name: str)
     raw = server.raw(UNREADABLE[name])
     assert 400 <= parsed(raw).status < 500
     assert b"canary" not in raw.lower()
+
+
+STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+LOGIN = b"POST /v1/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 100_000])
+def test_requests_that_come_together_are_answered_one_after_the_other(server: Server, size: int) -> None:
+    requests = b"".join(
+        (
+            HEALTH,
+            LOGIN + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX-Trailer: a\r\n\r\n",
+            LOGIN + b"Content-Length: 2\r\n\r\n{}\r\n",
+            HEALTH.replace(b"healthz", b"nothing"),
+            LOGIN + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\n{",
+            b"junk\r\n\r\n",
+            HEALTH,
+        )
+    )
+    with server.connect() as connection:
+        for at in range(0, len(requests), size):
+            connection.sendall(requests[at : at + size])
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    assert STATUS.findall(received.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")) == [
+        b"200",
+        b"422",
+        b"422",
+        b"404",
+        b"400",
+        b"400",
+    ]
+
+
+def ended(server: Server, request: bytes) -> bytes:
+    """What comes back to a client that has sent this and says that it sends no more."""
+    with server.connect() as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def test_who_sends_no_more_is_answered(server: Server, email: str) -> None:
+    server.api.signup(email)
+    body = f'{{"email": "{email}", "password": "{PASSWORD}"}}'.encode()
+    assert STATUS.findall(ended(server, LOGIN + b"Content-Length: %d\r\n\r\n" % len(body) + body)) == [b"200"]
+    assert STATUS.findall(ended(server, HEALTH * 3)) == [b"200"] * 3
+    assert STATUS.findall(ended(server, HEALTH + HEALTH[:10])) == [b"200", b"400"]
+    assert STATUS.findall(ended(server, LOGIN + b"Content-Length: 10\r\n\r\n{")) == [b"400"]
+    assert ended(server, b"") == b""
+
+
+def test_a_client_that_goes_on_sending_gets_its_answer(server: Server) -> None:
+    """A connection that is closed with bytes in it that nobody has read is reset, and the answer may be lost."""
+    with server.connect() as connection:
+        connection.sendall(LOGIN + b"Content-Length: 100000000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x" * 100_000)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    assert STATUS.findall(received) == [b"413"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "fields", "status"),
+    [
+        (b"POST /v1/login", b"Content-Length: 70000", 413),
+        (b"POST /healthz", b"Content-Length: 5", 405),
+        (b"OPTIONS /healthz", b"Content-Length: 5", 204),
+        (b"HEAD /v1/whoami", b"Expect: 200-ok", 400),
+        (b"POST /v1/login", b"Transfer-Encoding: gzip", 400),
+    ],
+)
+def test_what_its_head_refuses_is_answered_as_any_other_and_without_its_body(
+    server: Server, request_line: bytes, fields: bytes, status: int
+) -> None:
+    head = request_line + b" HTTP/1.1\r\n" + CLOSING + b"X-Request-ID: mine\r\n" + fields + b"\r\n\r\n"
+    answer = parsed(server.raw(head))
+    assert comparable(answer) == comparable(parsed(server.raw(head + b"hello")))
+    assert (answer.status, answer.header("X-Request-ID"), answer.header("Connection")) == (status, "mine", "close")
+    assert answer.header("X-Content-Type-Options") == "nosniff"
+    assert bool(answer.body) is (not request_line.startswith((b"HEAD", b"OPTIONS")))
 
 
 Ask = Callable[[Api, str, str], Answer]

@@ -24,7 +24,7 @@ from tests.databases import empty
 from tests.drivers import LiveDriver
 from tests.faults.history import Record, violations
 from tests.faults.workload import Crowd, Service, remains_of, slowest
-from tests.fuzz.test_named_cases import CLOSING, OF_THE_SERVERS, WHOLE
+from tests.fuzz.test_named_cases import CLOSING, WHOLE
 from tests.fuzz.wire import LiveTwins
 from tests.fuzz.worlds import Known
 from tests.live.conftest import Figures
@@ -191,7 +191,7 @@ def _server(stack: Stack, door: str) -> Server:
     return Server(door, 8000, cast("Process", None), host=address)
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE.keys() - OF_THE_SERVERS))
+@pytest.mark.parametrize("name", sorted(WHOLE))
 def test_both_images_answer_odd_bytes_alike(stack: Stack, tmp_path: Path, name: str) -> None:
     flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
     first, second = LiveTwins(flask, fastapi, cast("Known", None), tmp_path).answers(WHOLE[name])
