@@ -141,6 +141,7 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
         require_time_to_connect(seconds)
         connection = PatientConnection.connect(*arguments, **parameters)
         connection.patience = seconds
+        connection.add_notice_handler(connection.hear)
         return connection
 
     @event.listens_for(engine, "checkin")
