@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, null, select, update
+from sqlalchemy import Connection, case, delete, exists, insert, null, select, update
 
 from core.repositories.tables import revocation_feed, revocations
 from core.revocations import Revocation, RevocationKind
@@ -30,7 +30,9 @@ class SqlRevocations:
             for entry in entries
         ]
         if rows:
-            self._connection.execute(insert(revocations), rows)
+            # One statement for all of them: the driver sends several in a pipeline, and where it loses a server behind
+            # a pooler in the middle of one, it can neither tell what happened nor use the connection again.
+            self._connection.execute(insert(revocations).values(rows if len(rows) > 1 else rows[0]))
 
     def has_unnumbered(self) -> bool:
         """Whether entries wait for their number."""
@@ -41,9 +43,9 @@ class SqlRevocations:
         head = self._connection.scalar(select(revocation_feed.c.head).with_for_update()) or 0
         ids = self._unnumbered(limit)
         if ids:
+            places = {entry: place for place, entry in enumerate(ids, start=head + 1)}
             self._connection.execute(
-                update(revocations).where(revocations.c.id == bindparam("entry")).values(number=bindparam("place")),
-                [{"entry": entry, "place": place} for place, entry in enumerate(ids, start=head + 1)],
+                update(revocations).where(revocations.c.id.in_(ids)).values(number=case(places, value=revocations.c.id))
             )
             self._connection.execute(update(revocation_feed).values(head=head + len(ids)))
         return len(ids)
