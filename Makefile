@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults soak stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test fuzz faults soak lab stack-test check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -35,6 +35,9 @@ AUTH_TEST_SOAK_SECONDS ?= 600
 
 stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty minutes).
 	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/stack
+
+lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
+	$(BIN)/python -m tests.lab trial
 
 check: lint types walls coverage ## What CI runs.
 

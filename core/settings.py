@@ -147,6 +147,10 @@ class DatabaseSettings(SettingsGroup):
         gt=timedelta(0),
         description="Seconds to wait for a connection, a lock or an answer",
     )
+    pooler: bool = Field(
+        False,
+        description="A pooler that lends connections by the transaction, such as PgBouncer, stands before PostgreSQL",
+    )
 
 
 class TokenSettings(SettingsGroup):

@@ -13,10 +13,19 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from core.settings import HttpSettings, LoggingSettings, PasswordSettings, Settings, ThrottleSettings, TokenSettings
+from core.settings import (
+    DatabaseSettings,
+    HttpSettings,
+    LoggingSettings,
+    PasswordSettings,
+    Settings,
+    ThrottleSettings,
+    TokenSettings,
+)
 from tests.clock import FakeClock
 from tests.databases import migrated_store, postgres_url, sqlite_url
 from tests.drivers import event_loop
+from tests.pooler import pooling
 from tests.postgres import postgres_server
 
 SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
@@ -88,7 +97,10 @@ def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 url = stack.enter_context(
                     sqlite_url(tmp_path_factory.mktemp("sqlite")) if name == "sqlite" else postgres_url(postgres)
                 )
-                opened[name] = stack.enter_context(migrated_store(url))
+                if name == "pgbouncer":
+                    url = stack.enter_context(pooling(url))
+                settings = DatabaseSettings(pooler=name == "pgbouncer")
+                opened[name] = stack.enter_context(migrated_store(url, settings))
             return opened[name]
 
         yield open_named

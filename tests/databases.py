@@ -37,9 +37,9 @@ def postgres_url(server: str) -> Iterator[str]:
 
 
 @contextmanager
-def migrated_store(url: str) -> Iterator[SqlStore]:
+def migrated_store(url: str, settings: DatabaseSettings | None = None) -> Iterator[SqlStore]:
     """A store at the head revision; at the end nothing may be checked out any more."""
-    store = open_store(url, DatabaseSettings())
+    store = open_store(url, settings or DatabaseSettings())
     upgrade(store.engine)
     try:
         yield store

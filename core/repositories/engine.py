@@ -131,16 +131,19 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
         connect_args={
             # libpq counts in whole seconds and takes 1 for 2.
             "connect_timeout": max(2, round(seconds)),
-            "options": _options(url, seconds),
+            **({"prepare_threshold": None} if settings.pooler else {"options": _options(url, seconds)}),
         },
         hide_parameters=True,
     )
+    if settings.pooler:
+        _limit_each_transaction(engine, seconds)
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> PatientConnection:
         require_time_to_connect(seconds)
         connection = PatientConnection.connect(*arguments, **parameters)
         connection.patience = seconds
+        connection.add_notice_handler(connection.hear)
         return connection
 
     @event.listens_for(engine, "checkin")
@@ -154,9 +157,28 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
 def _options(url: URL, seconds: float) -> str:
     """Let the server end what takes too long: a row that somebody holds, a statement without end."""
     given = url.query.get("options", "")
-    milliseconds = round(seconds * 900)  # a little before the client's own patience ends, and with a better reason
-    limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
+    limits = f"-c lock_timeout={_server_limit(seconds)} -c statement_timeout={_server_limit(seconds)}"
     return " ".join((limits, given if isinstance(given, str) else " ".join(given))).strip()
+
+
+def _limit_each_transaction(engine: Engine, seconds: float) -> None:
+    """The same behind a pooler, where a connection is somebody else's after the transaction.
+
+    Nothing may be said at its start (PgBouncer refuses ``options``) or left behind at its end, and what one server
+    connection has prepared, the next one does not know.
+    """
+    milliseconds = _server_limit(seconds)
+    limits = f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds}"
+
+    @event.listens_for(engine, "begin")
+    def set_limits(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(limits)
+
+
+def _server_limit(seconds: float) -> int:
+    """Milliseconds: a little before the client's own patience ends, and with a better reason."""
+    return round(seconds * 900)
 
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:

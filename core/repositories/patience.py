@@ -52,12 +52,36 @@ def require_time_to_connect(patience: float) -> None:
         raise NoAnswerError("no time is left to connect")
 
 
+class UnreplicatedError(psycopg.OperationalError):
+    """The server has committed and warns of it. It may be the only one that has."""
+
+
 class PatientConnection(psycopg.Connection[Any]):
     """A connection on which no wait is longer than what is left of its unit of work."""
 
     patience: float = 2.0
     deadline: float | None = None
     """By the monotonic clock; None outside any unit of work."""
+    is_warned: bool = False
+
+    def commit(self) -> None:
+        """Commit, and believe no server that says it did so with a warning.
+
+        One that stops waiting for its synchronous standby, because somebody has cancelled the wait, says COMMIT and
+        warns; what it says it has kept is gone when the standby takes its place.
+
+        Raises:
+            UnreplicatedError: nobody knows whether it will last.
+
+        """
+        self.is_warned = False
+        super().commit()
+        if self.is_warned:
+            raise UnreplicatedError("committed with a warning")
+
+    def hear(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Take note of a warning."""
+        self.is_warned = self.is_warned or notice.severity_nonlocalized == "WARNING"
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait as psycopg does, but not for ever.

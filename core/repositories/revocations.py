@@ -1,10 +1,9 @@
 """Revocations in SQL."""
 
-import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, exists, insert, null, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, null, select, update
 
 from core.repositories.tables import revocation_feed, revocations
 from core.revocations import Revocation, RevocationKind
@@ -30,7 +29,9 @@ class SqlRevocations:
             for entry in entries
         ]
         if rows:
-            self._connection.execute(insert(revocations), rows)
+            # One statement for all of them: the driver sends several in a pipeline, and where it loses a server behind
+            # a pooler in the middle of one, it can neither tell what happened nor use the connection again.
+            self._connection.execute(insert(revocations).values(rows if len(rows) > 1 else rows[0]))
 
     def has_unnumbered(self) -> bool:
         """Whether entries wait for their number."""
@@ -39,14 +40,18 @@ class SqlRevocations:
     def number(self, *, limit: int) -> int:
         """Number committed entries. The feed's row is locked first: who comes second sees the numbers of the first."""
         head = self._connection.scalar(select(revocation_feed.c.head).with_for_update()) or 0
-        ids = self._unnumbered(limit)
-        if ids:
-            self._connection.execute(
-                update(revocations).where(revocations.c.id == bindparam("entry")).values(number=bindparam("place")),
-                [{"entry": entry, "place": place} for place, entry in enumerate(ids, start=head + 1)],
-            )
-            self._connection.execute(update(revocation_feed).values(head=head + len(ids)))
-        return len(ids)
+        place = func.row_number().over(order_by=revocations.c.id).label("place")
+        waiting = select(revocations.c.id, place).where(revocations.c.number.is_(null()))
+        first = waiting.order_by(revocations.c.id).limit(limit).subquery()
+        numbers = self._connection.scalars(
+            update(revocations)
+            .where(revocations.c.id == first.c.id)
+            .values(number=head + first.c.place)
+            .returning(revocations.c.number)
+        ).all()
+        if numbers:
+            self._connection.execute(update(revocation_feed).values(head=max(numbers)))
+        return len(numbers)
 
     def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
         """The entries behind a number that have not expired, in order, and the number of the last one."""
@@ -86,7 +91,3 @@ class SqlRevocations:
         """Delete up to ``limit`` expired entries."""
         expired = select(revocations.c.id).where(revocations.c.expires_at <= now).limit(limit)
         return self._connection.execute(delete(revocations).where(revocations.c.id.in_(expired))).rowcount
-
-    def _unnumbered(self, limit: int) -> list[uuid.UUID]:
-        waiting = select(revocations.c.id).where(revocations.c.number.is_(null())).order_by(revocations.c.id)
-        return list(self._connection.scalars(waiting.limit(limit)))

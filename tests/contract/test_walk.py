@@ -43,7 +43,7 @@ class Town:
 OpenDoor = Callable[[str], Api]
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=(*DATABASES, "pgbouncer"))
 def open_door(
     request: pytest.FixtureRequest, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop, framework: str
 ) -> Iterator[OpenDoor]:

@@ -95,7 +95,7 @@ class Postgres:
 
     def administer(self, *statements: LiteralString | sql.Composed) -> None:
         """Run statements as the administrator, for whom a place is kept."""
-        with self._administrator() as connection:
+        with self.administrator() as connection:
             for statement in statements:
                 connection.execute(statement)
 
@@ -112,7 +112,7 @@ class Postgres:
     @contextmanager
     def full(self) -> Iterator[None]:
         """Other clients have every connection, and those of the service were ended for them."""
-        with self._administrator() as administrator, ExitStack() as taken:
+        with self.administrator() as administrator, ExitStack() as taken:
             self._let_in(administrator, value=False)  # the doors would be in the race for every place
             while _count(administrator, "application_name = 'taker'") < PLACES:
                 administrator.execute(
@@ -147,7 +147,8 @@ class Postgres:
                 sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), sql.Literal(value))
             )
 
-    def _administrator(self) -> psycopg.Connection[Any]:
+    def administrator(self) -> psycopg.Connection[Any]:
+        """A connection for whom a place is kept."""
         return psycopg.connect(self._url("app", "postgres"), autocommit=True)
 
     def _url(self, user: str, database: str) -> str:

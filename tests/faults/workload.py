@@ -87,7 +87,7 @@ class Service:
         self.doors = doors
         self.record = record
 
-    def signup(self, door: Api, account: Account, password: str) -> None:
+    def signup(self, door: Api, account: Account, password: str) -> Operation:
         body = {"email": account.address, "password": password}
         operation = self.record.invoke(Kind.SIGNUP, address=account.canonical, password=password)
         answer = _ask(operation, lambda: door.post("/v1/signup", body))
@@ -95,6 +95,7 @@ class Service:
             operation.user = uuid.UUID(answer.json["id"])
             operation.settle(Outcome.OK, answer.status)
         account.learn(operation, password)
+        return operation
 
     def login(self, door: Api, account: Account, password: str) -> Login | None:
         body = {"email": account.address, "password": password}
@@ -112,7 +113,7 @@ class Service:
         account.current = password
         return made
 
-    def refresh(self, door: Api, login: Login, generation: int) -> None:
+    def refresh(self, door: Api, login: Login, generation: int) -> Operation:
         token = login.refresh_tokens[generation]
         operation = self.record.invoke(
             Kind.REFRESH, user=login.user, session=login.session, presented=_contents(token)[1]
@@ -127,6 +128,7 @@ class Service:
                 login.refresh_tokens.append(operation.token)
         if operation.status == 401:
             login.is_over = True
+        return operation
 
     def by_token(
         self, door: Api, kind: Kind, login: Login, ask: Callable[[Api, str], Answer], **known: str
@@ -147,15 +149,15 @@ class Service:
     def whoami(self, door: Api, login: Login) -> None:
         self.by_token(door, Kind.WHOAMI, login, lambda api, token: api.whoami(token))
 
-    def logout(self, door: Api, login: Login) -> None:
-        self.by_token(door, Kind.LOGOUT, login, lambda api, token: api.post("/v1/logout", token=token))
+    def logout(self, door: Api, login: Login) -> Operation:
+        return self.by_token(door, Kind.LOGOUT, login, lambda api, token: api.post("/v1/logout", token=token))
 
     def end_sessions(self, door: Api, login: Login, *, keep_current: bool) -> None:
         kind = Kind.END_OTHER_SESSIONS if keep_current else Kind.END_SESSIONS
         target = "/v1/sessions?keep_current=true" if keep_current else "/v1/sessions"
         self.by_token(door, kind, login, lambda api, token: api.delete(target, token=token))
 
-    def change_password(self, door: Api, login: Login, old: str, new: str) -> None:
+    def change_password(self, door: Api, login: Login, old: str, new: str) -> Operation:
         body = {"current_password": old, "new_password": new}
         operation = self.by_token(
             door,
@@ -166,6 +168,7 @@ class Service:
             new_password=new,
         )
         login.account.learn(operation, new)
+        return operation
 
     def delete(self, door: Api, login: Login, password: str) -> None:
         body = {"current_password": password}

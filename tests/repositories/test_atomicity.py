@@ -300,15 +300,18 @@ UNDONE_BY_THE_SERVER = {
 }
 
 
-@pytest.mark.parametrize("sql_store", ["postgres"], indirect=True)
-@pytest.mark.parametrize("statement", UNDONE_BY_THE_SERVER.values(), ids=UNDONE_BY_THE_SERVER.keys())
+# A pooler has its own way to say that a connection is lost.
+UNDONE_AT = [*(("postgres", how) for how in UNDONE_BY_THE_SERVER), ("pgbouncer", "lost connection")]
+
+
+@pytest.mark.parametrize(("sql_store", "how"), UNDONE_AT, indirect=["sql_store"])
 def test_a_conflict_at_any_statement_is_recovered_from_and_done_exactly_once(
-    scene: Scene, use_case: Callable[[Scene], object], after: dict[str, list[str]], statement: str
+    scene: Scene, use_case: Callable[[Scene], object], after: dict[str, list[str]], how: str
 ) -> None:
     turn = 1
     while True:
         scene.restore()
-        saboteur = Saboteur(turn, lambda: statement)
+        saboteur = Saboteur(turn, lambda: UNDONE_BY_THE_SERVER[how])
         with saboteur.at_work(scene.store, commits=False):
             use_case(scene)
         assert scene.state() == after, f"at statement {turn}"
