@@ -9,8 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import DatabaseUnavailable, InvalidInput, InvalidScope, NotFound, NotReady
 from core.keys import KeyNumberTakenError, KeyRingLockedError
 from core.repositories.unit_of_work import SqlStore, open_store
-from core.setting_files import SettingsError
-from core.settings import Settings, load_settings
+from core.settings import Settings, SettingsError, load_settings
 from core.texts import TextsError
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.setting_files import MAX_LENGTH, SettingsError
-from core.settings import GROUPS, Settings, _development_secret, load_settings, variables
+from core.settings import GROUPS, Settings, SettingsError, load_settings, variables
+from core.settings.files import MAX_LENGTH
+from core.settings.secret_key import development_secret
 
 STRONG = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 PRODUCTION = {
@@ -493,7 +494,7 @@ class TestDevelopmentSecret:
 
         def start() -> None:
             # Not by the property: Python 3.11 lets only one thread at a time compute a cached one.
-            seen.append(_development_secret(tmp_path / ".twinauth").get_secret_value())
+            seen.append(development_secret(tmp_path / ".twinauth").get_secret_value())
 
         monkeypatch.setattr(secrets, "token_urlsafe", make_together)
         threads = [threading.Thread(target=start) for _ in range(all_found_none.parties)]

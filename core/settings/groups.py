@@ -1,0 +1,250 @@
+"""The settings in frozen groups, one a concern."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from core.settings.files import SettingsGroup
+from core.settings.values import DatabaseUrl, Mailbox, Networks, Origins, PublicUrl, Seconds, SmtpUrl
+
+PREFIX = "AUTH_"
+ENV_FILE = ".env"
+
+# The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
+MAX_ACCESS_TTL = timedelta(hours=1)
+
+Algorithm = Literal["ES256", "RS256", "EdDSA"]
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def named(prefix: str) -> SettingsConfigDict:
+    """How a group is read whose variables begin with `AUTH_` and this."""
+    return SettingsConfigDict(
+        env_prefix=PREFIX + prefix, env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+
+class DatabaseSettings(SettingsGroup):
+    """Where the data lives."""
+
+    model_config = named("DATABASE_")
+
+    url: DatabaseUrl | None = Field(
+        None, description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder"
+    )
+    pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
+    timeout: Seconds = Field(
+        timedelta(seconds=2),
+        gt=timedelta(0),
+        description="Seconds to wait for a connection, a lock or an answer",
+    )
+    pooler: bool = Field(
+        False,
+        description="A pooler that lends connections by the transaction, such as PgBouncer, stands before PostgreSQL",
+    )
+
+
+class TokenSettings(SettingsGroup):
+    """Access tokens, refresh tokens, sessions and the keys that sign."""
+
+    model_config = named("TOKEN_")
+
+    algorithm: Algorithm = Field("ES256", description="Algorithm of newly made signing keys")
+    audience: str | None = Field(None, description="`aud` of access tokens; without it, the public URL")
+    client_id: str = Field("twinauth", min_length=1, description="`client_id` of tokens from a login")
+    access_ttl: Seconds = Field(
+        timedelta(minutes=15),
+        ge=timedelta(minutes=1),
+        le=MAX_ACCESS_TTL,
+        description="Seconds an access token lives",
+    )
+    refresh_grace: Seconds = Field(
+        timedelta(seconds=10),
+        ge=timedelta(0),
+        le=timedelta(seconds=300),
+        description="Seconds in which a used refresh token gives its successor again",
+    )
+    session_idle: Seconds = Field(
+        timedelta(days=30),
+        ge=timedelta(minutes=1),
+        description="Seconds without a refresh after which a session ends",
+    )
+    session_lifetime: Seconds = Field(
+        timedelta(days=90),
+        ge=timedelta(minutes=1),
+        description="Seconds after the login at which a session ends",
+    )
+    session_limit: int = Field(
+        100,
+        ge=1,
+        le=1000,
+        description="Sessions a user may have at once; the next login ends the one idle longest",
+    )
+    key_propagation: Seconds = Field(
+        timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        description="Seconds between publishing a key and signing with it; a JWKS is cached for 300",
+    )
+    key_lifetime: Seconds = Field(
+        timedelta(days=30),
+        ge=timedelta(hours=2),
+        description="Seconds a key signs before the next one takes its place by itself",
+    )
+
+
+class PasswordSettings(SettingsGroup):
+    """Password policy and hashing."""
+
+    model_config = named("PASSWORD_")
+
+    min_length: int = Field(12, ge=8, le=64, description="Code points that a new password has at least")
+    scheme: Literal["bcrypt_sha256", "argon2id"] = Field("bcrypt_sha256", description="How new passwords are hashed")
+    bcrypt_cost: int = Field(12, ge=4, le=15, description="bcrypt cost; production refuses less than 10")
+    argon2_memory: int = Field(19456, ge=8, le=1024 * 1024, description="argon2id memory in KiB")
+    argon2_time: int = Field(2, ge=1, le=10, description="argon2id passes")
+    argon2_parallelism: int = Field(1, ge=1, le=16, description="argon2id lanes")
+    hash_concurrency: int = Field(
+        default_factory=cores,
+        ge=1,
+        le=256,
+        description="Hashes that a process computes at once; the cores by default",
+    )
+    hash_queue: int = Field(
+        4,
+        ge=0,
+        le=1000,
+        description="Hashes that wait at most; the next is answered 503. Four take half a second on two cores",
+    )
+
+
+class HttpSettings(SettingsGroup):
+    """What the outside sees."""
+
+    model_config = named("")
+
+    public_url: PublicUrl | None = Field(
+        None,
+        description="URL under which clients reach it, and issuer of tokens; `http://127.0.0.1:8000` in development",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated",
+    )
+    cors_origins: Origins = Field(
+        (), description="Origins that browsers may call from, comma-separated; none by default"
+    )
+    drain: Seconds = Field(
+        timedelta(0),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="Seconds for which a process that is told to stop says so in `/readyz` and goes on serving; longer "
+        "than the load balancer takes to notice",
+    )
+    served_by: bool = Field(False, description="Name the front door that answered in `X-Served-By`")
+    docs: bool | None = Field(
+        None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
+    )
+
+
+class MailSettings(SettingsGroup):
+    """Mail: how it leaves, what stands in it, and what depends on it."""
+
+    model_config = named("")
+
+    smtp_url: SmtpUrl | None = Field(
+        None,
+        description="`smtp+starttls://`, `smtps://` or `smtp://` (no encryption), then `USER:PASSWORD@HOST:PORT`; "
+        "without it, development keeps messages in the data folder (`twinauth mail`)",
+    )
+    smtp_timeout: Seconds = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(seconds=30),
+        description="Seconds to wait for each answer of the mail server",
+    )
+    mail_from: Mailbox | None = Field(None, description="Sender; `no-reply@` the host of the public URL by default")
+    mail_language: str = Field("en", description="Language of mail to those whose browser asks for none that there is")
+    texts_dir: Path | None = Field(
+        None, description="Folder with templates and catalogues that take the place of the ones that come with it"
+    )
+    mail_limit: int = Field(5, ge=1, le=1000, description="Messages of one kind that an account is sent an hour")
+    mail_attempts: int = Field(
+        12, ge=1, le=100, description="Attempts to send a message before it is given up (`twinauth outbox`)"
+    )
+    mail_retention: Seconds = Field(
+        timedelta(days=1),
+        ge=timedelta(hours=1),
+        description="Seconds after which the record of a sent message is deleted; its content goes at once",
+    )
+    relay: bool = Field(True, description="Send mail from the serving processes; off where `twinauth relay` runs")
+    reset_ttl: Seconds = Field(
+        timedelta(minutes=15),
+        ge=timedelta(minutes=1),
+        le=timedelta(hours=1),
+        description="Seconds a link that resets a password works",
+    )
+    verification_ttl: Seconds = Field(
+        timedelta(hours=24),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=7),
+        description="Seconds a link that verifies an address works",
+    )
+    require_verified_email: bool = Field(
+        False, description="Let nobody log in before the address is verified, and tell no signup which ones are taken"
+    )
+
+
+class ThrottleSettings(SettingsGroup):
+    """How much is allowed before pauses begin. What is spent comes back with time."""
+
+    model_config = named("")
+
+    throttle: bool = Field(True, description="Slow down who guesses passwords, signs up or has mail sent too often")
+    throttle_account: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Wrong passwords for an account from one address block; one back in 600 s",
+    )
+    throttle_block: int = Field(
+        100, ge=1, le=100_000, description="Wrong passwords from one address block; one back in 10 s"
+    )
+    throttle_strangers: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Wrong passwords for an account from blocks that never logged in to it; one back in 600 s",
+    )
+    throttle_signups: int = Field(30, ge=1, le=100_000, description="Signups from one address block; one back in 60 s")
+    throttle_mail: int = Field(
+        100, ge=1, le=100_000, description="Requests for mail from one address block; one back in 30 s"
+    )
+
+
+class LoggingSettings(SettingsGroup):
+    """What is written down, and how."""
+
+    model_config = named("LOG_")
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is written")
+    format: Literal["json", "console"] | None = Field(
+        None, description="`json` or `console`; console in development, json in production"
+    )
+
+
+class AuditSettings(SettingsGroup):
+    """What is remembered of what happened."""
+
+    model_config = named("AUDIT_")
+
+    retention: Seconds = Field(
+        timedelta(days=365), ge=timedelta(days=1), description="Seconds after which audit events are deleted"
+    )

@@ -1,0 +1,88 @@
+"""Reading the settings: every mistake becomes one plain line."""
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from core.settings.files import SUFFIX, SettingsError, SettingsGroup, given
+from core.settings.groups import (
+    ENV_FILE,
+    PREFIX,
+    AuditSettings,
+    DatabaseSettings,
+    HttpSettings,
+    LoggingSettings,
+    MailSettings,
+    PasswordSettings,
+    ThrottleSettings,
+    TokenSettings,
+)
+from core.settings.whole import Settings
+
+GROUPS: dict[str, type[SettingsGroup]] = {
+    "": Settings,
+    "database": DatabaseSettings,
+    "tokens": TokenSettings,
+    "passwords": PasswordSettings,
+    "http": HttpSettings,
+    "mail": MailSettings,
+    "throttling": ThrottleSettings,
+    "logging": LoggingSettings,
+    "audit": AuditSettings,
+}
+
+
+def variables() -> dict[str, FieldInfo]:
+    """Every variable with what is known of it, for the README and for refusing misspelt ones."""
+    return {
+        f"{group.model_config['env_prefix']}{name.upper()}": field
+        for group in GROUPS.values()
+        for name, field in group.model_fields.items()
+        if name not in GROUPS
+    }
+
+
+def settings_table() -> list[str]:
+    """The table of settings in Markdown, line by line."""
+    rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in variables().items()]
+    return ["| variable | default | what it is |", "|---|---|---|", *rows]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None or value == () or field.default_factory is not None:
+        return ""
+    return f"`{value // timedelta(seconds=1)}`" if isinstance(value, timedelta) else f"`{value}`"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: one line that names what is wrong and shows no value.
+
+    """
+    # A misspelt AUTH_TOKEN_ACESS_TTL that is silently ignored is a security setting that is not in force.
+    names = {name for name in given(ENV_FILE) if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")}
+    known = variables().keys()
+    unknown = sorted(name for name in names if name not in known and name.removesuffix(SUFFIX) not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}")
+    doubled = sorted(name for name in names & known if name + SUFFIX in names)
+    if doubled:
+        raise SettingsError("; ".join(f"{name} and {name}{SUFFIX} are both set" for name in doubled))
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_plain(error))) from None
+
+
+def _plain(error: ValidationError) -> list[str]:
+    prefix = next((g.model_config["env_prefix"] for g in GROUPS.values() if g.__name__ == error.title), PREFIX)
+    return [
+        (f"{prefix}{str(found['loc'][0]).upper()}: " if found["loc"] else "")
+        + found["msg"].removeprefix("Value error, ")
+        for found in error.errors(include_url=False, include_input=False, include_context=False)
+    ]

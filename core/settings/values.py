@@ -1,0 +1,91 @@
+"""What a setting may be: each kind reads a text, checks it, and says what is wrong without showing it."""
+
+import re
+from datetime import timedelta
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import getaddresses, parseaddr
+from typing import Annotated
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, IPvAnyNetwork, SecretStr
+from pydantic_settings import NoDecode
+
+SMTP_SCHEMES = ("smtp+starttls", "smtps", "smtp")
+
+
+def _absolute_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9._~\-/]*)?", value):
+        raise ValueError("must be an http or https URL without query, fragment or user")
+    return value.rstrip("/")
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", value):
+        raise ValueError("must be origins such as https://app.example.com, in lower case and without a path")
+    return value
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,3})?", value):
+        raise ValueError("must be a number of seconds")
+    return timedelta(seconds=float(value))
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not re.fullmatch(
+        r"(postgresql|postgres)(\+psycopg)?://([^/?#]*@)?[^/?#@:\[]*(\[[0-9a-fA-F:.]+\])?(:[0-9]{1,5})?(/[^?#]*)?(\?.*)?|sqlite:///[^:?#][^?#]*",
+        text,
+    ):
+        raise ValueError("must be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH")
+    return value
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    try:
+        usable = _is_smtp(urlsplit(value.get_secret_value()))
+    except ValueError:  # a port, or brackets; its text may hold the password
+        usable = False
+    if not usable:
+        raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT")
+    return value
+
+
+def _is_smtp(parts: SplitResult) -> bool:
+    is_server = parts.scheme in SMTP_SCHEMES and bool(parts.hostname) and parts.port != 0
+    # smtplib logs in with ASCII alone, and with both or not at all.
+    is_login = unquote(parts.netloc).isascii() and (parts.username is None) == (parts.password is None)
+    return is_server and is_login and parts.path in ("", "/") and not parts.query and not parts.fragment
+
+
+_MAILBOX = re.compile(r"[^<>@]+@[^<>@]+|[^<>@]*<[^<>@]+@[^<>@]+>")
+
+
+def _mailbox(value: str) -> str:
+    # The standard library's reader and not the validator of users' addresses, which refuses no-reply@localhost.
+    name, address = parseaddr(value)
+    try:
+        is_one = _MAILBOX.fullmatch(value) is not None and len(getaddresses([value])) == 1
+        usable = is_one and value.isprintable() and bool(Address(name, addr_spec=address).domain)
+    except (ValueError, IndexError, HeaderParseError):
+        usable = False
+    if not usable:
+        raise ValueError("must be an address such as no-reply@example.com or Name <no-reply@example.com>")
+    return value
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_separated)]
+PublicUrl = Annotated[str, AfterValidator(_absolute_url)]

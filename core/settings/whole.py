@@ -1,0 +1,154 @@
+"""All settings together: what must be there in production, and what follows from what was given."""
+
+import re
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from core.settings.files import SettingsGroup
+from core.settings.groups import (
+    AuditSettings,
+    DatabaseSettings,
+    HttpSettings,
+    LoggingSettings,
+    MailSettings,
+    PasswordSettings,
+    ThrottleSettings,
+    TokenSettings,
+    named,
+)
+from core.settings.secret_key import development_secret, refuse_weak
+from core.settings.values import Secrets
+
+# A JWKS is cached for five minutes; a key that signs sooner would meet verifiers that do not know it.
+MIN_PROPAGATION = timedelta(minutes=6)
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+Environment = Literal["development", "production"]
+
+
+class Settings(SettingsGroup):
+    """All settings. Build it with `load_settings`, which turns every mistake into one plain line."""
+
+    model_config = named("")
+
+    env: Environment = Field(
+        "development", description="`development` makes what is missing, `production` refuses to start"
+    )
+    secret_key: SecretStr | None = Field(
+        None, description="At least 32 characters, from which all keys are derived; made once in development"
+    )
+    old_secret_keys: Secrets = Field(
+        (), description="Secret keys before this one, comma-separated, until `twinauth keys reseal` has run"
+    )
+    data_dir: Path = Field(Path(".twinauth"), description="Folder of the development secret and the SQLite file")
+
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
+    passwords: PasswordSettings = Field(default_factory=PasswordSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    mail: MailSettings = Field(default_factory=MailSettings)
+    throttling: ThrottleSettings = Field(default_factory=ThrottleSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
+
+    @model_validator(mode="after")
+    def _strong_secret(self) -> Self:
+        if self.secret_key is not None:
+            refuse_weak(self.secret_key.get_secret_value())
+        return self
+
+    @model_validator(mode="after")
+    def _production(self) -> Self:
+        if self.env != "production":
+            return self
+        missing = [
+            name
+            for name, value in (
+                ("AUTH_SECRET_KEY", self.secret_key),
+                ("AUTH_PUBLIC_URL", self.http.public_url),
+            )
+            if value is None
+        ]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
+        if self.tokens.key_propagation < MIN_PROPAGATION:
+            raise ValueError("AUTH_TOKEN_KEY_PROPAGATION must be at least 360 when AUTH_ENV=production")
+        if self.mail.smtp_url is None and self.mail.relay:
+            raise ValueError(
+                "AUTH_SMTP_URL must be set when AUTH_ENV=production, or AUTH_RELAY=false, and no mail leaves"
+            )
+        if self.mail.smtp_url and _sends_password_in_clear(self.mail.smtp_url.get_secret_value()):
+            raise ValueError("AUTH_SMTP_URL would send a password unencrypted: use smtps:// or smtp+starttls://")
+        if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
+            raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        """Whether convenience ends."""
+        return self.env == "production"
+
+    @cached_property
+    def secret(self) -> SecretStr:
+        """The secret key, made and kept in the data folder where development has none."""
+        return self.secret_key or development_secret(self.data_dir)
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """The secret key and those before it."""
+        return (self.secret, *self.old_secret_keys)
+
+    @property
+    def public_url(self) -> str:
+        """The public URL without a slash at its end."""
+        return self.http.public_url or "http://127.0.0.1:8000"
+
+    @property
+    def mailbox_dir(self) -> Path:
+        """The folder of the messages that development keeps."""
+        return self.data_dir / "mail"
+
+    @property
+    def public_host(self) -> str:
+        """The host of the public URL."""
+        return urlsplit(self.public_url).hostname or "localhost"
+
+    @property
+    def mail_from(self) -> str:
+        """Who mail comes from."""
+        if self.mail.mail_from is not None:
+            return self.mail.mail_from
+        is_address = re.fullmatch(r"[0-9.]+|.*:.*", self.public_host)
+        return f"Twinauth <no-reply@{'localhost' if is_address else self.public_host}>"
+
+    @property
+    def audience(self) -> str:
+        """The audience of access tokens."""
+        return self.tokens.audience or self.public_url
+
+    @property
+    def database_url(self) -> str:
+        """The database URL."""
+        if self.database.url is not None:
+            return self.database.url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"
+
+    @property
+    def docs_enabled(self) -> bool:
+        """Whether the documentation pages are served."""
+        return not self.is_production if self.http.docs is None else self.http.docs
+
+    @property
+    def log_format(self) -> str:
+        """The format of log lines."""
+        return self.logging.format or ("json" if self.is_production else "console")
+
+
+def _sends_password_in_clear(smtp_url: str) -> bool:
+    parts = urlsplit(smtp_url)
+    return parts.scheme == "smtp" and parts.password is not None and parts.hostname not in LOOPBACK
