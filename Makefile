@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test fuzz faults cost check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUT
 	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/faults
 
 AUTH_TEST_FAULT_SECONDS ?= 60
+
+cost: $(VENV)/.dev ## What each operation costs, and what 100 million users would need (COST='--again --whoamis 5').
+	$(BIN)/python -m benchmarks.cost $(COST)
 
 check: lint types walls coverage ## What CI runs.
 
