@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults soak lab stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test fuzz faults soak lab cost stack-test check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -38,6 +38,9 @@ stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break p
 
 lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
 	$(BIN)/python -m tests.lab trial
+
+cost: $(VENV)/.dev ## What each operation costs, and what 100 million users would need (COST='--again --whoamis 5').
+	$(BIN)/python -m benchmarks.cost $(COST)
 
 check: lint types walls coverage ## What CI runs.
 

@@ -36,6 +36,8 @@ class Retention:
 
     messages: timedelta
     audit_events: timedelta
+    session_lifetime: timedelta
+    """How long a session can live that is made now. After a change, older ones go a little later than they could."""
 
 
 class Housekeeper:
@@ -44,7 +46,11 @@ class Housekeeper:
     def __init__(self, *, store: Store, clock: Clock, settings: Settings) -> None:
         self._store = store
         self._clock = clock
-        self._retention = Retention(messages=settings.mail.mail_retention, audit_events=settings.audit.retention)
+        self._retention = Retention(
+            messages=settings.mail.mail_retention,
+            audit_events=settings.audit.retention,
+            session_lifetime=settings.tokens.session_lifetime,
+        )
         # Not all processes at the same second.
         every = EVERY.total_seconds() * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work, hides nothing
         self._background = Background("housekeeping", self.run_once, every=every)
@@ -99,7 +105,9 @@ class Housekeeper:
 Purge = Callable[["UnitOfWork", datetime, Retention], int]
 
 _PURGES: dict[str, Purge] = {
-    "sessions": lambda work, now, _: work.sessions.purge(before=now - SESSION_RETENTION, limit=BATCH),
+    "sessions": lambda work, now, kept: work.sessions.purge(
+        before=now - SESSION_RETENTION, made_before=now - SESSION_RETENTION - kept.session_lifetime, limit=BATCH
+    ),
     "messages": lambda work, now, kept: work.outbox.purge(
         sent_before=now - kept.messages, dead_before=now - DEAD_MESSAGE_RETENTION, limit=BATCH
     ),

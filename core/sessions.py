@@ -136,8 +136,11 @@ class Sessions(Protocol):
         """The sessions of a user, ended or not, newest first."""
         ...
 
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions whose absolute end was before then; how many there were."""
+    def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions that were made before one time and whose absolute end was before another.
+
+        How many there were.
+        """
         ...
 
 

@@ -32,11 +32,18 @@ def postgres_server() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
+    with own_postgres_server() as url:
+        yield url
+
+
+@contextmanager
+def own_postgres_server(*, durable: bool = False) -> Iterator[str]:
+    """The same, never a given one; ``durable`` writes to disk as a server does on which somebody relies."""
     folder = Path(tempfile.mkdtemp(prefix="twinauth-pg-"))
     server: subprocess.Popen[bytes] | None = None
     try:
         binaries, identity = _usable_by_owner(_binaries(), folder)
-        server, url = _start(binaries, folder, identity)
+        server, url = _start(binaries, folder, identity, durable=durable)
         yield url
     finally:
         if server is not None:
@@ -76,7 +83,9 @@ def _usable_by_owner(binaries: Path, folder: Path) -> tuple[Path, dict[str, Any]
     return binaries, {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
 
 
-def _start(binaries: Path, folder: Path, identity: dict[str, Any]) -> tuple[subprocess.Popen[bytes], str]:
+def _start(
+    binaries: Path, folder: Path, identity: dict[str, Any], *, durable: bool
+) -> tuple[subprocess.Popen[bytes], str]:
     data, password, port = folder / "data", secrets.token_hex(8), free_port()
     password_file = folder / "password"
     password_file.write_text(password)
@@ -101,12 +110,11 @@ def _start(binaries: Path, folder: Path, identity: dict[str, Any]) -> tuple[subp
     options = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": str(folder),
-        # Nothing here outlives the run; durability is tested where servers are killed.
-        "fsync": "off",
-        "synchronous_commit": "off",
-        "full_page_writes": "off",
         "max_connections": "200",
     }
+    if not durable:
+        # Nothing here outlives the run; durability is tested where servers are killed.
+        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     run: list[str | Path] = [binaries / "postgres", "-D", data, "-p", str(port)]
     for name, value in options.items():
         run += ["-c", f"{name}={value}"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.audit import AuditEvent
 from core.clients import ClientSecret, RegisteredClient
+from core.clock import first_id
 from core.email_tokens import EmailToken, Purpose
 from core.errors import EmailTaken
 from core.keys import KeyNumberTakenError, SigningKey
@@ -197,9 +198,10 @@ class MemorySessions:
         found = [session for session in self._data.sessions.values() if session.user_id == user_id]
         return sorted(found, key=lambda s: (s.created_at, s.id), reverse=True)
 
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions whose absolute end was before then."""
-        old = [session.id for session in self._data.sessions.values() if session.expires_at < before][:limit]
+    def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions that were made before one time and whose absolute end was before another."""
+        made = first_id(made_before)
+        old = [s.id for s in self._data.sessions.values() if s.id < made and s.expires_at < before][:limit]
         for session_id in old:
             del self._data.sessions[session_id]
         return len(old)

@@ -94,7 +94,9 @@ class SqlOutbox:
 
     def forget_address(self, canonical_email: str) -> None:
         """Forget the messages on their way that only name an address."""
-        self._connection.execute(delete(outbox).where(outbox.c.canonical_email == canonical_email))
+        # An address is kept only until a message is sent. Said so, its index finds those few among all that were sent.
+        has_address = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
+        self._connection.execute(delete(outbox).where(outbox.c.canonical_email == canonical_email, has_address))
 
     def remove(self, message_id: uuid.UUID) -> None:
         """Forget a message."""

@@ -152,14 +152,15 @@ class SqlSessions:
         )
         return [_session_of(row) for row in rows]
 
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions whose absolute end was before then.
+    def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions that were made before one time and whose absolute end was before another.
 
-        They were made earlier still, so the order of ids finds them without an index that every refresh would pay for.
+        The order of ids finds them without an index that every refresh would pay for. Bounded by the end alone, it
+        read every session that lives, each minute in each process: 4 million of them took longer than a statement may.
         """
         old = (
             select(sessions.c.id)
-            .where(sessions.c.id < first_id(before), sessions.c.expires_at < before)
+            .where(sessions.c.id < first_id(made_before), sessions.c.expires_at < before)
             .order_by(sessions.c.id)
             .limit(limit)
         )

@@ -397,3 +397,41 @@ def test_a_serving_process_keeps_house(store: Store) -> None:
     finally:
         app.housekeeper.stop()
     assert count(store, "audit events") == 0
+
+
+# What it costs to find nothing
+
+
+def _live_sessions(store: SqlStore, times: int) -> None:
+    """Sessions of the last ninety days, none of them over."""
+    rows = []
+    for number in range(times):
+        made = NOW - 90 * DAY * (times - number) / times
+        made_session = session(ANN.user.id, id=new_id(made), created_at=made, expires_at=made + 90 * DAY)
+        rows.append({column.name: getattr(made_session, column.name) for column in metadata.tables["sessions"].c})
+    stored(store, ANN)
+    with store.engine.begin() as connection:
+        connection.execute(metadata.tables["sessions"].insert(), rows)
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE sessions")
+
+
+def test_looking_for_sessions_that_are_over_reads_none_that_live(postgres_store: SqlStore) -> None:
+    """Every process looks once a minute; at some millions of sessions it would not come to an end in time."""
+    _live_sessions(postgres_store, 2000)
+    plans: list[str] = []
+
+    def explain(_connection: Any, cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        if statement.startswith("DELETE FROM sessions"):
+            cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {statement}", values)
+            plans.append("\n".join(line for (line,) in cursor.fetchall()))
+
+    event.listen(postgres_store.engine, "before_cursor_execute", explain)
+    try:
+        assert housekeeper(postgres_store).run_once() == 0
+    finally:
+        event.remove(postgres_store.engine, "before_cursor_execute", explain)
+    (plan,) = plans
+    assert "Seq Scan" not in plan
+    assert "Rows Removed by Filter" not in plan
+    assert count(postgres_store, "sessions") == 2000

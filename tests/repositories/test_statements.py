@@ -197,6 +197,12 @@ def test_what_is_asked_often_finds_its_rows_by_an_index(postgres_store: SqlStore
     assert index in _explained(postgres_store, ASKED_OFTEN[index])
 
 
+def test_messages_that_only_name_an_address_are_found_among_those_that_were_not_sent(postgres_store: SqlStore) -> None:
+    plan = _explained(postgres_store, lambda work: work.outbox.forget_address(EMAIL))
+    assert "ix_outbox_due_at" in plan
+    assert "ix_outbox_dead_at" in plan
+
+
 def test_values_of_mail_never_stand_in_the_text_of_a_statement(postgres_store: SqlStore) -> None:
     ann, evil = account(), "' OR '1'='1"
     stored(postgres_store, ann)

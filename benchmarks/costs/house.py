@@ -1,0 +1,125 @@
+"""The house that is measured: a filled database, and requests to the doors before it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from benchmarks.costs.filled import fill
+from core.app import AuthApp, build
+from core.passwords import PasswordHasher
+from core.repositories.unit_of_work import SqlStore
+from core.settings import HttpSettings, PasswordSettings, Settings
+from tests.databases import migrated_store, postgres_url
+from tests.postgres import own_postgres_server
+
+SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"  # noqa: S105 - of a database that is gone at the end
+PASSWORD = "correct horse battery"  # noqa: S105 - the same
+ISSUER = "https://auth.example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to a door."""
+
+    method: str
+    target: str
+    body: dict[str, str] | None = None
+    token: str | None = None
+
+    def send(self, connection: http.client.HTTPConnection) -> None:
+        """Send it and read the answer; anything but success ends the run."""
+        headers = {"Content-Type": "application/json", "X-Forwarded-For": self._address()}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        body = None if self.body is None else json.dumps(self.body)
+        connection.request(self.method, self.target, body, headers)
+        answer = connection.getresponse()
+        text_of = answer.read()
+        if not 200 <= answer.status < 300:  # noqa: PLR2004
+            raise RuntimeError(f"{self.method} {self.target}: {answer.status} {text_of!r}")
+
+    def _address(self) -> str:
+        """An address of one's own for each account, the same each time, as people have."""
+        drawn = random.Random(str(self.body and self.body.get("email")))  # noqa: S311 - no secret
+        return f"203.{drawn.randrange(1, 255)}.{drawn.randrange(1, 255)}.{drawn.randrange(1, 255)}"
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A filled database, and the service in this process for making tokens."""
+
+    url: str
+    store: SqlStore
+    admin: Engine
+    app: AuthApp
+    emails: Sequence[str]
+    sessions: list[uuid.UUID]
+    """Drawn at random, each to be used once."""
+
+    def tokens(self, count: int) -> list[tuple[str, str]]:
+        """Access and refresh tokens of sessions, each of another user."""
+        made = []
+        for _ in range(count):
+            with self.store.reading() as read:
+                found = read.sessions.with_user(self.sessions.pop())
+            if found is None:
+                raise RuntimeError("a session went away")
+            pair = self.app.sessions.pair(*found, self.app.sessions._clock.now())  # noqa: SLF001
+            made.append((pair.access_token, pair.refresh_token))
+        return made
+
+    def requests(self, operation: str, count: int) -> list[Request]:
+        """Requests of one kind."""
+        match operation:
+            case "whoami":
+                return [Request("GET", "/v1/whoami", token=access) for access, _ in self.tokens(count)]
+            case "refresh":
+                pairs = self.tokens(count)
+                return [Request("POST", "/v1/refresh", {"refresh_token": refresh}) for _, refresh in pairs]
+            case "logout":
+                return [Request("POST", "/v1/logout", token=access) for access, _ in self.tokens(count)]
+            case "login":
+                return [Request("POST", "/v1/login", _credentials(email)) for email in self.emails[:count]]
+            case "signup":
+                names = (f"{uuid.uuid4().hex[:12]}@example.com" for _ in range(count))
+                return [Request("POST", "/v1/signup", _credentials(name)) for name in names]
+            case _:
+                with self.store.begin() as work:
+                    work.revocations.number(limit=1000)
+                    work.commit()
+                with self.admin.connect() as connection:
+                    head = connection.scalar(text("SELECT head FROM revocation_feed"))
+                return [Request("GET", f"/v1/revocations?since={head}")] * count
+
+
+def _credentials(email: str) -> dict[str, str]:
+    return {"email": email, "password": PASSWORD}
+
+
+@contextmanager
+def house(users: int) -> Iterator[House]:
+    """Fill a database on a server of its own."""
+    settings = Settings(
+        secret_key=SecretStr(SECRET), http=HttpSettings(public_url=ISSUER), passwords=PasswordSettings()
+    )
+    with own_postgres_server(durable=True) as server, postgres_url(server) as url, migrated_store(url) as store:
+        admin = create_engine(make_url(url).set(drivername="postgresql+psycopg"))
+        fill(admin, users, PasswordHasher(settings.passwords).hash(PASSWORD))
+        app = build(settings, store=store)
+        app.keys.ensure()
+        with admin.connect() as connection:
+            emails = connection.scalars(text("SELECT email FROM users ORDER BY random() LIMIT 200")).all()
+            sessions = list(connection.scalars(text("SELECT id FROM sessions ORDER BY random() LIMIT 12000")))
+        try:
+            yield House(url, store, admin, app, emails, sessions)
+        finally:
+            admin.dispose()
