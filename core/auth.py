@@ -116,12 +116,21 @@ class Authentication:
         self._passwords.require_room()
         attempt = self._throttle.begin(email, client)
         try:
-            return self._login(email, password, client, attempt)
-        except (Overloaded, EmailNotVerified):
+            account, pair = self._admit(email, password, client, attempt)
+        except BaseException:
+            # It was not looked at, or it was right and led nowhere; whoever asked was told nothing of it.
             self._throttle.forget(attempt)
             raise
+        if pair is None:
+            self._record_failure(account, client)
+            raise InvalidCredentials
+        return pair
 
-    def _login(self, email: str, password: str, client: Client, attempt: Attempt | None) -> TokenPair:
+    def _admit(
+        self, email: str, password: str, client: Client, attempt: Attempt | None
+    ) -> tuple[Account | None, TokenPair | None]:
+        """Who is meant, and a session where the password is right."""
+        account = None
         # Twice: a hash that was replaced while it was being checked is checked again. It was either upgraded by
         # another login of the same user, who gets in, or belongs to a new password, which does not match.
         for _ in range(2):
@@ -129,16 +138,15 @@ class Authentication:
             # No connection is held while the hash is computed: it takes a quarter of a second.
             matches = self._passwords.verify(password, account.password_hash if account else None)
             if not matches or account is None or not account.user.is_active:
-                break
+                return account, None
             if self._verified_only and not account.user.email_verified:
                 self._refuse_unverified(account, client)
                 raise EmailNotVerified
             now = self._clock.now()
             session = self._start_session(account, self._upgrade(account, password), client, attempt, now)
             if session is not None:
-                return self._sessions.pair(session, account.user, now)
-        self._record_failure(account, client)
-        raise InvalidCredentials
+                return account, self._sessions.pair(session, account.user, now)
+        return account, None
 
     def grant(self, request: TokenRequest, credentials: Credentials | None, client: Client) -> Grant:
         """Answer the token endpoint, for a registered client or for a first party that has no credentials.

@@ -43,9 +43,6 @@ from tests.repositories.faults import meanwhile, opened, url_of, wait_for_blocke
 from tests.repositories.values import NOW, TICK
 
 ALLOWANCE = 5
-STAYS_COUNTED = pytest.mark.xfail(
-    strict=True, reason="a login that the database refuses stays counted as a wrong password"
-)
 PATIENT = timedelta(seconds=30)  # a hundred commits to a slow disk, one after the other, are no outage
 
 
@@ -392,7 +389,6 @@ def test_logins_guesses_resets_and_deletions_do_not_hinder_each_other(patient: S
 # When the database refuses
 
 
-@STAYS_COUNTED
 def test_a_right_password_that_the_database_had_no_time_for_is_no_failure(postgres_store: SqlStore) -> None:
     """Somebody holds the user's row too long, as a failover does: each login is answered 503, and that is all."""
     with opened(url_of(postgres_store), timeout=timedelta(milliseconds=200)) as impatient:
