@@ -16,7 +16,7 @@ test: $(VENV)/.dev ## Run every test; those that measure time run alone.
 	$(BIN)/pytest $(PARALLEL) -m "not alone"
 	$(BIN)/pytest -m alone
 
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --durations 15
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 15
 
 fuzz: $(VENV)/.dev ## Search both front doors for differences, for long (AUTH_TEST_FUZZ_EXAMPLES=20000).
 	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/fuzz tests/live/test_schemathesis.py

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -100,8 +101,8 @@ def test_no_secret_is_in_an_image_a_variable_or_a_log(stack: Stack) -> None:
 def test_the_first_answer_comes_soon(stack: Stack, door: str, figures: Figures) -> None:
     service = DOORS[door]
     stack.compose("stop", service)
-    started = time.monotonic()
-    stack.compose("start", service)
+    (container,) = stack.containers(service)
+    docker("start", container["Id"])
     (address,) = stack.addresses(service)
 
     def answers() -> bool:
@@ -111,7 +112,9 @@ def test_the_first_answer_comes_soon(stack: Stack, door: str, figures: Figures) 
             return False
 
     assert eventually(answers, 30)
-    seconds = time.monotonic() - started
+    answered = datetime.now(UTC)
+    (container,) = stack.containers(service)
+    seconds = (answered - datetime.fromisoformat(container["State"]["StartedAt"][:26] + "+00:00")).total_seconds()
     figures(f"{service}: the first answer {seconds:.2f} s after the container was started")
     stack.up()
     assert seconds < FIRST_ANSWER
