@@ -267,7 +267,9 @@ def test_head_answers_as_get_without_a_body(api: Api, path: str) -> None:
         api.send("HEAD", path, headers=[("X-Request-ID", "r")]),
     )
     assert headed.body == b""
-    assert (headed.status, sorted(headed.headers)) == (got.status, sorted(got.headers))
+    assert headed.status == got.status
+    dateless = [sorted(found for found in answer.headers if found[0].lower() != "date") for answer in (headed, got)]
+    assert dateless[0] == dateless[1]
 
 
 @pytest.mark.parametrize(
