@@ -31,7 +31,7 @@ _STATEMENTS = (
     f"UPDATE throttle_counters SET expires_at = expires_at - {AWAY} WHERE at < {_OLD} AND expires_at > {_RECENT}",
     (
         f"UPDATE revocations SET expires_at = expires_at - {AWAY} "
-        f"WHERE expires_at < now() + INTERVAL '14 minutes' AND expires_at > {_RECENT}"
+        f"WHERE expires_at < {_OLD} + INTERVAL '1 hour' AND expires_at > {_RECENT}"
     ),
 )
 
