@@ -16,7 +16,7 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.gthread import TConn
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cli.flask_server import ContractResponse, ContractWorker, PropagatingLogger
@@ -423,10 +423,8 @@ class Uvicorn:
     def __init__(self, request: bytes) -> None:
         self.found = Message()
         self.is_complete = 0
-        parser = httptools.HttpRequestParser(self)
-        parser.feed_data(request)
-        self.found.method, self.found.version = parser.get_method(), parser.get_http_version()
-        self.found.ends = not parser.should_keep_alive()
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(request)
         assert self.is_complete == 1
 
     def on_url(self, url: bytes) -> None:
@@ -434,6 +432,11 @@ class Uvicorn:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.found.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        # Where uvicorn asks: behind the message, the parser has forgotten some of it.
+        self.found.method, self.found.version = self._parser.get_method(), self._parser.get_http_version()
+        self.found.ends = not self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         self.found.body += body
@@ -534,6 +537,7 @@ def test_how_it_is_cut_changes_nothing(received: bytes, cuts: list[int]) -> None
 
 @settings(max_examples=1000, deadline=None)
 @given(SOUP)
+@example(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
 def test_both_parsers_read_alike_whatever_is_given_out(received: bytes) -> None:
     for request in read(received):
         if isinstance(request, bytes):
