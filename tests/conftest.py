@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import settings as hypothesis_settings
 from pydantic import SecretStr
 
 from core.settings import (
@@ -25,10 +26,16 @@ from core.settings import (
 from tests.clock import FakeClock
 from tests.databases import migrated_store, postgres_url, sqlite_url
 from tests.drivers import event_loop
+from tests.fuzz.budget import LONG
 from tests.pooler import pooling
 from tests.postgres import postgres_server
 
 SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
+
+# The everyday run asks the same each time, so that a change answers for itself; `make fuzz` looks elsewhere each time.
+hypothesis_settings.register_profile("everyday", derandomize=True)
+if not LONG:
+    hypothesis_settings.load_profile("everyday")
 
 
 def pytest_configure() -> None:
