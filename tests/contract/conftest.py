@@ -64,6 +64,7 @@ def open_house(store: SqlStore, loop: asyncio.AbstractEventLoop, **changes: Any)
 
 def visit(outside: Outside, mail: MailSettings) -> House:
     """A stack that runs, as a house with one door."""
+    outside.require(mail)
     mailer, store = RecordingMailer(), outside.store()
     empty(store)  # of whoever was there before
     auth = outside.service(store, mail, mailer)

@@ -83,13 +83,16 @@ class Outside:
             return cls(url, os.environ["AUTH_TEST_STACK_DOOR"], Path(os.environ["AUTH_TEST_STACK_SECRETS"]))
         return None
 
+    def require(self, mail: MailSettings) -> None:
+        """Skip what wants other settings; before anything is opened for it."""
+        if mail != MailSettings():
+            pytest.skip("the stack runs with the default settings of mail")
+
     def store(self) -> SqlStore:
         return open_store((self.secrets / "database_url").read_text(), DatabaseSettings())
 
     def service(self, store: SqlStore, mail: MailSettings, mailer: RecordingMailer) -> AuthApp:
         """What lies behind the doors, wired here over the same database and from the same secret."""
-        if mail != MailSettings():
-            pytest.skip("the stack runs with the default settings of mail")
         given: dict[str, Any] = {
             "secret_key": SecretStr((self.secrets / "secret_key").read_text()),
             "http": HttpSettings(public_url=self.url),
