@@ -246,11 +246,16 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             super().finish_request(conn, done)
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's own
-        """Take who came before the signal: the kernel resets what waits in the line of a listener that closes."""
-        if not enabled and not self.alive:
-            for listener in self.sockets:
-                self._accept_all(listener)
+        """Take who came before the signal: the kernel resets what waits in the line of a listener that closes.
+
+        Then close it at once. gunicorn keeps it until the worker ends: who comes meanwhile waits, and is reset.
+        """
+        is_over = not enabled and not self.alive
+        for listener in self.sockets if is_over else ():
+            self._accept_all(listener)
         super().set_accept_enabled(enabled)
+        for listener in self.sockets if is_over else ():
+            listener.close()
 
     def _accept_all(self, listener: socket.socket) -> None:
         line = select.poll()
