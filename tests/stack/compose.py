@@ -76,7 +76,16 @@ class Stack:
         ]
 
     def logs(self, container: str) -> str:
-        return docker("logs", container)
+        """All that it wrote, to stdout and to stderr."""
+        done = subprocess.run(
+            ["docker", "logs", container],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout
 
     def take_secrets(self) -> None:
         """Read the secrets out of their volume; the database is reached from here by another address."""
