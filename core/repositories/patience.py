@@ -122,7 +122,9 @@ class Breaker:
             if now < self._closed_until:
                 raise DatabaseUnavailable
             if self._closed_until:
-                self._closed_until = now + self._patience  # the next one to ask is this one alone
+                # The next one to ask is this one alone, until it has said what came of it. It waits for as long as
+                # patience lasts and then has something to do, in which nobody else is to begin to wait.
+                self._closed_until = now + self._patience + REST
 
     def trip(self) -> None:
         """The server is away."""
