@@ -157,12 +157,8 @@ class Accounts:
 
         """
         self._passwords.require_room()
-        attempt = self._throttle.begin(principal.user.email, client)
-        try:
+        with self._throttle.attempt(principal.user.email, client) as attempt:
             is_changed = self._is_changed(principal, current_password, change)
-        except BaseException:
-            self._throttle.forget(attempt)
-            raise
         if not is_changed:
             self._record_failure(failure, principal, client)
             raise WrongPassword

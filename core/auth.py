@@ -114,13 +114,8 @@ class Authentication:
 
         """
         self._passwords.require_room()
-        attempt = self._throttle.begin(email, client)
-        try:
+        with self._throttle.attempt(email, client) as attempt:
             account, pair = self._admit(email, password, client, attempt)
-        except BaseException:
-            # It was not looked at, or it was right and led nowhere; whoever asked was told nothing of it.
-            self._throttle.forget(attempt)
-            raise
         if pair is None:
             self._record_failure(account, client)
             raise InvalidCredentials

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -154,6 +155,23 @@ class Throttle:
             CounterKind.ACCOUNT_FROM_STRANGERS: self._key_of(CounterKind.ACCOUNT_FROM_STRANGERS, account),
         }
         return self._count(keys, client)
+
+    @contextmanager
+    def attempt(self, email: str, client: Client) -> Iterator[Attempt | None]:
+        """Count an attempt around its check, and take it back where that gives no answer.
+
+        It was not looked at then, or it was right and led nowhere; whoever asked was told nothing of it.
+
+        Raises:
+            TooManyAttempts: it comes too soon.
+
+        """
+        begun = self.begin(email, client)
+        try:
+            yield begun
+        except BaseException:
+            self.forget(begun)
+            raise
 
     def count(self, kind: CounterKind, client: Client) -> None:
         """Count what an address block may do only so often.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from core.accounts import Accounts
@@ -14,6 +15,7 @@ from core.outbox import MessageKind, message
 from core.retries import retried
 from core.sessions import Principal
 from core.throttle import CounterKind, Throttle
+from core.users import User
 
 if TYPE_CHECKING:
     from core.store import Store, UnitOfWork
@@ -108,28 +110,21 @@ class Verification:
     def _verify(self, digest: bytes, client: Client) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
-            found = self._take(work, digest)
+            found = work.email_tokens.find(digest, [Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE], now=now)
+            if found is None:
+                raise InvalidVerificationToken
+            user = work.users.hold(found.user_id)  # before the token, as everybody does who takes both
+            if not work.email_tokens.use(found.id, at=now):
+                raise InvalidVerificationToken
             if found.purpose is Purpose.EMAIL_CHANGE:
-                self._change(work, found, client)
+                self._change(work, found, user, client, now)
             else:
                 if work.users.verify_email(found.user_id, at=now) is None:
                     raise InvalidVerificationToken
                 work.audit.add(event(EventKind.EMAIL_VERIFIED, at=now, client=client, user_id=found.user_id))
             work.commit()
 
-    def _take(self, work: UnitOfWork, digest: bytes) -> EmailToken:
-        now = self._clock.now()
-        found = work.email_tokens.find(digest, [Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE], now=now)
-        if found is None:
-            raise InvalidVerificationToken
-        work.users.hold(found.user_id)  # before the token, as everybody does who takes both
-        if not work.email_tokens.use(found.id, at=now):
-            raise InvalidVerificationToken
-        return found
-
-    def _change(self, work: UnitOfWork, token: EmailToken, client: Client) -> None:
-        now = self._clock.now()
-        before = work.users.hold(token.user_id)
+    def _change(self, work: UnitOfWork, token: EmailToken, before: User | None, client: Client, now: datetime) -> None:
         address = parse_email(token.address)
         try:
             after = work.users.set_email(token.user_id, address.address, canonical_email=address.canonical, at=now)

@@ -7,30 +7,16 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from core.settings.files import SUFFIX, SettingsError, SettingsGroup, given
-from core.settings.groups import (
-    ENV_FILE,
-    PREFIX,
-    AuditSettings,
-    DatabaseSettings,
-    HttpSettings,
-    LoggingSettings,
-    MailSettings,
-    PasswordSettings,
-    ThrottleSettings,
-    TokenSettings,
-)
+from core.settings.groups import ENV_FILE, PREFIX
 from core.settings.whole import Settings
 
 GROUPS: dict[str, type[SettingsGroup]] = {
     "": Settings,
-    "database": DatabaseSettings,
-    "tokens": TokenSettings,
-    "passwords": PasswordSettings,
-    "http": HttpSettings,
-    "mail": MailSettings,
-    "throttling": ThrottleSettings,
-    "logging": LoggingSettings,
-    "audit": AuditSettings,
+    **{
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup)
+    },
 }
 
 

@@ -14,6 +14,11 @@ def children_of(process: int) -> list[int]:
     return [int(child) for child in listed.split()]
 
 
+def family_of(process: int) -> list[int]:
+    """A process and all that it started, and so on."""
+    return [process, *(member for child in children_of(process) for member in family_of(child))]
+
+
 def command_of(process: int) -> bytes:
     """Its command line; nothing where it has ended."""
     try:

@@ -22,9 +22,10 @@ from core.outbox import MessageKind, message
 from core.repositories.tables import outbox
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import DatabaseSettings
+from tests.certificates import certificate
 from tests.databases import migrated_store
 from tests.live.conftest import Figures
-from tests.live.smtp_faults import HoldingServer, certificate, known_user, smtp_url
+from tests.live.smtp_faults import HoldingServer, known_user, smtp_url
 from tests.mail import MailServer, kind_of
 from tests.repositories.values import account
 from tests.servers import (

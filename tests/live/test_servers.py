@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.api import PASSWORD
+from tests.faults.processes import family_of
 from tests.live.conftest import Pair
 from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, eventually, parsed, serving
-from tests.soak.processes import family_of
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])
 

@@ -23,6 +23,7 @@ from core.mailer import MailError, MailRefused, SmtpMailer, SmtpServer, recipien
 from core.outbox import Message, MessageKind, message
 from core.repositories.unit_of_work import SqlStore
 from core.settings import MailSettings
+from tests.certificates import Certificate, certificate
 from tests.clock import FakeClock
 from tests.conftest import make_settings
 from tests.databases import empty
@@ -30,12 +31,10 @@ from tests.live.conftest import Figures
 from tests.live.smtp_faults import (
     SMTP_PASSWORD,
     USER,
-    Certificate,
     DeafServer,
     FlakyServer,
     ListeningServer,
     PickyServer,
-    certificate,
     known_user,
     nobody,
     silent_server,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.processes import children_of, lives
+from tests.faults.processes import lives
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,6 @@ class Holding:
 
 
 NOTHING = Holding(0, 0, 0.0)
-
-
-def family_of(process: int) -> list[int]:
-    """A process and all that it started, and so on."""
-    return [process, *(member for child in children_of(process) for member in family_of(child))]
 
 
 def held_by(processes: Iterable[int]) -> Holding:

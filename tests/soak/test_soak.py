@@ -24,10 +24,11 @@ from core import housekeeping
 from core.repositories.tables import metadata
 from tests.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.databases import postgres_url
+from tests.faults.processes import family_of
 from tests.live.conftest import Figures
 from tests.mail import MailServer
 from tests.servers import FRAMEWORKS, Server, serving
-from tests.soak.processes import NOTHING, Holding, family_of, held_by
+from tests.soak.processes import NOTHING, Holding, held_by
 from tests.soak.time_passes import pass_by, prepare
 
 SECONDS = float(os.environ.get("AUTH_TEST_SOAK_SECONDS", "12"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.api import Api
@@ -57,7 +58,8 @@ class Stack:
     def compose(self, *arguments: str, seconds: float = 120, **settings: str) -> str:
         """Run a command of Docker Compose."""
         files = ("-f", "docker-compose.yml", "-f", "deploy/compose/test.yml")
-        return docker("compose", "-p", PROJECT, *files, *arguments, seconds=seconds, **self._environment(), **settings)
+        environment = self._environment() | settings
+        return docker("compose", "-p", PROJECT, *files, *arguments, seconds=seconds, environment=environment)
 
     def split(self, percent: int) -> None:
         """Let the Flask door have this share."""
@@ -77,15 +79,7 @@ class Stack:
 
     def logs(self, container: str) -> str:
         """All that it wrote, to stdout and to stderr."""
-        done = subprocess.run(
-            ["docker", "logs", container],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=True,
-            text=True,
-            timeout=60,
-        )
-        return done.stdout
+        return docker("logs", container, stderr=subprocess.STDOUT)
 
     def take_secrets(self) -> None:
         """Read the secrets out of their volume; the database is reached from here by another address."""
@@ -98,7 +92,12 @@ class Stack:
         return {name: str(port) for name, port in self.ports.items()} | {"TWINAUTH_URL": self.url}
 
 
-def docker(*arguments: str, seconds: float = 120, **settings: str) -> str:
+def docker(
+    *arguments: str,
+    seconds: float = 120,
+    stderr: int = subprocess.PIPE,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """What the command prints.
 
     Raises:
@@ -108,14 +107,15 @@ def docker(*arguments: str, seconds: float = 120, **settings: str) -> str:
     done = subprocess.run(
         ["docker", *arguments],
         cwd=ROOT,
-        env={**os.environ, **settings},
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         check=False,
         text=True,
         timeout=seconds,
     )
-    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{(done.stderr or '')[-4000:]}"
     return done.stdout
 
 

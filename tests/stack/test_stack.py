@@ -21,9 +21,11 @@ import pytest
 from core.http.edge import MAX_SECONDS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
+from tests.certificates import certificate
 from tests.databases import empty
 from tests.drivers import LiveDriver
 from tests.faults.history import Outcome, Record, violations
+from tests.faults.stage import GRACE
 from tests.faults.workload import Crowd, Service, remains_of, slowest
 from tests.fuzz.test_named_cases import CLOSING, WHOLE
 from tests.fuzz.wire import LiveTwins
@@ -38,7 +40,6 @@ BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
 FIRST_ANSWER = 3.0  # seconds
 GUIDE = ROOT / "docs" / "guides" / "stack.md"
-GRACE = 10.0  # AUTH_TOKEN_REFRESH_GRACE, as it is where nobody sets it
 # The faults are played with mail that stays where it can be counted, and without a throttle that would stop the crowd.
 CROWDED = {"STACK_RELAY": "false", "STACK_THROTTLE": "false"}
 
@@ -137,12 +138,10 @@ def test_the_walk_of_the_guide(stack: Stack) -> None:
 
 def test_tls_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
     """Its files are whole; a certificate is made for the test."""
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made = ["-keyout", str(tmp_path / "privkey.pem"), "-out", str(tmp_path / "fullchain.pem"), "-subj", "/CN=localhost"]
-    subprocess.run([*make, *made], check=True, capture_output=True, timeout=30)
+    made = certificate(tmp_path)
     tmp_path.chmod(0o755)
-    for name in ("privkey.pem", "fullchain.pem"):
-        (tmp_path / name).chmod(0o644)
+    for path, name in ((made.file, "fullchain.pem"), (made.key, "privkey.pem")):
+        path.rename(tmp_path / name).chmod(0o644)
     port = stack.ports["TWINAUTH_PORT"] + 1
     overlay = ("-f", "deploy/compose/tls.yml", "up", "-d", "--wait", "proxy")
     stack.compose(*overlay, TLS_FOLDER=str(tmp_path), TLS_PORT=str(port), seconds=200)
