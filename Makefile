@@ -55,8 +55,8 @@ walls: $(VENV)/.dev ## Who may import whom.
 	$(BIN)/lint-imports
 
 coverage: $(VENV)/.dev ## Every test, with branch coverage of the core and both front doors.
-	$(BIN)/pytest $(PARALLEL) -m "not alone" --cov --cov-report=
-	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term --cov-fail-under=95
+	$(BIN)/pytest $(PARALLEL) -m "not alone" --cov --cov-report=term --cov-fail-under=95
+	$(BIN)/pytest -m alone
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
 	$(BIN)/twinauth openapi > tests/contract/openapi.json
