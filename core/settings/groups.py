@@ -175,7 +175,13 @@ class MailSettings(SettingsGroup):
     texts_dir: Path | None = Field(
         None, description="Folder with templates and catalogues that take the place of the ones that come with it"
     )
-    mail_limit: int = Field(5, ge=1, le=1000, description="Messages of one kind that an account is sent an hour")
+    mail_limit: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Messages of one kind that an account is sent an hour; beyond it, a link when none works that was "
+        "sent before",
+    )
     mail_attempts: int = Field(
         12, ge=1, le=100, description="Attempts to send a message before it is given up (`twinauth outbox`)"
     )
