@@ -31,6 +31,7 @@ Credentials: TypeAlias = tuple[str, str]
 """Client id and secret, as HTTP Basic carries them."""
 
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # scope-token of RFC 6749 section 3.3
+_ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
 _SECRET = re.compile(rf"({SECRET_PREFIX}[A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
 
 
@@ -207,7 +208,7 @@ class ClientService:
             InvalidClient: for every reason alike.
 
         """
-        if not is_well_formed(secret):
+        if not (_ID.fullmatch(client_id) and is_well_formed(secret)):
             raise InvalidClient
         client = self._client_with(client_id, digest_of(secret))
         if client is None or not client.is_active:

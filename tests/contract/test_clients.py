@@ -124,6 +124,10 @@ class TestSecrets:
         assert client.token().status == 401
         assert rotated.token().status == 200
 
+    def test_with_an_id_that_no_database_stores_are_refused(self, client: ServiceClient) -> None:
+        for client_id in ("\0", f"{client.id}\0", "\U0010ffff", "x" * 5000, "'"):
+            assert ServiceClient(client.api, client_id, client.secret).token().status == 401
+
     def test_use_is_noted(self, client: ServiceClient) -> None:
         client.token()
         (found,) = client.api.auth.clients.all()
