@@ -168,7 +168,8 @@ class MailSettings(SettingsGroup):
         timedelta(seconds=10),
         ge=timedelta(seconds=1),
         le=timedelta(seconds=30),
-        description="Seconds to wait for each answer of the mail server",
+        description="Seconds to wait for each answer of the mail server; four times as long in all to connect, and to "
+        "send a message",
     )
     mail_from: Mailbox | None = Field(None, description="Sender; `no-reply@` the host of the public URL by default")
     mail_language: str = Field("en", description="Language of mail to those whose browser asks for none that there is")
