@@ -168,6 +168,15 @@ def test_links_in_mail_lead_to_a_door_that_listens_at_the_public_url(host: str, 
     assert links_lead_past(Settings(env="development"), host, port) == told
 
 
+def test_serve_with_a_catalogue_that_cannot_be_read_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
+    (tmp_path / "locale").mkdir()
+    (tmp_path / "locale" / "fr.po").write_text('msgid "never closed')
+    arguments = ("serve", "--framework", framework, "--port", str(free_port()))
+    line = plain_line(run_command(tmp_path, *arguments, AUTH_TEXTS_DIR=str(tmp_path)))
+    assert "AUTH_TEXTS_DIR" in line
+    assert "fr.po" in line
+
+
 @pytest.fixture
 def _fixed_ports() -> None:
     """`serve` without a framework takes the ports that the README names."""
