@@ -63,9 +63,9 @@ async def revoke(
 
 @on("introspect")
 async def introspect(
-    form: Annotated[schemas.InspectedTokenForm, Form()], credentials: RequiredClient, auth: Auth
+    form: Annotated[schemas.InspectedTokenForm, Form()], credentials: RequiredClient, auth: Auth, client: From
 ) -> schemas.Introspection:
-    found = await run_in_threadpool(auth.tokens.introspect, form.token, credentials)
+    found = await run_in_threadpool(auth.tokens.introspect, form.token, credentials, client)
     return schemas.Introspection.of(found, auth.settings)
 
 

@@ -70,7 +70,8 @@ class Introspect(MethodView):
     @endpoint("introspect")
     def post(self, form: schemas.InspectedTokenForm) -> schemas.Introspection:
         auth = auth_app()
-        return schemas.Introspection.of(auth.tokens.introspect(form.token, current_credentials()), auth.settings)
+        found = auth.tokens.introspect(form.token, current_credentials(), current_client())
+        return schemas.Introspection.of(found, auth.settings)
 
 
 class Logout(MethodView):

@@ -7,8 +7,8 @@ from datetime import timedelta
 import click
 
 from cli.plain import open_checked_store, plain_errors
+from core.app import build_clients
 from core.clients import ClientService
-from core.clock import SystemClock
 
 
 @click.group()
@@ -69,5 +69,5 @@ def rotate_secret(client_id: str, overlap: int) -> None:
 
 @contextmanager
 def _service() -> Iterator[ClientService]:
-    with plain_errors(), open_checked_store() as (_, store):
-        yield ClientService(store=store, clock=SystemClock())
+    with plain_errors(), open_checked_store() as (found, store):
+        yield build_clients(found, store=store)

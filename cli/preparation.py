@@ -11,6 +11,7 @@ from core.http.edge import Edge
 from core.logs import configure
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings
+from core.texts import Texts
 
 
 @cache
@@ -29,6 +30,7 @@ def prepare(workers: int) -> Settings:
     store = open_store(found.database_url, found.database)
     try:
         with plain_errors():
+            Texts(found.mail.texts_dir, language=found.mail.mail_language)  # every worker reads them for itself
             _prepare_database(found, store)
     finally:
         store.close()

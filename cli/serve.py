@@ -1,5 +1,7 @@
 """``twinauth serve``: one front door in this process, or both as children of it."""
 
+from __future__ import annotations
+
 import signal
 import socket
 import subprocess
@@ -8,13 +10,17 @@ import time
 from dataclasses import dataclass
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+if TYPE_CHECKING:  # the parent of both doors needs none of it
+    from core.settings import Settings
 
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
 NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
+_INCLUDE_HOST = ("localhost", "0.0.0.0")  # noqa: S104 - what it is compared with
 
 
 @click.command()
@@ -39,6 +45,10 @@ def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bo
     found = import_module("cli.preparation").prepare(workers)
     if not quiet and found.log_format == "console":
         _say_where(framework, host, port, docs=found.docs_enabled)
+        if address := links_lead_past(found, host, port):
+            click.echo(
+                f"Links in mail lead to {found.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
+            )
     import_module(f"cli.{framework}_server").serve(host, port, workers, reload=reload)
 
 
@@ -104,8 +114,23 @@ def _announce(host: str, children: list[_Child], *, docs: bool) -> None:
 
 
 def _say_where(framework: str, host: str, port: int, *, docs: bool) -> None:
-    address = f"[{host}]" if ":" in host else host
-    click.echo(f"{NAMES[framework]:8} http://{address}:{port}{'/docs' if docs else ''}")
+    click.echo(f"{NAMES[framework]:8} {_address(host, port)}{'/docs' if docs else ''}")
+
+
+def links_lead_past(found: Settings, host: str, port: int) -> str | None:
+    """The address of a door that links in mail do not lead to; None where they do, or where the operator has chosen.
+
+    The public URL is the issuer of tokens as well. So it does not follow the port by itself: two doors in two terminals
+    would refuse each other's tokens.
+    """
+    if found.http.public_url is not None:
+        return None
+    address = _address(HOST if host in _INCLUDE_HOST else host, port)
+    return None if address == found.public_url else address
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _wait_for_one(children: list[_Child]) -> None:

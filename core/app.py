@@ -104,7 +104,6 @@ def build(
     )
     passwords = PasswordHasher(settings.passwords)
     refresh_tokens = RefreshTokens(derive_keys(settings.secrets, "refresh tokens"))
-    clients = ClientService(store=store, clock=clock)
     sessions = SessionService(
         store=store,
         clock=clock,
@@ -112,9 +111,8 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = Throttle(
-        store=store, clock=clock, key=derive_keys(settings.secrets, "throttle")[0], settings=settings.throttling
-    )
+    throttle = _build_throttle(settings, store, clock)
+    clients = ClientService(store=store, clock=clock, throttle=throttle)
     accounts = Accounts(
         store=store,
         clock=clock,
@@ -203,6 +201,17 @@ def build_mailer(settings: Settings) -> Mailer:
         return LocalMailbox(settings.mailbox_dir)
     timeout = settings.mail.smtp_timeout.total_seconds()
     return SmtpMailer(SmtpServer.parse(settings.mail.smtp_url, timeout=timeout, name=settings.public_host))
+
+
+def build_clients(settings: Settings, *, store: Store) -> ClientService:
+    """Wire the registered clients alone, for the command line."""
+    clock = SystemClock()
+    return ClientService(store=store, clock=clock, throttle=_build_throttle(settings, store, clock))
+
+
+def _build_throttle(settings: Settings, store: Store, clock: Clock) -> Throttle:
+    key = derive_keys(settings.secrets, "throttle")[0]
+    return Throttle(store=store, clock=clock, key=key, settings=settings.throttling)
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

@@ -35,6 +35,14 @@ class EventKind(StrEnum):
     """An allowance of attempts was spent; the next one has to wait."""
     CONFIRMATION_FAILED = "confirmation_failed"
     """The current password, asked for before a change, was wrong."""
+    CLIENT_REFUSED = "client_refused"
+    """A registered client did not prove who it is."""
+    CLIENT_CREATED = "client_created"
+    CLIENT_DISABLED = "client_disabled"
+    CLIENT_ENABLED = "client_enabled"
+    CLIENT_SECRET_ROTATED = "client_secret_rotated"  # noqa: S105 - the name of an event
+    KEY_ROTATED = "key_rotated"
+    KEYS_RESEALED = "keys_resealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,10 @@ class AuditEvent:
     user_id: uuid.UUID | None
     session_id: uuid.UUID | None
     ip: str
+    """Empty where it was done on the machine, by the command line or by itself."""
     request_id: str
+    subject: str | None = None
+    """What it happened to where that is no user: the id of a client or of a key."""
 
 
 class AuditLog(Protocol):
@@ -88,6 +99,7 @@ def event(
     client: Client,
     user_id: uuid.UUID | None = None,
     session_id: uuid.UUID | None = None,
+    subject: str | None = None,
 ) -> AuditEvent:
     """Make an event of ``kind`` that happened at ``at``."""
     return AuditEvent(
@@ -98,4 +110,5 @@ def event(
         session_id=session_id,
         ip=client.ip,
         request_id=client.request_id,
+        subject=subject,
     )

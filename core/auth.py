@@ -155,7 +155,7 @@ class Authentication:
             UnsupportedGrantType: the grant is not one of ours.
 
         """
-        registered = self._clients.authenticate(*credentials) if credentials else None
+        registered = self._clients.authenticate(credentials, client) if credentials else None
         match request.grant_type:
             case None:
                 raise InvalidRequest("The parameter grant_type is missing.")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from core.audit import Client, EventKind, event
 from core.clock import Clock, new_id
 from core.errors import FieldError, InvalidClient, InvalidInput, InvalidScope, NotFound
 from core.retries import retried
@@ -19,6 +20,7 @@ from core.revocations import RevocationKind, revoke
 
 if TYPE_CHECKING:
     from core.store import Store
+    from core.throttle import Throttle
 
 ID_PREFIX = "twc_"
 SECRET_PREFIX = "tws_"  # noqa: S105 - what scanners for leaked secrets look for
@@ -27,10 +29,14 @@ MAX_NAME = 100
 # `last_used_at` is for people; a write for every token request is not.
 USE_RESOLUTION = timedelta(minutes=1)
 
+# Clients are registered on the machine, by the command line.
+OPERATOR = Client()
+
 Credentials: TypeAlias = tuple[str, str]
 """Client id and secret, as HTTP Basic carries them."""
 
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # scope-token of RFC 6749 section 3.3
+_ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
 _SECRET = re.compile(rf"({SECRET_PREFIX}[A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
 
 
@@ -129,9 +135,10 @@ def parse_scopes(text: str) -> tuple[str, ...]:
 class ClientService:
     """Registers clients and checks who they are."""
 
-    def __init__(self, *, store: Store, clock: Clock) -> None:
+    def __init__(self, *, store: Store, clock: Clock, throttle: Throttle) -> None:
         self._store = store
         self._clock = clock
+        self._throttle = throttle
 
     @retried
     def create(self, name: str, scopes: tuple[str, ...]) -> tuple[RegisteredClient, str]:
@@ -157,6 +164,7 @@ class ClientService:
         with self._store.begin() as work:
             work.clients.add(client)
             work.clients.add_secret(_stored(client.id, secret, now))
+            work.audit.add(event(EventKind.CLIENT_CREATED, at=now, client=OPERATOR, subject=client.id))
             work.commit()
         return client, secret
 
@@ -180,6 +188,8 @@ class ClientService:
                 raise NotFound
             if not is_active:
                 revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=now + timedelta(seconds=1))
+            kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
+            work.audit.add(event(kind, at=now, client=OPERATOR, subject=client_id))
             work.commit()
 
     @retried
@@ -197,23 +207,30 @@ class ClientService:
                 raise NotFound
             work.clients.expire_secrets(client_id, at=now + overlap)
             work.clients.add_secret(_stored(client_id, secret, now))
+            work.audit.add(event(EventKind.CLIENT_SECRET_ROTATED, at=now, client=OPERATOR, subject=client_id))
             work.commit()
         return secret
 
-    def authenticate(self, client_id: str, secret: str) -> RegisteredClient:
-        """The active client that this secret belongs to.
+    def authenticate(self, credentials: Credentials, client: Client) -> RegisteredClient:
+        """The active client that these credentials belong to.
 
         Raises:
             InvalidClient: for every reason alike.
 
         """
-        if not is_well_formed(secret):
+        client_id, secret = credentials
+        is_possible = _ID.fullmatch(client_id) and is_well_formed(secret)
+        found = self._client_with(client_id, digest_of(secret)) if is_possible else None
+        if found is None or not found.is_active:
+            self._record_refusal(client_id, client)
             raise InvalidClient
-        client = self._client_with(client_id, digest_of(secret))
-        if client is None or not client.is_active:
-            raise InvalidClient
-        self._note_use(client)
-        return client
+        self._note_use(found)
+        return found
+
+    def _record_refusal(self, client_id: str, client: Client) -> None:
+        # What has another form may be a secret that was sent in place of the id.
+        subject = client_id if _ID.fullmatch(client_id) else None
+        self._throttle.record(EventKind.CLIENT_REFUSED, client, subject=subject)
 
     @retried
     def _client_with(self, client_id: str, digest: bytes) -> RegisteredClient | None:

@@ -123,7 +123,20 @@ class Correspondence:
         if message.kind not in _LIMITED:
             return False
         count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, but=message.id)
-        return count >= self._limit
+        return count >= self._limit and not self._is_missed(work, message, user, now)
+
+    def _is_missed(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
+        """Whether nothing in the mailbox of the user would do what this message does.
+
+        Otherwise whoever spends the limit in a user's name would keep the user from any link until the hour is over.
+        A link to another address is not missed: its owner did not ask for it, and a user who ends links of their own
+        by changing the password would make room for more.
+        """
+        purpose = _PURPOSES.get(message.kind)
+        if purpose is None or message.address is not None:
+            return False
+        latest = work.email_tokens.latest(user.id, purpose)
+        return latest is None or latest.id == message.id or latest.ended_at is not None or latest.expires_at <= now
 
     def _is_taken(self, work: UnitOfWork, message: Message, user: User) -> bool:
         """Whether the new address has another account; its owner is told instead, and nobody else."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core.audit import Client
+from core.audit import Client, EventKind, event
 from core.clients import ClientService, Credentials, RegisteredClient
 from core.clock import Clock
 from core.errors import InvalidClient, InvalidGrant, InvalidRefreshToken, InvalidRequest, InvalidToken
@@ -60,7 +60,7 @@ class TokenInspector:
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
 
-    def introspect(self, token: str | None, credentials: Credentials | None) -> ActiveToken | None:
+    def introspect(self, token: str | None, credentials: Credentials | None, client: Client) -> ActiveToken | None:
         """What an active token is, or None for every other one alike.
 
         Raises:
@@ -70,7 +70,7 @@ class TokenInspector:
         """
         if credentials is None:
             raise InvalidClient
-        self._clients.authenticate(*credentials)
+        self._clients.authenticate(credentials, client)
         if token is None:
             raise InvalidRequest("The parameter token is missing.")
         with contextlib.suppress(InvalidToken):
@@ -91,7 +91,7 @@ class TokenInspector:
             InvalidRequest: there is no token.
 
         """
-        caller = self._clients.authenticate(*credentials) if credentials else None
+        caller = self._clients.authenticate(credentials, client) if credentials else None
         if token is None:
             raise InvalidRequest("The parameter token is missing.")
         with contextlib.suppress(InvalidToken):
@@ -165,15 +165,17 @@ class TokenInspector:
             if caller is None:
                 raise InvalidClient
             _require_owner(claims.client_id, caller)
-            self._revoke_client_token(claims)
+            self._revoke_client_token(claims, client)
             return
         _require_owner(claims.client_id, caller)
         self._sessions.revoke(claims.session_id, claims.user_id, client)
 
     @retried
-    def _revoke_client_token(self, claims: AccessClaims) -> None:
+    def _revoke_client_token(self, claims: AccessClaims, client: Client) -> None:
+        now = self._clock.now()
         with self._store.begin() as work:
-            revoke(work, RevocationKind.TOKEN, [claims.token_id], at=self._clock.now())
+            revoke(work, RevocationKind.TOKEN, [claims.token_id], at=now)
+            work.audit.add(event(EventKind.TOKEN_REVOKED, at=now, client=client, subject=claims.client_id))
             work.commit()
 
 

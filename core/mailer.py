@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import mailbox
 import smtplib
+import socket
 import ssl
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.headerregistry import AddressHeader
@@ -21,6 +24,8 @@ from pydantic import SecretStr
 
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 PERMANENT = 500  # SMTP replies from here on will not change by asking again (RFC 5321 section 4.2.1)
+# Times the patience with a single answer, for all that is said until a connection is open, or a message taken.
+CONVERSATION_ANSWERS = 4
 IDLE_SECONDS = 30  # after which a connection is not trusted any more; servers close theirs after some minutes
 
 log = structlog.get_logger("mail")
@@ -80,25 +85,79 @@ class SmtpServer:
             name=name,
         )
 
-    def connect(self) -> smtplib.SMTP:
-        """Open a connection, encrypted and logged in as the URL says."""
-        if self.scheme == "smtps":
-            context = ssl.create_default_context()
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(
-                self.host, self.port, self.name, timeout=self.timeout, context=context
-            )
-        else:
-            connection = smtplib.SMTP(self.host, self.port, self.name, timeout=self.timeout)
+
+class _Connection(smtplib.SMTP):
+    """A connection to a mail server, encrypted and logged in as its URL says.
+
+    The library's timeout is one of each read: a server that sends a byte now and then, or one line more and one more,
+    would be listened to for ever. So what is said to it has to end in time, or a timer shuts the connection down. That
+    is done at a second descriptor of it, because encryption puts another socket in the place of the first one.
+    """
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._wire: socket.socket | None = None
+        self._is_cut = False
+        self._tls = ssl.create_default_context() if server.scheme == "smtps" else None
         try:
-            if self.scheme == "smtp+starttls":
-                # Required, not tried: whoever stands in between could take the offer out of the server's answer.
-                connection.starttls(context=ssl.create_default_context())
-            if self.user is not None and self.password is not None:
-                connection.login(self.user, self.password.get_secret_value())
+            with self.ending_within(server.timeout * CONVERSATION_ANSWERS):
+                super().__init__(server.host, server.port, server.name, timeout=server.timeout)
+                self._introduce(server)
         except BaseException:
-            connection.close()
+            self.close()
             raise
-        return connection
+
+    def connect(
+        self,
+        host: str = "",
+        port: int = 0,
+        source_address: object = None,  # noqa: ARG002 - the library's, which calls this
+    ) -> tuple[int, bytes]:
+        """Open it and read the greeting."""
+        connected = socket.create_connection((host, port), self.timeout)
+        self.sock = connected
+        self._wire = connected.dup()
+        if self._is_cut:
+            raise TimeoutError
+        if self._tls is not None:
+            self.sock = self._tls.wrap_socket(connected, server_hostname=host)
+        return self.getreply()
+
+    def close(self) -> None:
+        """Close it."""
+        super().close()
+        if self._wire is not None:
+            self._wire.close()
+
+    @contextmanager
+    def ending_within(self, seconds: float) -> Iterator[None]:
+        """Shut the connection down when the time is over.
+
+        Raises:
+            TimeoutError: it was. Whatever came before may be half an answer.
+
+        """
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if self._is_cut:
+                raise TimeoutError
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        if self._wire is not None:
+            with suppress(OSError):
+                self._wire.shutdown(socket.SHUT_RDWR)
+
+    def _introduce(self, server: SmtpServer) -> None:
+        if server.scheme == "smtp+starttls":
+            # Required, not tried: whoever stands in between could take the offer out of the server's answer.
+            self.starttls(context=ssl.create_default_context())
+        if server.user is not None and server.password is not None:
+            self.login(server.user, server.password.get_secret_value())
 
 
 class SmtpMailer:
@@ -106,14 +165,15 @@ class SmtpMailer:
 
     def __init__(self, server: SmtpServer) -> None:
         self._server = server
-        self._connection: smtplib.SMTP | None = None
+        self._connection: _Connection | None = None
         self._used_at = 0.0
 
     def send(self, email: EmailMessage) -> None:
         """Hand an e-mail over."""
         connection = self._connected()
         try:
-            connection.send_message(email)
+            with connection.ending_within(self._server.timeout * CONVERSATION_ANSWERS):
+                connection.send_message(email)
             self._used_at = time.monotonic()
         except (OSError, smtplib.SMTPException) as error:
             # After a failure nobody knows what the connection stands at.
@@ -124,27 +184,28 @@ class SmtpMailer:
         """Close the connection; one that is lost already makes no noise."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(OSError, smtplib.SMTPException):
+            with suppress(OSError, smtplib.SMTPException), connection.ending_within(self._server.timeout):
                 connection.quit()
             connection.close()
 
-    def _connected(self) -> smtplib.SMTP:
+    def _connected(self) -> _Connection:
         if self._connection is not None and not self._is_alive(self._connection):
             self.close()
         if self._connection is None:
             try:
-                self._connection = self._server.connect()
+                self._connection = _Connection(self._server)
             except (OSError, smtplib.SMTPException) as error:
                 # Whatever it is, it is no matter of this message: a login, a STARTTLS that somebody took away.
                 code = f": {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
                 raise MailError(f"no connection: {type(error).__name__}{code}") from None
         return self._connection
 
-    def _is_alive(self, connection: smtplib.SMTP) -> bool:
+    def _is_alive(self, connection: _Connection) -> bool:
         if time.monotonic() - self._used_at > IDLE_SECONDS:
             return False
         try:
-            return connection.noop()[0] < PERMANENT
+            with connection.ending_within(self._server.timeout):
+                return connection.noop()[0] < PERMANENT
         except (OSError, smtplib.SMTPException):
             return False
 

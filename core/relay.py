@@ -14,7 +14,7 @@ from core.clock import Clock
 from core.correspondence import Correspondence
 from core.errors import DatabaseUnavailable
 from core.letters import LetterWriter
-from core.mailer import Mailer, MailError, MailRefused
+from core.mailer import CONVERSATION_ANSWERS, Mailer, MailError, MailRefused
 from core.outbox import Message, retry_delay
 from core.retries import retried
 from core.settings import MailSettings
@@ -22,9 +22,10 @@ from core.settings import MailSettings
 if TYPE_CHECKING:
     from core.store import Store
 
-# A relay that is killed gives its message back after as many times the patience with a mail server's single answer.
-# A conversation has some ten of them, and a lease that ends while its holder is still sending makes a duplicate.
-LEASE_ANSWERS = 12
+# A relay that is killed gives its message back after as many times the patience with a mail server's single answer. A
+# lease that ends while its holder is still sending makes a duplicate, so it is longer than all of: asking whether a
+# connection is still there, leaving it, opening another one, and sending.
+LEASE_ANSWERS = 2 + 2 * CONVERSATION_ANSWERS + 2
 POLL = 2.0  # seconds between two looks when nobody woke it
 
 log = structlog.get_logger("relay")

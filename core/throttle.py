@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FAMILIAR = timedelta(days=90)
 IPV6_BLOCK = 64  # what one customer is given; single addresses in it are free to take
 FIRST_PAUSE = timedelta(seconds=1)  # when the allowance is spent; each further attempt doubles it
+RECORDED_REFUSALS = 100
 ZERO = timedelta(0)
 
 log = structlog.get_logger("throttle")
@@ -104,6 +105,8 @@ class CounterKind(StrEnum):
     ACCOUNT_FROM_STRANGERS = "account_from_strangers"
     SIGNUPS_FROM_BLOCK = "signups_from_block"
     MAIL_FROM_BLOCK = "mail_from_block"
+    REFUSALS_FROM_BLOCK = "refusals_from_block"
+    """Refusals that are put down; they slow nobody down."""
 
 
 class Counters(Protocol):
@@ -182,6 +185,22 @@ class Throttle:
         """
         if self._is_on:
             self._count({kind: self._key_of(kind, block_of(client.ip))}, client)
+
+    @retried
+    def record(self, kind: EventKind, client: Client, *, subject: str | None = None) -> None:
+        """Put a refusal down that costs whoever causes it next to nothing: so many of an address block.
+
+        What is beyond stands in the access log alone, and the audit log does not grow with a flood.
+        """
+        now, refusals = self._clock.now(), CounterKind.REFUSALS_FROM_BLOCK
+        key, rule = self._key_of(refusals, block_of(client.ip)), self._rules[refusals]
+        with self._store.begin() as work:
+            counter = self._hold(work, {refusals: key}, now)[refusals]
+            if standing(counter, rule, now)[1] > ZERO:
+                return
+            self._put(work, refusals, key, after_attempt(counter, rule, now))
+            work.audit.add(event(kind, at=now, client=client, subject=subject))
+            work.commit()
 
     @retried
     def _count(self, keys: dict[CounterKind, str], client: Client) -> Attempt:
@@ -277,6 +296,11 @@ def rules(settings: ThrottleSettings) -> Mapping[CounterKind, Rule]:
             allowance=settings.throttle_mail,
             recovery=timedelta(seconds=30),
             longest_pause=timedelta(minutes=5),
+        ),
+        CounterKind.REFUSALS_FROM_BLOCK: Rule(
+            allowance=RECORDED_REFUSALS,
+            recovery=timedelta(minutes=10),
+            longest_pause=timedelta(minutes=15),
         ),
     }
 

@@ -27,6 +27,7 @@ class SqlAuditLog:
                 session_id=event.session_id,
                 ip=event.ip,
                 request_id=event.request_id,
+                subject=event.subject,
             )
         )
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The migration that this version of the code needs; `readyz` compares it with what the database has.
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -112,6 +112,7 @@ audit_events = Table(
     Column("session_id", Uuid, nullable=True),
     Column("ip", String(64), nullable=False),
     Column("request_id", String(64), nullable=False),
+    Column("subject", String(64), nullable=True),
     Index(None, "user_id", "id"),
 )
 

@@ -168,14 +168,21 @@ class MailSettings(SettingsGroup):
         timedelta(seconds=10),
         ge=timedelta(seconds=1),
         le=timedelta(seconds=30),
-        description="Seconds to wait for each answer of the mail server",
+        description="Seconds to wait for each answer of the mail server; four times as long in all to connect, and to "
+        "send a message",
     )
     mail_from: Mailbox | None = Field(None, description="Sender; `no-reply@` the host of the public URL by default")
     mail_language: str = Field("en", description="Language of mail to those whose browser asks for none that there is")
     texts_dir: Path | None = Field(
         None, description="Folder with templates and catalogues that take the place of the ones that come with it"
     )
-    mail_limit: int = Field(5, ge=1, le=1000, description="Messages of one kind that an account is sent an hour")
+    mail_limit: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Messages of one kind that an account is sent an hour; beyond it, a link when none works that was "
+        "sent before",
+    )
     mail_attempts: int = Field(
         12, ge=1, le=100, description="Attempts to send a message before it is given up (`twinauth outbox`)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,11 @@ from urllib.parse import quote_plus
 
 import jwt
 import pytest
+from sqlalchemy import select
 
+from core.errors import NotFound
+from core.repositories.tables import audit_events
+from core.throttle import RECORDED_REFUSALS
 from tests.api import EMAIL, PASSWORD, Api
 from tests.drivers import Answer, Headers
 
@@ -51,6 +56,13 @@ def register(api: Api, name: str = "Orders") -> ServiceClient:
 @pytest.fixture
 def client(api: Api) -> ServiceClient:
     return register(api)
+
+
+def recorded(api: Api, kind: str | None = None) -> Sequence[Any]:
+    """The audit log, or what is in it of a kind."""
+    with api.engine.connect() as connection:
+        rows = connection.execute(select(audit_events)).all()
+    return [row for row in rows if kind in (None, row.kind)]
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -123,6 +135,42 @@ class TestSecrets:
         client.api.clock.advance(minutes=1)
         assert client.token().status == 401
         assert rotated.token().status == 200
+
+    @pytest.mark.parametrize("path", ["/v1/token", "/v1/introspect", "/v1/revoke"])
+    def test_that_are_refused_are_recorded_with_the_client_where_there_is_one(
+        self, client: ServiceClient, path: str
+    ) -> None:
+        form = {"grant_type": "client_credentials", "token": "any"}
+        for other in (ServiceClient(client.api, client.id, "wrong"), ServiceClient(client.api, client.secret, "a\0")):
+            assert client.api.post(path, form=form, headers=other.headers).status == 401
+        client.api.auth.clients.set_active(client.id, is_active=False)
+        assert client.api.post(path, form=form, headers=client.headers).status == 401
+        refused = recorded(client.api, "client_refused")
+        assert sorted(str(event.subject) for event in refused) == ["None", client.id, client.id]
+        assert all(event.ip == "127.0.0.1" and event.request_id for event in refused)
+
+    def test_with_an_id_that_no_database_stores_are_refused(self, client: ServiceClient) -> None:
+        for client_id in ("\0", f"{client.id}\0", "\U0010ffff", "x" * 5000, "'"):
+            assert ServiceClient(client.api, client_id, client.secret).token().status == 401
+        assert {event.subject for event in recorded(client.api, "client_refused")} == {None}
+
+    def test_that_are_right_leave_no_event_and_are_never_held_back(self, client: ServiceClient) -> None:
+        for _ in range(RECORDED_REFUSALS + 5):
+            assert ServiceClient(client.api, client.id, "wrong").token().status == 401
+        assert len(recorded(client.api, "client_refused")) == RECORDED_REFUSALS
+        assert client.token().status == 200
+
+    def test_what_is_done_to_a_client_is_recorded(self, client: ServiceClient) -> None:
+        clients = client.api.auth.clients
+        clients.set_active(client.id, is_active=False)
+        clients.set_active(client.id, is_active=True)
+        clients.rotate_secret(client.id, overlap=timedelta(0))
+        with pytest.raises(NotFound):
+            clients.set_active("twc_nobody", is_active=False)
+        done = [event for event in recorded(client.api) if event.subject == client.id]
+        kinds = ["client_created", "client_disabled", "client_enabled", "client_secret_rotated"]
+        assert sorted(event.kind for event in done) == sorted(kinds)
+        assert [(event.ip, event.request_id, event.user_id) for event in done] == [("", "", None)] * 4
 
     def test_use_is_noted(self, client: ServiceClient) -> None:
         client.token()
@@ -228,6 +276,7 @@ class TestRevocation:
         assert other.revoke(token).json["error"] == "invalid_grant"
         assert client.introspect(token)["active"]
         assert client.revoke(token).status == 200
+        assert [event.subject for event in recorded(client.api, "token_revoked")] == [client.id]
         assert client.introspect(token) == {"active": False}
 
     def test_of_a_users_token_is_not_a_clients(self, client: ServiceClient) -> None:

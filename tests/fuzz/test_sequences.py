@@ -239,7 +239,7 @@ class Sequences(RuleBasedStateMachine):
         assert self._at(door).post("/v1/send-password-reset", {"email": spelt(email)}).status == 202
         self._house.auth.relay.run_once()
         sent = self._letterbox.tokens(MessageKind.PASSWORD_RESET)[before:]
-        # An account is sent five an hour, and where there is none, nothing is sent.
+        # An account is sent five an hour and more only when none works; where there is none, nothing is sent.
         assert len(sent) <= (email in self._model.passwords)
         for token in sent:
             self._model.spend(email)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -150,6 +153,36 @@ def silent_server() -> Iterator[socket.socket]:
     with socket.create_server((HOST, 0)) as listening:
         listening.settimeout(20)
         yield listening
+
+
+@contextmanager
+def dripping_server(
+    *replies: bytes, first: bytes = b"", drop: bytes, tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """A port where one client is given these replies, one for each thing it says, and then drops without an end."""
+    with socket.create_server((HOST, 0)) as listening, ThreadPoolExecutor(1) as pool:
+        listening.settimeout(20)
+        dripping = pool.submit(_drip, listening, tls, replies, first, drop)
+        yield listening.getsockname()[1]
+        dripping.result(20)
+
+
+def _drip(
+    listening: socket.socket, tls: ssl.SSLContext | None, replies: Sequence[bytes], first: bytes, drop: bytes
+) -> None:
+    connection, _ = listening.accept()
+    if tls is not None:
+        connection = tls.wrap_socket(connection, server_side=True)
+    with connection, suppress(ConnectionError, ssl.SSLError):
+        connection.settimeout(20)
+        for reply in replies:
+            connection.sendall(reply)
+            connection.recv(65536)
+        connection.sendall(first)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            connection.sendall(drop)
+            time.sleep(0.02)
 
 
 def smtp_url(scheme: str, port: int, *, login: bool = True) -> str:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.serve import links_lead_past
 from core.http.openapi import document
 from core.http.operations import OPERATIONS
+from core.settings import Settings
 from tests.conftest import SECRET
 from tests.drivers import LiveDriver
 from tests.live.conftest import Figures
@@ -134,6 +136,45 @@ def test_serve_with_another_secret_than_the_stored_keys_gives_up_with_one_line(f
     line = plain_line(run_command(tmp_path, *arguments, AUTH_SECRET_KEY=OTHER_SECRET))
     assert "AUTH_SECRET_KEY" in line
     assert OTHER_SECRET not in line
+
+
+def test_a_door_alone_says_when_links_in_mail_lead_elsewhere(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework) as (server,):
+        said = server.process.printed()
+    assert (
+        f"Links in mail lead to http://127.0.0.1:8000; if nothing serves there, set AUTH_PUBLIC_URL={server.url}\n"
+        in said
+    )
+
+
+def test_a_door_alone_says_nothing_of_links_where_the_public_url_is_set(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework, AUTH_PUBLIC_URL="http://127.0.0.1:8000") as (server,):
+        assert "Links in mail" not in server.process.printed()
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "told"),
+    [
+        ("127.0.0.1", 8000, None),
+        ("localhost", 8000, None),
+        ("0.0.0.0", 8000, None),
+        ("127.0.0.1", 5000, "http://127.0.0.1:5000"),
+        ("0.0.0.0", 5000, "http://127.0.0.1:5000"),
+        ("192.0.2.7", 8000, "http://192.0.2.7:8000"),
+        ("::1", 8000, "http://[::1]:8000"),
+    ],
+)
+def test_links_in_mail_lead_to_a_door_that_listens_at_the_public_url(host: str, port: int, told: str | None) -> None:
+    assert links_lead_past(Settings(env="development"), host, port) == told
+
+
+def test_serve_with_a_catalogue_that_cannot_be_read_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
+    (tmp_path / "locale").mkdir()
+    (tmp_path / "locale" / "fr.po").write_text('msgid "never closed')
+    arguments = ("serve", "--framework", framework, "--port", str(free_port()))
+    line = plain_line(run_command(tmp_path, *arguments, AUTH_TEXTS_DIR=str(tmp_path)))
+    assert "AUTH_TEXTS_DIR" in line
+    assert "fr.po" in line
 
 
 @pytest.fixture

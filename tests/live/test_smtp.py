@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from core.app import AuthApp, build
 from core.audit import Client
-from core.mailer import MailError, MailRefused, SmtpMailer, SmtpServer, recipient_of
+from core.mailer import CONVERSATION_ANSWERS, MailError, MailRefused, SmtpMailer, SmtpServer, recipient_of
 from core.outbox import Message, MessageKind, message
 from core.repositories.unit_of_work import SqlStore
 from core.settings import MailSettings
@@ -35,6 +35,7 @@ from tests.live.smtp_faults import (
     FlakyServer,
     ListeningServer,
     PickyServer,
+    dripping_server,
     known_user,
     nobody,
     silent_server,
@@ -46,6 +47,7 @@ from tests.repositories.values import account, stored
 from tests.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
 
 TIMEOUT = 1.0  # seconds
+SHORT = 0.2  # seconds, where only drops are waited for
 SCHEMES = ("smtp", "smtp+starttls", "smtps")
 
 
@@ -72,8 +74,8 @@ def options_for(scheme: str, shown: Certificate) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def mailer(url: str) -> Iterator[SmtpMailer]:
-    made = SmtpMailer(SmtpServer.parse(SecretStr(url), timeout=TIMEOUT, name="auth.example.com"))
+def mailer(url: str, timeout: float = TIMEOUT) -> Iterator[SmtpMailer]:
+    made = SmtpMailer(SmtpServer.parse(SecretStr(url), timeout=timeout, name="auth.example.com"))
     try:
         yield made
     finally:
@@ -160,6 +162,79 @@ def test_connection_that_the_server_closed_is_opened_again() -> None:
             with MailServer(port=port) as again:
                 sender.send(letter("after@example.com"))
                 assert [recipient_of(email) for email in again.emails] == ["after@example.com"]
+
+
+OK = b"250 OK\r\n"
+TO_THE_END = (b"220 here\r\n", OK, OK, OK, b"354 Go on\r\n")  # to EHLO, MAIL, RCPT, DATA
+TO_TLS = (b"220 here\r\n", b"250-here\r\n250 STARTTLS\r\n")
+LONG_RECORD = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb"  # the head of a TLS record of 16 KiB with a ServerHello in it
+
+
+@dataclass(frozen=True)
+class Drip:
+    """What a server says before it begins to drip, and what it says from then on."""
+
+    replies: tuple[bytes, ...]
+    drop: bytes
+    first: bytes = b""
+    scheme: str = "smtp"
+
+
+DRIPS = {
+    "in its greeting": Drip((), b"2"),
+    "in the lines of its greeting": Drip((), b"220-not yet\r\n"),
+    "in the handshake": Drip((), b"\0", first=LONG_RECORD, scheme="smtps"),
+    "before the handshake": Drip(TO_TLS, b"2", scheme="smtp+starttls"),
+    "in the handshake after STARTTLS": Drip(
+        (*TO_TLS, b"220 Go on\r\n"), b"\0", first=LONG_RECORD, scheme="smtp+starttls"
+    ),
+    "in the lines of its extensions": Drip((b"220 here\r\n",), b"250-one more\r\n"),
+    "when it is told the sender": Drip((b"220 here\r\n", OK), b"2"),
+    "when it has the message": Drip(TO_THE_END, b"250-still thinking\r\n"),
+    "after it has begun to take the message": Drip(TO_THE_END, b" ", first=b"250 OK"),
+}
+
+
+@pytest.mark.parametrize("place", DRIPS)
+def test_server_that_drips_is_cut_off_in_time(place: str, figures: Figures) -> None:
+    """Each drop comes in time, and there is no end of them."""
+    drip, bound = DRIPS[place], SHORT * CONVERSATION_ANSWERS
+    with (
+        dripping_server(*drip.replies, first=drip.first, drop=drip.drop) as port,
+        mailer(f"{drip.scheme}://{HOST}:{port}", timeout=SHORT) as sender,
+    ):
+        started = time.monotonic()
+        with pytest.raises(MailError, match="TimeoutError"):
+            sender.send(letter())
+        seconds = time.monotonic() - started
+    figures(f"a server that drips {place} was cut off after {seconds:.2f} s of {bound:.1f} s")
+    assert SHORT * 0.9 <= seconds < bound + 2
+
+
+@pytest.mark.usefixtures("_trusting")
+@pytest.mark.parametrize("replies", [(b"220 here\r\n",), TO_THE_END], ids=["extensions", "message"])
+def test_server_that_drips_in_encryption_is_cut_off_in_time(replies: tuple[bytes, ...], trusted: Certificate) -> None:
+    with (
+        dripping_server(*replies, drop=b"250-one more\r\n", tls=trusted.context()) as port,
+        mailer(f"smtps://{HOST}:{port}", timeout=SHORT) as sender,
+    ):
+        started = time.monotonic()
+        with pytest.raises(MailError, match="TimeoutError"):
+            sender.send(letter())
+        assert time.monotonic() - started < SHORT * CONVERSATION_ANSWERS + 2
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_connection_whose_server_drips_is_left_in_time(*, again: bool) -> None:
+    """When it is asked whether it is still there, and at the farewell."""
+    with dripping_server(*TO_THE_END, OK, drop=b"2") as port:
+        with mailer(f"smtp://{HOST}:{port}", timeout=SHORT) as sender:
+            sender.send(letter())
+            started = time.monotonic()
+            if again:
+                with pytest.raises(MailError):  # nobody takes a second connection
+                    sender.send(letter())
+        assert time.monotonic() - started < SHORT * (2 + CONVERSATION_ANSWERS) + 2
 
 
 def test_failure_is_told_without_an_address_and_without_the_servers_words() -> None:

@@ -164,6 +164,11 @@ _AUDIT_EVENTS: Sequence[Row] = (
     },
 )
 
+_AUDIT_EVENTS_WITH_SUBJECT: Sequence[Row] = (
+    {**_AUDIT_EVENTS[0], "subject": None},
+    {**_AUDIT_EVENTS[1], "kind": "client_refused", "subject": "twc_1"},
+)
+
 _CLIENTS: Sequence[Row] = (
     {
         "id": "twc_1",
@@ -332,6 +337,18 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "sessions": _SESSIONS,
         "signing_keys": _SIGNING_KEYS,
         "audit_events": _AUDIT_EVENTS,
+        "clients": _CLIENTS,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS,
+        "throttle_counters": _THROTTLE_COUNTERS,
+    },
+    "0005": {
+        "users": _USERS,
+        "sessions": _SESSIONS,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
         "clients": _CLIENTS,
         "client_secrets": _CLIENT_SECRETS,
         "revocations": _REVOCATIONS,

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, event, insert, select
 
 from core.app import AuthApp, build
 from core.audit import Client
-from core.errors import AuthError, EmailTaken, InvalidCredentials, InvalidRefreshToken, WrongPassword
+from core.errors import AuthError, EmailTaken, InvalidClient, InvalidCredentials, InvalidRefreshToken, WrongPassword
 from core.outbox import Message, MessageKind
 from core.repositories.tables import metadata
 from core.repositories.unit_of_work import SqlStore
@@ -76,7 +76,9 @@ class Scene:
             "session_id",
             "seed",
             "password_hash",
+            "client_id",
             "kid",
+            "subject",
             "public_jwk",
             "sealed_private_key",
             "value_hash",
@@ -166,6 +168,11 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
     "end the other sessions": lambda scene: scene.app.sessions.end_all(scene.principal, CLIENT, keep_current=True),
     "rename": lambda scene: scene.app.accounts.rename(scene.principal, "Anna", CLIENT),
     "rotate the keys": lambda scene: scene.app.keys.rotate(),
+    "reseal the keys": lambda scene: scene.app.keys.reseal(),
+    "register a client": lambda scene: scene.app.clients.create("Orders", ()),
+    "fail to be a client": _refused(
+        InvalidClient, lambda scene: scene.app.clients.authenticate((f"twc_{0:032}", "wrong"), CLIENT)
+    ),
     "sign up with an address that is taken": _refused(
         EmailTaken, lambda scene: scene.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)
     ),

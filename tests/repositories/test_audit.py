@@ -68,3 +68,9 @@ def test_equal_things_that_happen_twice_are_two_events(store: Store) -> None:
     user_id = uuid.uuid4()
     _add(store, *(audit_event(user_id=user_id, session_id=None) for _ in range(3)))
     assert len(events_in(store)) == 3
+
+
+def test_an_event_may_be_about_nothing_in_particular(store: Store) -> None:
+    event = audit_event(subject=None)
+    _add(store, event)
+    assert events_in(store) == [event]

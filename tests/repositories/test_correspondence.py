@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -403,12 +404,12 @@ def test_the_limit_is_one_of_an_account(desk: Desk) -> None:
 
 def test_what_was_sent_an_hour_ago_does_not_count_any_more(desk: Desk) -> None:
     desk.settings = MailSettings(mail_limit=1)
-    desk.send(MessageKind.PASSWORD_RESET)
+    desk.send(MessageKind.EMAIL_VERIFICATION)
     sent_at = desk.clock.now()
-    early = desk.ask(MessageKind.PASSWORD_RESET)
+    early = desk.ask(MessageKind.EMAIL_VERIFICATION)
     desk.clock.at = sent_at + LIMIT_WINDOW - TICK - timedelta(seconds=1)  # `prepare` moves it on by a second
     assert desk.prepare(early) is None
-    late = desk.ask(MessageKind.PASSWORD_RESET)
+    late = desk.ask(MessageKind.EMAIL_VERIFICATION)
     desk.clock.at = sent_at + LIMIT_WINDOW - timedelta(seconds=1)
     assert desk.prepare(late) is not None
 
@@ -422,12 +423,67 @@ def test_a_second_attempt_does_not_count_itself(desk: Desk) -> None:
 
 def test_what_was_held_back_does_not_count(desk: Desk) -> None:
     """Whoever asks all the time must not keep the owner from ever getting a link."""
-    desk.settings = MailSettings(mail_limit=1)
+    desk.settings = MailSettings(mail_limit=1, reset_ttl=LIMIT_WINDOW)
     letters = [desk.send(MessageKind.PASSWORD_RESET)]
     for _ in range(6):
         desk.clock.advance(minutes=12)
         letters.append(desk.send(MessageKind.PASSWORD_RESET))
     assert [letter is not None for letter in letters] == [True, False, False, False, False, True, False]
+
+
+TO_THE_USER = (MessageKind.PASSWORD_RESET, MessageKind.EMAIL_VERIFICATION)
+
+
+@pytest.mark.parametrize("kind", TO_THE_USER)
+def test_beyond_the_limit_a_link_is_sent_when_the_last_one_has_expired(desk: Desk, kind: MessageKind) -> None:
+    life = timedelta(minutes=10)
+    desk.settings = MailSettings(mail_limit=1, reset_ttl=life, verification_ttl=life)
+    desk.send(kind)
+    expires_at = desk.clock.now() + life
+    early, late = desk.ask(kind), desk.ask(kind)
+    desk.clock.at = expires_at - TICK - timedelta(seconds=1)  # `prepare` moves it on by a second
+    assert desk.prepare(early) is None
+    desk.clock.at = expires_at - timedelta(seconds=1)
+    assert desk.works(desk.prepare(late))
+
+
+@pytest.mark.parametrize("kind", TO_THE_USER)
+def test_beyond_the_limit_a_link_is_sent_when_the_last_one_was_used(desk: Desk, kind: MessageKind) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    asked = desk.ask(kind)
+    desk.letter(asked)
+    desk.use(asked)
+    assert desk.works(desk.send(kind))
+    assert desk.send(kind) is None
+
+
+def test_beyond_the_limit_a_link_that_did_not_arrive_is_sent_again(desk: Desk) -> None:
+    """Its own token is no other that would do."""
+    desk.settings = MailSettings(mail_limit=1)
+    desk.send(MessageKind.PASSWORD_RESET)
+    desk.clock.advance(minutes=15)
+    asked = desk.ask(MessageKind.PASSWORD_RESET)
+    letter = desk.letter(asked)
+    assert desk.letter(asked).token == letter.token
+
+
+def test_beyond_the_limit_no_link_goes_to_an_address_that_is_not_the_users(desk: Desk) -> None:
+    """Whoever ends links of their own, by changing the password, could have anybody's mailbox filled."""
+    desk.settings = MailSettings(mail_limit=1, verification_ttl=timedelta(minutes=10))
+    desk.letter(_change(desk, "victim@example.com"))
+    desk.clock.advance(minutes=15)
+    assert desk.prepare(_change(desk, "victim@example.com")) is None
+
+
+def test_who_asks_all_day_long_has_one_letter_more_sent_for_each_life_of_a_link(desk: Desk) -> None:
+    sent = []
+    for _ in range(6 * 60):
+        desk.clock.advance(seconds=58)  # asking and preparing take a second each
+        if desk.send(MessageKind.PASSWORD_RESET):
+            sent.append(desk.clock.now())
+    most = max(sum(at <= other < at + LIMIT_WINDOW for other in sent) for at in sent)
+    assert most < 5 + LIMIT_WINDOW // desk.settings.reset_ttl
+    assert max(after - at for at, after in pairwise(sent)) <= desk.settings.reset_ttl + timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("kind", NOTICES)

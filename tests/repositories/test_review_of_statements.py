@@ -158,7 +158,7 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     (token,) = [token_of(letter) for letter in mailer.letters if kind_of(letter) == MessageKind.EMAIL_CHANGE]
     app.verification.verify(token, CLIENT)
     registered, secret = app.clients.create("Orders", ("orders:read",))
-    app.tokens.introspect(pair.access_token, (registered.id, secret))
+    app.tokens.introspect(pair.access_token, (registered.id, secret), CLIENT)
     app.sessions.end_all(ann, CLIENT, keep_current=True)
     app.accounts.export(ann, CLIENT)
     app.sessions.logout(ann, CLIENT)

@@ -19,6 +19,7 @@ from core.audit import Client, EventKind
 from core.errors import (
     EmailNotVerified,
     EmailTaken,
+    InvalidClient,
     InvalidCredentials,
     InvalidRefreshToken,
     InvalidToken,
@@ -640,7 +641,7 @@ def test_a_long_user_agent_is_cut(house: House) -> None:
 
 
 def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
-    """Everything that records an event: the tokens of the logins, and those of the links."""
+    """Everything that records an event: the tokens of the logins, and the other secrets."""
     links = [house.token(MessageKind.EMAIL_VERIFICATION)]
     house.app.verification.verify(links[0], CLIENT)
     laptop, phone, tablet = (house.login(device) for device in ("laptop", "phone", "tablet"))
@@ -679,7 +680,21 @@ def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
     links.append(house.token(MessageKind.EMAIL_CHANGE))
     house.app.verification.verify(links[-1], CLIENT)
     house.app.accounts.export(ann, CLIENT)
+    links.append(_run_a_service(house.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
+
+
+def _run_a_service(app: AuthApp) -> str:
+    """What an operator does with clients and keys, and a client that nobody knows: its secret, sent as its id."""
+    registered, _ = app.clients.create("Orders", ())
+    for is_active in (False, True):
+        app.clients.set_active(registered.id, is_active=is_active)
+    secret = app.clients.rotate_secret(registered.id, overlap=timedelta(0))
+    with pytest.raises(InvalidClient):
+        app.clients.authenticate((secret, secret), CLIENT)
+    app.keys.rotate()
+    app.keys.reseal()
+    return secret
 
 
 def _leave(house: House) -> None:

@@ -80,6 +80,7 @@ def audit_event(kind: EventKind = EventKind.LOGGED_IN, **changes: Any) -> AuditE
         "session_id": uuid.uuid4(),
         "ip": "2001:db8::7",
         "request_id": "a-request",
+        "subject": "twc_1",
     }
     return AuditEvent(**values | changes)
 

@@ -24,6 +24,7 @@ from core.texts import HERE, Texts
 from tests.clock import START
 from tests.conftest import make_settings
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "texts.md"
 MESSAGE_ID = uuid.UUID("0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10")
 TOKEN = "twm_" + "Ab-_" * 8
 PUBLIC_URL = "https://auth.example.com/accounts"
@@ -359,6 +360,28 @@ def test_a_subject_that_is_not_ascii_arrives_as_it_is() -> None:
     email = _writer().write(_letter(MessageKind.EMAIL_CHANGED, "de"))
     assert _received(email)["Subject"] == "Ihre E-Mail-Adresse wurde ge\u00e4ndert"
     email.as_bytes().decode("ascii")
+
+
+def test_the_example_of_the_guide_does_what_it_says(tmp_path: Path) -> None:
+    guide = GUIDE.read_text()
+    files = re.findall(r"^`texts/(\S+)`.*?^```\w+\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in files] == ["letters/layout.txt", "locale/en.po"]
+    for name, content in files:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    email = _written(_letter(MessageKind.PASSWORD_RESET), _writer(tmp_path))
+    assert email["Subject"] == "Your new password for Ann's Bakery"
+    first, *_, last = text_of(email).strip().splitlines()
+    assert first == "To choose a new password for ann@example.com, follow this link:"
+    assert last == "Ann's Bakery, https://bakery.example.com"
+
+
+def test_the_guide_names_every_kind_of_file_and_what_a_letter_knows() -> None:
+    guide = GUIDE.read_text()
+    for path in (path for place in ("letters", "pages") for path in (HERE / place).iterdir()):
+        assert path.suffix == ".jinja" or f"`{path.parent.name}/{path.name}`" in guide
+    used = {name for path in (HERE / "letters").iterdir() for name in re.findall(r"\{\{ (\w+) \}\}", path.read_text())}
+    assert all(f"`{name}`" in guide for name in used - {"when"}), "the templates make that one of `at`"
 
 
 def test_a_letter_does_not_show_its_token() -> None:

@@ -16,6 +16,7 @@ from core.repositories.memory import MemoryStore
 from core.settings import ThrottleSettings
 from core.throttle import (
     FAMILIAR,
+    RECORDED_REFUSALS,
     Attempt,
     Counter,
     CounterKind,
@@ -207,6 +208,7 @@ def test_every_counter_has_a_rule_and_the_settings_say_how_much_is_free() -> Non
         CounterKind.ACCOUNT_FROM_STRANGERS: 3,
         CounterKind.SIGNUPS_FROM_BLOCK: 4,
         CounterKind.MAIL_FROM_BLOCK: 5,
+        CounterKind.REFUSALS_FROM_BLOCK: RECORDED_REFUSALS,
     }
 
 
@@ -295,6 +297,23 @@ def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
         throttle.welcome(work, "ann@example.com", HOME)
         work.commit()
     assert store.data.counters == {}
+
+
+@pytest.mark.parametrize("settings", [{}, {"throttle": False}], ids=["on", "off"])
+def test_of_a_flood_of_refusals_so_many_are_put_down_and_more_when_time_has_passed(settings: dict[str, bool]) -> None:
+    throttle, clock, store = counting(**settings)
+    for _ in range(1000):
+        throttle.record(EventKind.CLIENT_REFUSED, HOME, subject="twc_1")
+    assert len(store.data.events) == RECORDED_REFUSALS
+    throttle.record(EventKind.CLIENT_REFUSED, Client(ip="198.51.100.7"))
+    assert len(store.data.events) == RECORDED_REFUSALS + 1, "another block has an allowance of its own"
+    start = clock.at
+    while clock.at - start < timedelta(days=1):
+        throttle.record(EventKind.CLIENT_REFUSED, HOME)
+        clock.advance(seconds=10)
+    assert 100 < len(store.data.events) - RECORDED_REFUSALS < 200
+    assert {event.kind for event in store.data.events} == {EventKind.CLIENT_REFUSED}
+    assert (store.data.events[0].subject, store.data.events[0].ip) == ("twc_1", "203.0.113.7")
 
 
 def test_no_counter_shows_an_address_that_was_typed() -> None:
