@@ -12,18 +12,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
 import pytest
+from dotenv import dotenv_values
 
-from core.http.edge import MAX_SECONDS
+from core.http.edge import HSTS, MAX_SECONDS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
 from tests.certificates import certificate
 from tests.databases import empty
-from tests.drivers import LiveDriver
+from tests.drivers import Answer, LiveDriver
 from tests.faults.history import Outcome, Record, violations
 from tests.faults.stage import GRACE
 from tests.faults.workload import Crowd, Service, remains_of, slowest
@@ -33,7 +36,8 @@ from tests.fuzz.worlds import Known
 from tests.live.conftest import Figures
 from tests.live.test_guides import blocks
 from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
-from tests.servers import FRAMEWORKS, ROOT, Process, Server, eventually
+from tests.postgres import free_port
+from tests.servers import FRAMEWORKS, HOST, ROOT, Process, Server, eventually, parsed
 from tests.stack.compose import DOORS, PROJECT, Stack, docker
 
 BASE = "python:3.13-slim"
@@ -136,21 +140,63 @@ def test_the_walk_of_the_guide(stack: Stack) -> None:
     assert lines[-2:] == ["401", "200"]
 
 
+@dataclass(frozen=True)
+class Tls:
+    """The stack under another address, spoken to by who trusts its certificate alone."""
+
+    url: str
+    trusted: Path
+
+    def ask(self, path: str, *arguments: str) -> Answer:
+        line = ["curl", "-sS", "--http2", "-i", "--cacert", str(self.trusted), *arguments, self.url + path]
+        done = subprocess.run(line, capture_output=True, check=False, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return parsed(done.stdout)
+
+
+def in_env() -> dict[str, str]:
+    """What the guide writes into `.env`."""
+    (found,) = blocks(GUIDE.read_text(), "ini")
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(found)).items()}
+
+
+def copied(folder: Path) -> Path:
+    """A certificate where certbot keeps it, copied by the hook in the guide to where the proxy may read it."""
+    live, archive, copies = (folder / name for name in ("live", "archive", "copies"))
+    for made in (live, archive, copies):
+        made.mkdir()
+    found = certificate(archive)
+    for path, name in ((found.file, "fullchain.pem"), (found.key, "privkey.pem")):
+        path.chmod(0o600)
+        (live / name).symlink_to(f"../archive/{path.name}")
+    (hook,) = [block for block in blocks(GUIDE.read_text(), "sh") if "install -d" in block]
+    script, _, _ = hook.partition("docker compose")
+    for there, here in (("/etc/letsencrypt/live/auth.example.com", live), (in_env()["TLS_FOLDER"], copies)):
+        assert there in script
+        script = script.replace(there, str(here))
+    # As root, which whoever runs the tests need not be.
+    docker("run", "--rm", "--volume", f"{folder}:{folder}", "--entrypoint", "sh", "postgres:17", "-c", script)
+    return copies
+
+
 def test_tls_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
-    """Its files are whole; a certificate is made for the test."""
-    made = certificate(tmp_path)
-    tmp_path.chmod(0o755)
-    for path, name in ((made.file, "fullchain.pem"), (made.key, "privkey.pem")):
-        path.rename(tmp_path / name).chmod(0o644)
-    port = stack.ports["TWINAUTH_PORT"] + 1
-    overlay = ("-f", "deploy/compose/tls.yml", "up", "-d", "--wait", "proxy")
-    stack.compose(*overlay, TLS_FOLDER=str(tmp_path), TLS_PORT=str(port), seconds=200)
+    """As the guide says it, with a certificate and a port of the test's own."""
+    port = free_port()
+    here = {"TLS_FOLDER": str(copied(tmp_path)), "TLS_PORT": str(port), "TWINAUTH_URL": f"https://{HOST}:{port}"}
+    assert here.keys() < in_env().keys()
+    settings = in_env() | here
+    settings["COMPOSE_FILE"] += ":deploy/compose/test.yml"
+    tls = Tls(here["TWINAUTH_URL"], tmp_path / "archive" / f"{HOST}.pem")
+    with pytest.raises(AssertionError, match="TWINAUTH_URL"):
+        stack.compose("config", "--quiet", seconds=30, **settings | {"TWINAUTH_URL": ""})
     try:
-        url = f"https://127.0.0.1:{port}/healthz"
-        done = subprocess.run(
-            ["curl", "-sSk", "--http2", "-i", url], capture_output=True, check=True, text=True, timeout=30
-        )
-        assert done.stdout.startswith("HTTP/2 200")
+        stack.up(**settings)
+        assert tls.ask("/.well-known/oauth-authorization-server").json["issuer"] == tls.url
+        token = stack.api.signed_in("tess@example.com")["access_token"]
+        whoami = tls.ask("/v1/whoami", "-H", f"Authorization: Bearer {token}")
+        assert (whoami.status, whoami.header("Strict-Transport-Security")) == (200, HSTS)
+        stack.compose("kill", "--signal", "HUP", "proxy", seconds=30, **settings)  # the last line of the hook
+        assert tls.ask("/healthz").status == 200
     finally:
         stack.up()
 
