@@ -6,9 +6,14 @@ import json
 import os
 import re
 import shutil
+import socket
+import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +23,15 @@ import yaml
 from core import errors
 from core.errors import AuthError
 from core.http import problems
-from core.settings import load_settings, variables
+from core.http.edge import Edge
+from core.settings import HttpSettings, load_settings, variables
 from tests.certificates import certificate
-from tests.servers import FRAMEWORKS, HOST, ROOT
+from tests.conftest import make_settings
+from tests.drivers import Answer
+from tests.live.test_guides import listens
+from tests.parity import comparable
+from tests.postgres import free_port
+from tests.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
 
 COMPOSE = ROOT / "docker-compose.yml"
 FOLDER = ROOT / "deploy" / "compose"
@@ -208,26 +219,84 @@ def _split(proxy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])
-def test_nginx_takes_its_configuration_at_every_share(proxy: Path, tmp_path: Path, percent: str) -> None:
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
+@pytest.fixture
+def nginx(proxy: Path, tmp_path: Path) -> list[str]:
+    """The proxy's command line, with a certificate for its TLS and in words that the release which is here knows."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
         pytest.skip("NO nginx: the configuration of the proxy is not tested: apt-get install nginx-light")
     made = certificate(tmp_path)
     made.file.rename(tmp_path / "fullchain.pem")
     made.key.rename(tmp_path / "privkey.pem")
-    assert _split(proxy, percent).returncode == 0
     # Older releases say `http2` as a parameter of `listen`.
     tls = tmp_path / "tls" / "tls.conf"
-    version = subprocess.run([nginx, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
+    version = subprocess.run([program, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)", version)
     assert found
     if (int(found[1]), int(found[2])) < (1, 25):
         tls.write_text(tls.read_text().replace("8443 ssl;", "8443 ssl http2;").replace("  http2 on;\n", ""))
-    done = subprocess.run(
-        [nginx, "-t", "-c", str(proxy / "nginx.conf")], capture_output=True, check=False, text=True, timeout=30
-    )
+    return [program, "-c", str(proxy / "nginx.conf")]
+
+
+@pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])
+def test_nginx_takes_its_configuration_at_every_share(nginx: list[str], proxy: Path, percent: str) -> None:
+    assert _split(proxy, percent).returncode == 0
+    done = subprocess.run([*nginx, "-t"], capture_output=True, check=False, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The proxy, alone: behind it is no door."""
+
+    port: int
+    tls_port: int
+    trusted: Path
+
+    def connect(self, scheme: str) -> socket.socket:
+        if scheme == "http":
+            return socket.create_connection((HOST, self.port), 10)
+        context = ssl.create_default_context(cafile=self.trusted)
+        return context.wrap_socket(socket.create_connection((HOST, self.tls_port), 10), server_hostname=HOST)
+
+    def answer(self, connection: socket.socket, request: bytes) -> Answer:
+        with connection:
+            connection.sendall(request)
+            return parsed(b"".join(iter(partial(connection.recv, 65536), b"")))
+
+
+@pytest.fixture
+def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listening]:
+    found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem")
+    for path, there, here in (
+        (proxy / "nginx.conf", "8080", found.port),
+        (tmp_path / "tls" / "tls.conf", "8443", found.tls_port),
+    ):
+        path.write_text(path.read_text().replace(f"listen {there}", f"listen {HOST}:{here}"))
+    assert _split(proxy, "50").returncode == 0
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(nginx, stdout=said, stderr=said)
+    try:
+        assert eventually(lambda: listens(found.port) and listens(found.tls_port), 20), (tmp_path / "said").read_text()
+        yield found
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
+    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
+    expected = parsed(door.unreadable(errors.MalformedRequest(), HOST, to_head=False))
+    answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert comparable(answer) == comparable(expected)
+    assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")
+
+
+def test_who_forgets_tls_is_refused_in_the_same_words(listening: Listening) -> None:
+    plainly = socket.create_connection((HOST, listening.tls_port), 10)
+    answer = listening.answer(plainly, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
 
 
 @pytest.mark.parametrize("wrong", ["101", "-1", "x", "", "05", "5.5", "1000", "50;"])
