@@ -74,9 +74,21 @@ def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_do
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.keys() == {"proxy", "mailpit"}
     assert all(port.startswith(f"{HOST}:") for ports in published.values() for port in ports)
+    assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_only_who_needs_the_database_is_on_its_network() -> None:
     assert STACK["networks"]["back"]["internal"] is True
     assert SERVICES["postgres"]["networks"] == ["back"]
-    assert SERVICES["secrets"]["network_mode"] == "none"
+    on_it = {name for name, service in SERVICES.items() if "back" in service.get("networks", ())}
+    assert on_it == {"postgres", "migrate", "api-fastapi", "api-flask"}
+
+
+def test_comments_name_files_that_exist() -> None:
+    files = [COMPOSE, *(path for path in FOLDER.rglob("*") if path.is_file())]
+    named = {name for path in files for name in re.findall(r"\b(?:deploy|docs)/[\w./-]+\w", path.read_text())}
+    assert len(named) > 3
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_nothing_in_the_file_is_a_secret() -> None:
