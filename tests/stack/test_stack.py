@@ -36,6 +36,7 @@ from tests.fuzz.worlds import Known
 from tests.live.conftest import Figures
 from tests.live.test_guides import blocks
 from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
+from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.postgres import free_port
 from tests.servers import FRAMEWORKS, HOST, ROOT, Process, Server, eventually, parsed
 from tests.stack.compose import DOORS, PROJECT, Stack, docker
@@ -239,11 +240,23 @@ def _server(stack: Stack, door: str) -> Server:
     return Server(door, 8000, cast("Process", None), host=address)
 
 
+def _answers(stack: Stack, folder: Path, raw: bytes) -> tuple[Answer, Answer]:
+    flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
+    return LiveTwins(flask, fastapi, cast("Known", None), folder).answers(raw)
+
+
 @pytest.mark.parametrize("name", sorted(WHOLE))
 def test_both_images_answer_odd_bytes_alike(stack: Stack, tmp_path: Path, name: str) -> None:
-    flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
-    first, second = LiveTwins(flask, fastapi, cast("Known", None), tmp_path).answers(WHOLE[name])
+    first, second = _answers(stack, tmp_path, WHOLE[name])
     assert first.status == second.status < 500
+
+
+@pytest.mark.parametrize("name", sorted(UNREADABLE))
+def test_both_images_refuse_alike_what_is_no_request(stack: Stack, tmp_path: Path, name: str) -> None:
+    first, second = _answers(stack, tmp_path, UNREADABLE[name])
+    assert 400 <= first.status == second.status < 500
+    assert first.json["code"] == second.json["code"]
+    assert first.json["code"] in UNREAD
 
 
 @pytest.mark.parametrize("door", DOORS)
