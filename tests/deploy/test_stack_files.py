@@ -38,6 +38,7 @@ FOLDER = ROOT / "deploy" / "compose"
 PROXY = FOLDER / "proxy"
 STACK: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+PRODUCTION: dict[str, Any] = yaml.safe_load((FOLDER / "production.yml").read_text())
 APIS = {name: SERVICES[f"api-{name}"] for name in FRAMEWORKS}
 ENVIRONMENT: dict[str, str] = APIS["fastapi"]["environment"]
 DOCKERFILES = {name: (ROOT / f"Dockerfile.{name}").read_text() for name in FRAMEWORKS}
@@ -50,10 +51,10 @@ def _tool(name: str) -> str:
 # The compose file
 
 
-@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/compose/test.yml", "deploy/compose/tls.yml"])
-def test_the_files_have_the_form_of_compose(file: str) -> None:
+def test_the_files_have_the_form_of_compose() -> None:
+    files = [str(COMPOSE), *(str(path) for path in FOLDER.glob("*.yml"))]
     done = subprocess.run(
-        [_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(ROOT / file)],
+        [_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *files],
         capture_output=True,
         check=False,
         text=True,
@@ -113,6 +114,38 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.http.drain.total_seconds() > 2
     grace = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
     assert grace > settings.http.drain.total_seconds() + 30
+
+
+def _in_production(service: str) -> dict[str, str]:
+    """What the process is given where production.yml lies over the stack; what it gives no value is not there."""
+    added: dict[str, str | None] = PRODUCTION["services"][service]["environment"]
+    given = SERVICES[service]["environment"] | added
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize("service", ["api-fastapi", "api-flask", "migrate"])
+def test_the_service_takes_its_settings_in_production(
+    service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subprocess.run(["/bin/sh", str(FOLDER / "make-secrets"), str(tmp_path)], check=True, timeout=30)
+    assert PRODUCTION["services"][service]["secrets"] == ["smtp_url"]
+    (tmp_path / "smtp_url").write_text("smtp+starttls://twinauth:pw@mail.example.com:587\n")
+    said = {"TWINAUTH_URL": "https://auth.example.com", "MAIL_FROM": "Twinauth <no-reply@auth.example.com>"}
+    for name, value in _in_production(service).items():
+        default = re.sub(r"\$\{(\w+):[^}]*\}", lambda found: said[found[1]], value)
+        monkeypatch.setenv(name, re.sub("/run/(twinauth|secrets)", str(tmp_path), default))
+    settings = load_settings()
+    assert settings.is_production
+    assert settings.mail.mail_from == said["MAIL_FROM"]
+    assert settings.mail.smtp_url
+    assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
+    assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+
+
+def test_nobody_waits_for_the_catcher_of_mail_in_production() -> None:
+    assert PRODUCTION["services"]["mailpit"] == {"profiles": ["catcher"]}
+    for door in ("api-fastapi", "api-flask"):
+        assert PRODUCTION["services"][door]["depends_on"]["mailpit"]["required"] is False
 
 
 def test_what_serves_is_watched_and_waits_for_what_it_needs() -> None:

@@ -39,7 +39,7 @@ from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
 from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.postgres import free_port
 from tests.servers import HOST, ROOT, Process, Server, eventually, parsed
-from tests.stack.compose import DOORS, PROJECT, Stack, docker
+from tests.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
 
 BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
@@ -167,10 +167,20 @@ class Tls:
         return parsed(done.stdout)
 
 
-def in_env() -> dict[str, str]:
-    """What the guide writes into `.env`."""
-    (found,) = blocks(GUIDE.read_text(), "ini")
+def in_env(heading: str) -> dict[str, str]:
+    """What this chapter of the guide writes into `.env`."""
+    (found,) = blocks(chapter(heading), "ini")
     return {name: value or "" for name, value in dotenv_values(stream=StringIO(found)).items()}
+
+
+def chapter(heading: str) -> str:
+    _, _, rest = GUIDE.read_text().partition(f"\n## {heading}\n")
+    return rest.partition("\n## ")[0]
+
+
+def as_root(folder: Path, script: str) -> None:
+    """Run it in the folder as root, which whoever runs the tests need not be."""
+    docker("run", "--rm", "--volume", f"{folder}:{folder}", "--entrypoint", "sh", "postgres:17", "-c", script)
 
 
 def copied(folder: Path) -> Path:
@@ -182,36 +192,98 @@ def copied(folder: Path) -> Path:
     for path, name in ((found.file, "fullchain.pem"), (found.key, "privkey.pem")):
         path.chmod(0o600)
         (live / name).symlink_to(f"../archive/{path.name}")
-    (hook,) = [block for block in blocks(GUIDE.read_text(), "sh") if "install -d" in block]
+    (hook,) = [block for block in blocks(chapter("TLS"), "sh") if "install -d" in block]
     script, _, _ = hook.partition("docker compose")
-    for there, here in (("/etc/letsencrypt/live/auth.example.com", live), (in_env()["TLS_FOLDER"], copies)):
+    for there, here in (("/etc/letsencrypt/live/auth.example.com", live), (in_env("TLS")["TLS_FOLDER"], copies)):
         assert there in script
         script = script.replace(there, str(here))
-    # As root, which whoever runs the tests need not be.
-    docker("run", "--rm", "--volume", f"{folder}:{folder}", "--entrypoint", "sh", "postgres:17", "-c", script)
+    as_root(folder, script)
     return copies
 
 
-def test_tls_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
-    """As the guide says it, with a certificate and a port of the test's own."""
+@pytest.fixture
+def encrypted(tmp_path: Path) -> tuple[Tls, dict[str, str]]:
+    """What the guide says of TLS, with a certificate and a port of the test's own."""
     port = free_port()
     here = {"TLS_FOLDER": str(copied(tmp_path)), "TLS_PORT": str(port), "TWINAUTH_URL": f"https://{HOST}:{port}"}
-    assert here.keys() < in_env().keys()
-    settings = in_env() | here
-    settings["COMPOSE_FILE"] += ":deploy/compose/test.yml"
-    tls = Tls(here["TWINAUTH_URL"], tmp_path / "archive" / f"{HOST}.pem")
-    with pytest.raises(AssertionError, match="TWINAUTH_URL"):
-        stack.compose("config", "--quiet", seconds=30, **settings | {"TWINAUTH_URL": ""})
+    assert here.keys() < in_env("TLS").keys()
+    return Tls(here["TWINAUTH_URL"], tmp_path / "archive" / f"{HOST}.pem"), in_env("TLS") | here
+
+
+@contextmanager
+def changed(stack: Stack, settings: dict[str, str]) -> Iterator[None]:
+    """The stack with these settings, reached by the tests as before."""
+    settings = settings | {"COMPOSE_FILE": f"{settings['COMPOSE_FILE']}:deploy/compose/test.yml"}
+    for needed in settings.keys() & {"TWINAUTH_URL", "TLS_FOLDER", "SMTP_URL_FILE", "MAIL_FROM"}:
+        with pytest.raises(AssertionError, match=needed):
+            stack.compose("config", "--quiet", seconds=30, **settings | {needed: ""})
     try:
         stack.up(**settings)
+        yield
+        stack.compose("kill", "--signal", "HUP", "proxy", seconds=30, **settings)  # as the hook does
+        assert eventually(lambda: stack.api.get("/healthz").status == 200, 5)
+    finally:
+        stack.up()
+
+
+def test_tls_is_an_overlay(stack: Stack, encrypted: tuple[Tls, dict[str, str]]) -> None:
+    tls, settings = encrypted
+    with changed(stack, settings):
         assert tls.ask("/.well-known/oauth-authorization-server").json["issuer"] == tls.url
         token = stack.api.signed_in("tess@example.com")["access_token"]
         whoami = tls.ask("/v1/whoami", "-H", f"Authorization: Bearer {token}")
         assert (whoami.status, whoami.header("Strict-Transport-Security")) == (200, HSTS)
-        stack.compose("kill", "--signal", "HUP", "proxy", seconds=30, **settings)  # the last line of the hook
-        assert tls.ask("/healthz").status == 200
-    finally:
-        stack.up()
+
+
+def test_real_users_are_an_overlay(stack: Stack, encrypted: tuple[Tls, dict[str, str]], tmp_path: Path) -> None:
+    """Mail goes where the file says; here that is the catcher, which still runs beside the stack that has none."""
+    tls, settings = encrypted
+    file = tmp_path / "smtp_url"
+    (write,) = [block for block in blocks(chapter("Real users"), "sh") if "install" in block]
+    _, _, install = write.partition("| sudo ")
+    settings |= in_env("Real users")
+    as_root(tmp_path, f"printf smtp://mailpit:1025 | {install.replace(settings['SMTP_URL_FILE'], str(file))}")
+    settings["SMTP_URL_FILE"] = str(file)
+    assert "mailpit" not in stack.compose("config", "--services", seconds=30, **settings)
+    with changed(stack, settings):
+        assert tls.ask("/docs").status == 404
+        stack.api.signup("rose@example.com")
+        stack.api.post("/v1/send-password-reset", {"email": "rose@example.com"})
+        assert tls.ask("/healthz").header("X-Served-By") is None
+        assert eventually(lambda: _senders(stack, "rose@example.com") == {"no-reply@auth.example.com"}, 20)
+
+
+def _senders(stack: Stack, recipient: str) -> set[str]:
+    letters = LiveDriver(stack.mail_url).send("GET", "/api/v1/messages", [], b"").json["messages"]
+    return {letter["From"]["Address"] for letter in letters if letter["To"][0]["Address"] == recipient}
+
+
+def test_a_backup_is_all_that_there_is(stack: Stack, tmp_path: Path) -> None:
+    """As the guide says it: saved, deleted with both volumes, and brought back."""
+    save, restore = blocks(chapter("Backup, and another place"), "sh")
+    pair = stack.api.signed_in("bea@example.com")
+    here = {"COMPOSE_FILE": ":".join(str(ROOT / name) for name in FILES)}
+
+    def run(script: str) -> None:
+        environment = {**os.environ, **stack.environment, **here}
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=UP_SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+
+    run(save)
+    stack.compose("down", "--volumes")
+    run(restore)
+    stack.take_secrets()
+    assert stack.api.whoami(pair["access_token"]).status == 200
+    assert stack.api.refresh(pair["refresh_token"]).status == 200
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
 
 
 # The contract, from outside
