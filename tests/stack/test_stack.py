@@ -258,28 +258,28 @@ def _senders(stack: Stack, recipient: str) -> set[str]:
     return {letter["From"]["Address"] for letter in letters if letter["To"][0]["Address"] == recipient}
 
 
+def by_hand(stack: Stack, folder: Path, script: str, **settings: str) -> None:
+    """Run lines of the guide in the folder."""
+    settings["COMPOSE_FILE"] = ":".join(str(ROOT / name) for name in FILES)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **stack.environment, **settings},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=UP_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_backup_is_all_that_there_is(stack: Stack, tmp_path: Path) -> None:
     """As the guide says it: saved, deleted with both volumes, and brought back."""
     save, restore = blocks(chapter("Backup, and another place"), "sh")
     pair = stack.api.signed_in("bea@example.com")
-    here = {"COMPOSE_FILE": ":".join(str(ROOT / name) for name in FILES)}
-
-    def run(script: str) -> None:
-        environment = {**os.environ, **stack.environment, **here}
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=UP_SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
-
-    run(save)
+    by_hand(stack, tmp_path, save)
     stack.compose("down", "--volumes")
-    run(restore)
+    by_hand(stack, tmp_path, restore)
     stack.take_secrets()
     assert stack.api.whoami(pair["access_token"]).status == 200
     assert stack.api.refresh(pair["refresh_token"]).status == 200
@@ -477,6 +477,20 @@ def test_all_traffic_moves_from_one_door_to_the_other_without_a_failed_session(s
     assert shares[0] == 0
     assert shares[100] == 1
     assert all(abs(share - percent / 100) < 0.15 for percent, share in shares.items())
+
+
+def test_a_new_version_comes_one_door_at_a_time(stack: Stack, tmp_path: Path) -> None:
+    """As the guide says it, with another setting in the place of another version."""
+    stack.up(**CROWDED | {"STACK_THROTTLE": "true"})
+    (block,) = blocks(chapter("A new version"), "sh")
+    pull, _, rest = block.partition("\n")
+    assert pull == "git pull && docker compose build"
+    before = {door: stack.containers(door)[0]["Id"] for door in DOORS.values()}
+    visitors = Visitors(stack)
+    with visitors.staying(6):
+        by_hand(stack, tmp_path, rest, **CROWDED)
+    assert {status for status, _ in visitors.answers} == {200}
+    assert {door: stack.containers(door)[0]["Id"] == before[door] for door in before} == dict.fromkeys(before, False)
 
 
 def test_a_share_that_is_none_is_refused(stack: Stack) -> None:
