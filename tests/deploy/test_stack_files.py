@@ -14,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dotenv import dotenv_values
 
 from cli import fastapi_server, flask_server
 from core import errors
@@ -30,7 +32,7 @@ from core.settings import HttpSettings, load_settings, variables
 from tests.certificates import certificate
 from tests.conftest import make_settings
 from tests.drivers import Answer
-from tests.live.test_guides import listens
+from tests.live.test_guides import blocks, listens
 from tests.parity import comparable
 from tests.postgres import free_port
 from tests.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
@@ -143,6 +145,18 @@ def test_the_service_takes_its_settings_in_production(
     assert settings.mail.smtp_url
     assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
     assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+
+
+def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:
+    """And by nothing else: a process that starts beside it reads `.env` too, and refuses settings it does not know."""
+    said: dict[str, str | None] = {}
+    for block in blocks((ROOT / "docs" / "guides" / "stack.md").read_text(), "ini"):
+        said |= dotenv_values(stream=StringIO(block))
+    files = (said.pop("COMPOSE_FILE") or "").split(":")
+    assert files == ["docker-compose.yml", "deploy/compose/tls.yml", "deploy/compose/production.yml"]
+    asked = {name for file in files for name in re.findall(r"\$\{(\w+):", (ROOT / file).read_text())}
+    assert said.keys() <= asked
+    assert not [name for name in asked if name.startswith("AUTH_")]
 
 
 def test_nobody_waits_for_the_catcher_of_mail_in_production() -> None:
