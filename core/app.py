@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from core.accounts import Accounts
 from core.auth import Authentication
+from core.background import STOP_SECONDS
 from core.clients import ClientService
 from core.clock import Clock, SystemClock
 from core.correspondence import Correspondence
@@ -31,6 +32,8 @@ from core.texts import Texts
 from core.throttle import Throttle
 from core.tokens import AccessTokens
 from core.verification import Verification
+
+CLOSE_SECONDS = 2 * STOP_SECONDS  # at most: the relay, and then the housekeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,7 @@ class AuthApp:
             self.relay.start()
 
     def close(self) -> None:
-        """End that work and give back every connection."""
+        """End that work, which takes up to `CLOSE_SECONDS`, and give back every connection."""
         self.stopping.set()
         self.relay.stop()
         self.housekeeper.stop()

@@ -22,8 +22,11 @@ import yaml
 
 from cli import fastapi_server, flask_server
 from cli.serve import PORTS
+from core.app import CLOSE_SECONDS
+from core.background import STOP_SECONDS
 from core.settings import Settings, load_settings, variables
 from tests.conftest import SECRET
+from tests.live.test_guides import blocks
 from tests.servers import environment, eventually, run_command
 
 ROOT = Path(__file__).parents[2]
@@ -31,8 +34,9 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 GUIDE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text(encoding="utf-8")
 # The oldest version with everything that is used here and one that was new when this was written.
 VERSIONS = ("1.30", "1.37")
-# What an apply sends; "cluster" is the overlay in the guide, "ingress" and "two-secrets" are "both" with a component.
-OVERLAYS = ("fastapi", "flask", "both", "cluster", "ingress", "two-secrets")
+# What an apply sends; "cluster" is the overlay in the guide, and "cluster with ingress" the other one in it; "ingress"
+# and "two-secrets" are "both" with a component.
+OVERLAYS = ("fastapi", "flask", "both", "cluster", "cluster with ingress", "ingress", "two-secrets")
 COMPONENT = "app.kubernetes.io/component"
 DNS, POSTGRESQL, SMTPS, SUBMISSION = 53, 5432, 465, 587
 # Of PostgreSQL's own default of 100 connections, three are kept for superusers.
@@ -66,8 +70,8 @@ def built(request: pytest.FixtureRequest, kustomize: list[str], tmp_path_factory
 
 
 def _overlay(name: str) -> str:
-    if name == "cluster":
-        return _guides_overlay()
+    if name.startswith("cluster"):
+        return yaml.safe_dump(_guides_overlay(with_ingress=name != "cluster"))
     overlay = {
         "resources": ["../deploy/kubernetes/overlays/both"],
         "components": [f"../deploy/kubernetes/components/{name}"],
@@ -75,10 +79,13 @@ def _overlay(name: str) -> str:
     return yaml.safe_dump(overlay)
 
 
-def _guides_overlay() -> str:
-    found = re.search(r"^```yaml\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
-    assert found
-    return found[1]
+def _guides_overlay(*, with_ingress: bool) -> Object:
+    overlay, ingress = (yaml.safe_load(block) for block in blocks(GUIDE, "yaml"))
+    if with_ingress:
+        others = [patch for patch in overlay["patches"] if patch["target"]["kind"] != "HTTPRoute"]
+        overlay |= ingress | {"patches": [*others, *ingress["patches"]]}
+    found: Object = overlay
+    return found
 
 
 class Manifests:
@@ -172,28 +179,47 @@ def test_judge_refuses_what_is_misspelt() -> None:
         kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
 
 
+HOSTS = {"cluster": "auth.example.org", "cluster with ingress": "auth.example.org"}
+
+
+@pytest.mark.parametrize("built", [name for name in OVERLAYS if "ingress" not in name], indirect=True)
 def test_requests_come_in_through_the_gateway_by_weight(built: Manifests) -> None:
     ports = {"port": 80}
     weights = {"both": (50, 50), "two-secrets": (50, 50), "cluster": (90, 10)}
-    if built.name == "ingress":
-        assert not built.of("HTTPRoute")
-        (rule,) = built.one("Ingress", "twinauth")["spec"]["rules"]
-        (path,) = rule["http"]["paths"]
-        assert path["backend"] == {"service": {"name": "twinauth", "port": {"name": "http"}}}
-        return
     refs: list[Object] = [{"name": "twinauth", **ports}]
     if built.name in weights:
         names = ("twinauth-fastapi", "twinauth-flask")
         refs = [
             {"name": name, **ports, "weight": weight} for name, weight in zip(names, weights[built.name], strict=True)
         ]
-    host = "auth.example.org" if built.name == "cluster" else "auth.example.com"
     assert built.one("HTTPRoute", "twinauth")["spec"] == {
         "parentRefs": [{"name": "public", "namespace": "gateway"}],
-        "hostnames": [host],
+        "hostnames": [HOSTS.get(built.name, "auth.example.com")],
         "rules": [{"backendRefs": refs}],
     }
     assert {ref["name"] for ref in refs} <= {service["metadata"]["name"] for service in built.of("Service")}
+
+
+@pytest.mark.parametrize("built", [name for name in OVERLAYS if "ingress" in name], indirect=True)
+def test_requests_come_in_through_the_ingress_with_tls(built: Manifests) -> None:
+    assert not built.of("HTTPRoute")
+    spec = built.one("Ingress", "twinauth")["spec"]
+    (rule,), (tls,) = spec["rules"], spec["tls"]
+    assert [rule["host"]] == tls["hosts"] == [HOSTS.get(built.name, "auth.example.com")]
+    assert built.config()["AUTH_PUBLIC_URL"] == f"https://{rule['host']}"
+    (path,) = rule["http"]["paths"]
+    assert path["backend"] == {"service": {"name": "twinauth", "port": {"name": "http"}}}
+
+
+@pytest.mark.parametrize("built", ["cluster", "cluster with ingress"], indirect=True)
+def test_images_are_those_that_the_guide_builds_and_pushes(built: Manifests) -> None:
+    pushed = set(re.findall(r"^docker push (\S+)$", GUIDE, re.MULTILINE))
+    assert {container["image"] for _, _, container in built.containers()} == pushed
+    made = re.findall(r"^docker build -f (\S+) -t (\S+) \.$", GUIDE, re.MULTILINE)
+    assert {image for _, image in made} == pushed
+    for file, image in made:
+        assert (ROOT / file).is_file()
+        assert file.rpartition(".")[2] in image
 
 
 def test_services_lead_to_the_port_of_the_doors(built: Manifests) -> None:
@@ -335,8 +361,9 @@ def test_pods_are_given_the_time_that_they_take_to_stop(built: Manifests, monkey
         drain = _settings(built.variables(container), monkeypatch).http.drain.total_seconds()
         assert drain >= 10, "shorter than the news of a removed endpoint may take"
         grace = max(fastapi_server.GRACE, flask_server.GRACE)
-        assert pod["spec"]["terminationGracePeriodSeconds"] > drain + grace
+        assert pod["spec"]["terminationGracePeriodSeconds"] > drain + grace + CLOSE_SECONDS
         assert "lifecycle" not in container, "the process drains itself"
+    assert built.templates()["twinauth-relay"]["spec"]["terminationGracePeriodSeconds"] > STOP_SECONDS
 
 
 def test_all_processes_together_leave_the_database_connections(

@@ -6,27 +6,43 @@ import json
 import os
 import re
 import shutil
+import socket
+import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dotenv import dotenv_values
 
+from cli import fastapi_server, flask_server
 from core import errors
+from core.app import CLOSE_SECONDS
 from core.errors import AuthError
 from core.http import problems
-from core.settings import load_settings, variables
+from core.http.edge import Edge
+from core.settings import HttpSettings, load_settings, variables
 from tests.certificates import certificate
-from tests.servers import FRAMEWORKS, HOST, ROOT
+from tests.conftest import make_settings
+from tests.drivers import Answer
+from tests.live.test_guides import blocks, listens
+from tests.parity import comparable
+from tests.postgres import free_port
+from tests.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
 
 COMPOSE = ROOT / "docker-compose.yml"
 FOLDER = ROOT / "deploy" / "compose"
 PROXY = FOLDER / "proxy"
 STACK: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+PRODUCTION: dict[str, Any] = yaml.safe_load((FOLDER / "production.yml").read_text())
 APIS = {name: SERVICES[f"api-{name}"] for name in FRAMEWORKS}
 ENVIRONMENT: dict[str, str] = APIS["fastapi"]["environment"]
 DOCKERFILES = {name: (ROOT / f"Dockerfile.{name}").read_text() for name in FRAMEWORKS}
@@ -39,10 +55,10 @@ def _tool(name: str) -> str:
 # The compose file
 
 
-@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/compose/test.yml", "deploy/compose/tls.yml"])
-def test_the_files_have_the_form_of_compose(file: str) -> None:
+def test_the_files_have_the_form_of_compose() -> None:
+    files = [str(COMPOSE), *(str(path) for path in FOLDER.glob("*.yml"))]
     done = subprocess.run(
-        [_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(ROOT / file)],
+        [_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", *files],
         capture_output=True,
         check=False,
         text=True,
@@ -63,9 +79,21 @@ def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_do
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.keys() == {"proxy", "mailpit"}
     assert all(port.startswith(f"{HOST}:") for ports in published.values() for port in ports)
+    assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_only_who_needs_the_database_is_on_its_network() -> None:
     assert STACK["networks"]["back"]["internal"] is True
     assert SERVICES["postgres"]["networks"] == ["back"]
-    assert SERVICES["secrets"]["network_mode"] == "none"
+    on_it = {name for name, service in SERVICES.items() if "back" in service.get("networks", ())}
+    assert on_it == {"postgres", "migrate", "api-fastapi", "api-flask"}
+
+
+def test_comments_name_files_that_exist() -> None:
+    files = [COMPOSE, *(path for path in FOLDER.rglob("*") if path.is_file())]
+    named = {name for path in files for name in re.findall(r"\b(?:deploy|docs)/[\w./-]+\w", path.read_text())}
+    assert len(named) > 3
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_nothing_in_the_file_is_a_secret() -> None:
@@ -88,8 +116,53 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.database_url.endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
     assert settings.http.drain.total_seconds() > 2
-    grace = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
-    assert grace > settings.http.drain.total_seconds() + 30
+    grace = max(fastapi_server.GRACE, flask_server.GRACE)
+    given = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
+    assert given > settings.http.drain.total_seconds() + grace + CLOSE_SECONDS
+
+
+def _in_production(service: str) -> dict[str, str]:
+    """What the process is given where production.yml lies over the stack; what it gives no value is not there."""
+    added: dict[str, str | None] = PRODUCTION["services"][service]["environment"]
+    given = SERVICES[service]["environment"] | added
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize("service", ["api-fastapi", "api-flask", "migrate"])
+def test_the_service_takes_its_settings_in_production(
+    service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    subprocess.run(["/bin/sh", str(FOLDER / "make-secrets"), str(tmp_path)], check=True, timeout=30)
+    assert PRODUCTION["services"][service]["secrets"] == ["smtp_url"]
+    (tmp_path / "smtp_url").write_text("smtp+starttls://twinauth:pw@mail.example.com:587\n")
+    said = {"TWINAUTH_URL": "https://auth.example.com", "MAIL_FROM": "Twinauth <no-reply@auth.example.com>"}
+    for name, value in _in_production(service).items():
+        default = re.sub(r"\$\{(\w+):[^}]*\}", lambda found: said[found[1]], value)
+        monkeypatch.setenv(name, re.sub("/run/(twinauth|secrets)", str(tmp_path), default))
+    settings = load_settings()
+    assert settings.is_production
+    assert settings.mail.mail_from == said["MAIL_FROM"]
+    assert settings.mail.smtp_url
+    assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
+    assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+
+
+def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:
+    """And by nothing else: a process that starts beside it reads `.env` too, and refuses settings it does not know."""
+    said: dict[str, str | None] = {}
+    for block in blocks((ROOT / "docs" / "guides" / "stack.md").read_text(), "ini"):
+        said |= dotenv_values(stream=StringIO(block))
+    files = (said.pop("COMPOSE_FILE") or "").split(":")
+    assert files == ["docker-compose.yml", "deploy/compose/tls.yml", "deploy/compose/production.yml"]
+    asked = {name for file in files for name in re.findall(r"\$\{(\w+):", (ROOT / file).read_text())}
+    assert said.keys() <= asked
+    assert not [name for name in asked if name.startswith("AUTH_")]
+
+
+def test_nobody_waits_for_the_catcher_of_mail_in_production() -> None:
+    assert PRODUCTION["services"]["mailpit"] == {"profiles": ["catcher"]}
+    for door in ("api-fastapi", "api-flask"):
+        assert PRODUCTION["services"][door]["depends_on"]["mailpit"]["required"] is False
 
 
 def test_what_serves_is_watched_and_waits_for_what_it_needs() -> None:
@@ -208,26 +281,84 @@ def _split(proxy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])
-def test_nginx_takes_its_configuration_at_every_share(proxy: Path, tmp_path: Path, percent: str) -> None:
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
+@pytest.fixture
+def nginx(proxy: Path, tmp_path: Path) -> list[str]:
+    """The proxy's command line, with a certificate for its TLS and in words that the release which is here knows."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
         pytest.skip("NO nginx: the configuration of the proxy is not tested: apt-get install nginx-light")
     made = certificate(tmp_path)
     made.file.rename(tmp_path / "fullchain.pem")
     made.key.rename(tmp_path / "privkey.pem")
-    assert _split(proxy, percent).returncode == 0
     # Older releases say `http2` as a parameter of `listen`.
     tls = tmp_path / "tls" / "tls.conf"
-    version = subprocess.run([nginx, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
+    version = subprocess.run([program, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)", version)
     assert found
     if (int(found[1]), int(found[2])) < (1, 25):
         tls.write_text(tls.read_text().replace("8443 ssl;", "8443 ssl http2;").replace("  http2 on;\n", ""))
-    done = subprocess.run(
-        [nginx, "-t", "-c", str(proxy / "nginx.conf")], capture_output=True, check=False, text=True, timeout=30
-    )
+    return [program, "-c", str(proxy / "nginx.conf")]
+
+
+@pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])
+def test_nginx_takes_its_configuration_at_every_share(nginx: list[str], proxy: Path, percent: str) -> None:
+    assert _split(proxy, percent).returncode == 0
+    done = subprocess.run([*nginx, "-t"], capture_output=True, check=False, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The proxy, alone: behind it is no door."""
+
+    port: int
+    tls_port: int
+    trusted: Path
+
+    def connect(self, scheme: str) -> socket.socket:
+        if scheme == "http":
+            return socket.create_connection((HOST, self.port), 10)
+        context = ssl.create_default_context(cafile=self.trusted)
+        return context.wrap_socket(socket.create_connection((HOST, self.tls_port), 10), server_hostname=HOST)
+
+    def answer(self, connection: socket.socket, request: bytes) -> Answer:
+        with connection:
+            connection.sendall(request)
+            return parsed(b"".join(iter(partial(connection.recv, 65536), b"")))
+
+
+@pytest.fixture
+def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listening]:
+    found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem")
+    for path, there, here in (
+        (proxy / "nginx.conf", "8080", found.port),
+        (tmp_path / "tls" / "tls.conf", "8443", found.tls_port),
+    ):
+        path.write_text(path.read_text().replace(f"listen {there}", f"listen {HOST}:{here}"))
+    assert _split(proxy, "50").returncode == 0
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(nginx, stdout=said, stderr=said)
+    try:
+        assert eventually(lambda: listens(found.port) and listens(found.tls_port), 20), (tmp_path / "said").read_text()
+        yield found
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
+    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
+    expected = parsed(door.unreadable(errors.MalformedRequest(), HOST, to_head=False))
+    answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert comparable(answer) == comparable(expected)
+    assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")
+
+
+def test_who_forgets_tls_is_refused_in_the_same_words(listening: Listening) -> None:
+    plainly = socket.create_connection((HOST, listening.tls_port), 10)
+    answer = listening.answer(plainly, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
 
 
 @pytest.mark.parametrize("wrong", ["101", "-1", "x", "", "05", "5.5", "1000", "50;"])

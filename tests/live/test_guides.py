@@ -8,15 +8,17 @@ import shlex
 import socket
 import subprocess
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.postgres import free_port
-from tests.servers import CHEAP, HOST, environment, eventually, running
+from tests.servers import CHEAP, HOST, ROOT, environment, eventually, running
 
-GUIDES = Path(__file__).parents[2] / "docs" / "guides"
+GUIDES = ROOT / "docs" / "guides"
+EXTRAS = tomllib.loads((ROOT / "verifier" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
 def blocks(guide: str, language: str) -> list[str]:
@@ -39,7 +41,9 @@ def test_a_service_is_protected_as_its_guide_says(name: str, tmp_path: Path) -> 
         return text.replace(":8000", f":{issuer}").replace("7000", str(service)).replace(".venv/bin/twinauth", twinauth)
 
     (code,) = blocks(guide, "python")
-    _, run, walk = blocks(guide, "sh")
+    install, run, walk = blocks(guide, "sh")
+    assert install.startswith(f"pip install './verifier[{name}]' {shlex.split(run)[0]} "), "nobody publishes it"
+    assert name in EXTRAS
     (tmp_path / "orders.py").write_text(here(code))
     settings = {**CHEAP, "AUTH_PUBLIC_URL": f"http://{HOST}:{issuer}"}
     env = environment(tmp_path, **settings)

@@ -20,6 +20,7 @@ from tests.servers import HOST, ROOT
 
 PROJECT = "twinauth-test"
 UP_SECONDS = 900  # with both images to build
+FILES = ("docker-compose.yml", "deploy/compose/test.yml")
 DOORS = {"fastapi": "api-fastapi", "flask": "api-flask"}
 
 
@@ -44,6 +45,12 @@ class Stack:
         return f"http://{HOST}:{self.ports['MAILPIT_PORT']}"
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What `.env` would say: which files it is made of, its name and its ports."""
+        made_of = {"COMPOSE_PROJECT_NAME": PROJECT, "COMPOSE_FILE": ":".join(FILES), "TWINAUTH_URL": self.url}
+        return made_of | {name: str(port) for name, port in self.ports.items()}
+
+    @property
     def api(self) -> Api:
         return Api(LiveDriver(self.url), None, FakeClock())  # type: ignore[arg-type]  # what lies behind it is elsewhere
 
@@ -57,9 +64,7 @@ class Stack:
 
     def compose(self, *arguments: str, seconds: float = 120, **settings: str) -> str:
         """Run a command of Docker Compose."""
-        files = ("-f", "docker-compose.yml", "-f", "deploy/compose/test.yml")
-        environment = self._environment() | settings
-        return docker("compose", "-p", PROJECT, *files, *arguments, seconds=seconds, environment=environment)
+        return docker("compose", *arguments, seconds=seconds, environment=self.environment | settings)
 
     def split(self, percent: int) -> None:
         """Let the Flask door have this share."""
@@ -87,9 +92,6 @@ class Stack:
             content = self.compose("exec", "-T", "postgres", "cat", f"/run/twinauth/{name}")
             reached = content.replace("@postgres:5432/", f"@{HOST}:{self.ports['POSTGRES_PORT']}/")
             (self.folder / name).write_text(reached)
-
-    def _environment(self) -> dict[str, str]:
-        return {name: str(port) for name, port in self.ports.items()} | {"TWINAUTH_URL": self.url}
 
 
 def docker(

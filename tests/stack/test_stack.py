@@ -12,18 +12,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import cast
 
 import pytest
+from dotenv import dotenv_values
 
-from core.http.edge import MAX_SECONDS
+from core.http.edge import HSTS, MAX_SECONDS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
 from tests.certificates import certificate
 from tests.databases import empty
-from tests.drivers import LiveDriver
+from tests.drivers import Answer, LiveDriver
 from tests.faults.history import Outcome, Record, violations
 from tests.faults.stage import GRACE
 from tests.faults.workload import Crowd, Service, remains_of, slowest
@@ -33,8 +36,10 @@ from tests.fuzz.worlds import Known
 from tests.live.conftest import Figures
 from tests.live.test_guides import blocks
 from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
-from tests.servers import FRAMEWORKS, ROOT, Process, Server, eventually
-from tests.stack.compose import DOORS, PROJECT, Stack, docker
+from tests.live.test_wire import UNREAD, UNREADABLE
+from tests.postgres import free_port
+from tests.servers import HOST, ROOT, Process, Server, eventually, parsed
+from tests.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
 
 BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
@@ -124,35 +129,161 @@ def test_the_first_answer_comes_soon(stack: Stack, door: str, figures: Figures) 
 # As the guide says
 
 
-def test_the_walk_of_the_guide(stack: Stack) -> None:
+@pytest.mark.parametrize("door", DOORS)
+def test_the_walk_of_the_guide(stack: Stack, door: str) -> None:
     (walk,) = [block for block in blocks(GUIDE.read_text(), "sh") if "send-password-reset" in block]
+    lead(stack, door)
     script = walk.replace("http://127.0.0.1:8080", stack.url).replace("http://127.0.0.1:8025", stack.mail_url)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, check=False, text=True, timeout=60
+        ["bash", "-euo", "pipefail", "-c", script.replace("ann@", f"ann.{door}@")],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert {line.lower().split()[1] for line in lines if line.lower().startswith("x-served-by")} <= set(FRAMEWORKS)
+    assert [line.lower() for line in lines if line.lower().startswith("x-served-by")] == [f"x-served-by: {door}"] * 6
     assert lines[-2:] == ["401", "200"]
 
 
-def test_tls_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
-    """Its files are whole; a certificate is made for the test."""
-    made = certificate(tmp_path)
-    tmp_path.chmod(0o755)
-    for path, name in ((made.file, "fullchain.pem"), (made.key, "privkey.pem")):
-        path.rename(tmp_path / name).chmod(0o644)
-    port = stack.ports["TWINAUTH_PORT"] + 1
-    overlay = ("-f", "deploy/compose/tls.yml", "up", "-d", "--wait", "proxy")
-    stack.compose(*overlay, TLS_FOLDER=str(tmp_path), TLS_PORT=str(port), seconds=200)
+def lead(stack: Stack, door: str) -> None:
+    """Let this door have everything."""
+    stack.split({"fastapi": 0, "flask": 100}[door])
+    assert eventually(lambda: stack.api.get("/healthz").header("X-Served-By") == door, 5)
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The stack under another address, spoken to by who trusts its certificate alone."""
+
+    url: str
+    trusted: Path
+
+    def ask(self, path: str, *arguments: str) -> Answer:
+        line = ["curl", "-sS", "--http2", "-i", "--cacert", str(self.trusted), *arguments, self.url + path]
+        done = subprocess.run(line, capture_output=True, check=False, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return parsed(done.stdout)
+
+
+def in_env(heading: str) -> dict[str, str]:
+    """What this chapter of the guide writes into `.env`."""
+    (found,) = blocks(chapter(heading), "ini")
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(found)).items()}
+
+
+def chapter(heading: str) -> str:
+    _, _, rest = GUIDE.read_text().partition(f"\n## {heading}\n")
+    return rest.partition("\n## ")[0]
+
+
+def as_root(folder: Path, script: str) -> None:
+    """Run it in the folder as root, which whoever runs the tests need not be."""
+    docker("run", "--rm", "--volume", f"{folder}:{folder}", "--entrypoint", "sh", "postgres:17", "-c", script)
+
+
+def copied(folder: Path) -> Path:
+    """A certificate where certbot keeps it, copied by the hook in the guide to where the proxy may read it."""
+    live, archive, copies = (folder / name for name in ("live", "archive", "copies"))
+    for made in (live, archive, copies):
+        made.mkdir()
+    found = certificate(archive)
+    for path, name in ((found.file, "fullchain.pem"), (found.key, "privkey.pem")):
+        path.chmod(0o600)
+        (live / name).symlink_to(f"../archive/{path.name}")
+    (hook,) = [block for block in blocks(chapter("TLS"), "sh") if "install -d" in block]
+    script, _, _ = hook.partition("docker compose")
+    for there, here in (("/etc/letsencrypt/live/auth.example.com", live), (in_env("TLS")["TLS_FOLDER"], copies)):
+        assert there in script
+        script = script.replace(there, str(here))
+    as_root(folder, script)
+    return copies
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> tuple[Tls, dict[str, str]]:
+    """What the guide says of TLS, with a certificate and a port of the test's own."""
+    port = free_port()
+    here = {"TLS_FOLDER": str(copied(tmp_path)), "TLS_PORT": str(port), "TWINAUTH_URL": f"https://{HOST}:{port}"}
+    assert here.keys() < in_env("TLS").keys()
+    return Tls(here["TWINAUTH_URL"], tmp_path / "archive" / f"{HOST}.pem"), in_env("TLS") | here
+
+
+@contextmanager
+def changed(stack: Stack, settings: dict[str, str]) -> Iterator[None]:
+    """The stack with these settings, reached by the tests as before."""
+    settings = settings | {"COMPOSE_FILE": f"{settings['COMPOSE_FILE']}:deploy/compose/test.yml"}
+    for needed in settings.keys() & {"TWINAUTH_URL", "TLS_FOLDER", "SMTP_URL_FILE", "MAIL_FROM"}:
+        with pytest.raises(AssertionError, match=needed):
+            stack.compose("config", "--quiet", seconds=30, **settings | {needed: ""})
     try:
-        url = f"https://127.0.0.1:{port}/healthz"
-        done = subprocess.run(
-            ["curl", "-sSk", "--http2", "-i", url], capture_output=True, check=True, text=True, timeout=30
-        )
-        assert done.stdout.startswith("HTTP/2 200")
+        stack.up(**settings)
+        yield
+        stack.compose("kill", "--signal", "HUP", "proxy", seconds=30, **settings)  # as the hook does
+        assert eventually(lambda: stack.api.get("/healthz").status == 200, 5)
     finally:
         stack.up()
+
+
+def test_tls_is_an_overlay(stack: Stack, encrypted: tuple[Tls, dict[str, str]]) -> None:
+    tls, settings = encrypted
+    with changed(stack, settings):
+        assert tls.ask("/.well-known/oauth-authorization-server").json["issuer"] == tls.url
+        token = stack.api.signed_in("tess@example.com")["access_token"]
+        whoami = tls.ask("/v1/whoami", "-H", f"Authorization: Bearer {token}")
+        assert (whoami.status, whoami.header("Strict-Transport-Security")) == (200, HSTS)
+
+
+def test_real_users_are_an_overlay(stack: Stack, encrypted: tuple[Tls, dict[str, str]], tmp_path: Path) -> None:
+    """Mail goes where the file says; here that is the catcher, which still runs beside the stack that has none."""
+    tls, settings = encrypted
+    file = tmp_path / "smtp_url"
+    (write,) = [block for block in blocks(chapter("Real users"), "sh") if "install" in block]
+    _, _, install = write.partition("| sudo ")
+    settings |= in_env("Real users")
+    as_root(tmp_path, f"printf smtp://mailpit:1025 | {install.replace(settings['SMTP_URL_FILE'], str(file))}")
+    settings["SMTP_URL_FILE"] = str(file)
+    assert "mailpit" not in stack.compose("config", "--services", seconds=30, **settings)
+    with changed(stack, settings):
+        assert tls.ask("/docs").status == 404
+        stack.api.signup("rose@example.com")
+        stack.api.post("/v1/send-password-reset", {"email": "rose@example.com"})
+        assert tls.ask("/healthz").header("X-Served-By") is None
+        assert eventually(lambda: _senders(stack, "rose@example.com") == {"no-reply@auth.example.com"}, 20)
+
+
+def _senders(stack: Stack, recipient: str) -> set[str]:
+    letters = LiveDriver(stack.mail_url).send("GET", "/api/v1/messages", [], b"").json["messages"]
+    return {letter["From"]["Address"] for letter in letters if letter["To"][0]["Address"] == recipient}
+
+
+def by_hand(stack: Stack, folder: Path, script: str, **settings: str) -> None:
+    """Run lines of the guide in the folder."""
+    settings["COMPOSE_FILE"] = ":".join(str(ROOT / name) for name in FILES)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **stack.environment, **settings},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=UP_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_backup_is_all_that_there_is(stack: Stack, tmp_path: Path) -> None:
+    """As the guide says it: saved, deleted with both volumes, and brought back."""
+    save, restore = blocks(chapter("Backup, and another place"), "sh")
+    pair = stack.api.signed_in("bea@example.com")
+    by_hand(stack, tmp_path, save)
+    stack.compose("down", "--volumes")
+    by_hand(stack, tmp_path, restore)
+    stack.take_secrets()
+    assert stack.api.whoami(pair["access_token"]).status == 200
+    assert stack.api.refresh(pair["refresh_token"]).status == 200
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
 
 
 # The contract, from outside
@@ -161,8 +292,7 @@ def test_tls_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_the_contract_holds_through_the_proxy(stack: Stack, door: str, figures: Figures) -> None:
     stack.up(**CROWDED | {"STACK_THROTTLE": "true"})
-    stack.split({"fastapi": 0, "flask": 100}[door])
-    assert eventually(lambda: stack.api.get("/healthz").header("X-Served-By") == door, 5)
+    lead(stack, door)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-rf", "tests/contract"],
         cwd=ROOT,
@@ -193,11 +323,23 @@ def _server(stack: Stack, door: str) -> Server:
     return Server(door, 8000, cast("Process", None), host=address)
 
 
+def _answers(stack: Stack, folder: Path, raw: bytes) -> tuple[Answer, Answer]:
+    flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
+    return LiveTwins(flask, fastapi, cast("Known", None), folder).answers(raw)
+
+
 @pytest.mark.parametrize("name", sorted(WHOLE))
 def test_both_images_answer_odd_bytes_alike(stack: Stack, tmp_path: Path, name: str) -> None:
-    flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
-    first, second = LiveTwins(flask, fastapi, cast("Known", None), tmp_path).answers(WHOLE[name])
+    first, second = _answers(stack, tmp_path, WHOLE[name])
     assert first.status == second.status < 500
+
+
+@pytest.mark.parametrize("name", sorted(UNREADABLE))
+def test_both_images_refuse_alike_what_is_no_request(stack: Stack, tmp_path: Path, name: str) -> None:
+    first, second = _answers(stack, tmp_path, UNREADABLE[name])
+    assert 400 <= first.status == second.status < 500
+    assert first.json["code"] == second.json["code"]
+    assert first.json["code"] in UNREAD
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -335,6 +477,20 @@ def test_all_traffic_moves_from_one_door_to_the_other_without_a_failed_session(s
     assert shares[0] == 0
     assert shares[100] == 1
     assert all(abs(share - percent / 100) < 0.15 for percent, share in shares.items())
+
+
+def test_a_new_version_comes_one_door_at_a_time(stack: Stack, tmp_path: Path) -> None:
+    """As the guide says it, with another setting in the place of another version."""
+    stack.up(**CROWDED | {"STACK_THROTTLE": "true"})
+    (block,) = blocks(chapter("A new version"), "sh")
+    pull, _, rest = block.partition("\n")
+    assert pull == "git pull && docker compose build"
+    before = {door: stack.containers(door)[0]["Id"] for door in DOORS.values()}
+    visitors = Visitors(stack)
+    with visitors.staying(6):
+        by_hand(stack, tmp_path, rest, **CROWDED)
+    assert {status for status, _ in visitors.answers} == {200}
+    assert {door: stack.containers(door)[0]["Id"] == before[door] for door in before} == dict.fromkeys(before, False)
 
 
 def test_a_share_that_is_none_is_refused(stack: Stack) -> None:
