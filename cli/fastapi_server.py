@@ -1,6 +1,7 @@
 """FastAPI on uvicorn, with the settings that the measurements and the attacks of the trade ask for."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -16,12 +17,12 @@ from uvicorn.supervisors import ChangeReload, multiprocess
 from cli.arrivals import LINGER, Arrivals, Refused
 from cli.plain import settings
 from cli.preparation import edge
+from cli.stopping import FAREWELL, SETTLE, Signals, deafen, hurry, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.edge import MAX_SECONDS
 
 GRACE = 30  # seconds for requests in flight when the server has stopped listening
 KEEP_ALIVE = 5
-SETTLE = 0.1  # seconds; a turn of the loop, also where the process was kept from running
 STARTUP_FAILURE = 3  # the exit code of both servers where the application cannot be built
 
 
@@ -58,6 +59,12 @@ class ContractProtocol(HttpToolsProtocol):
         self._go_on()
         return True
 
+    def on_headers_complete(self) -> None:
+        """Begin to serve; from the moment the process is told to stop, each answer says that the connection ends."""
+        super().on_headers_complete()
+        if self.config.loaded_app.state.auth.stopping.is_set() and not self._arrivals.has_begun:
+            self.cycle.keep_alive = False
+
     def on_response_complete(self) -> None:
         """Serve what has come meanwhile."""
         super().on_response_complete()
@@ -65,9 +72,18 @@ class ContractProtocol(HttpToolsProtocol):
             self._go_on()
 
     def shutdown(self) -> None:
-        """Close when nothing is under way; a request that has begun to arrive has its seconds still."""
-        if not self._arrivals.has_begun:
+        """Close behind the answer, or soon where none is under way; a request that has begun has its seconds still."""
+        if self._is_idle():
+            self.loop.call_later(FAREWELL, self._part)
+        elif not self._arrivals.has_begun:
             super().shutdown()
+
+    def _is_idle(self) -> bool:
+        return not self._arrivals.has_begun and (self.cycle is None or self.cycle.response_complete)
+
+    def _part(self) -> None:
+        if self._is_idle():
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing comes any more."""
@@ -136,26 +152,62 @@ class DrainingServer(uvicorn.Server):
 
     _stop_at: float | None = None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; a second signal does not wait."""
-        drain = settings().http.drain.total_seconds()
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._signals = Signals()
+
+    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
+        """Begin to stop; a second signal does not wait. uvicorn's own would raise it again when everything is over."""
+        is_second = self._signals.is_second()
+        if is_second:
+            hurry()
         if self.started:
             self.config.loaded_app.state.auth.stopping.set()
-        if self._stop_at is None and drain and self.started:
+        drain = settings().http.drain.total_seconds()
+        if is_second or not drain or not self.started:
+            self.should_exit = True
+        elif self._stop_at is None:
             self._stop_at = time.monotonic() + drain
-            self._captured_signals.append(sig)
-        else:
-            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Hear those who came before the signal: the kernel resets what waits in the line of a listener that closes."""
+        """Hear those who came before the listener closes."""
+        if sockets is None:  # those that are shared by workers are not this one's to deafen
+            self._deafen()
         await asyncio.sleep(SETTLE)
         await super().shutdown(sockets)
+
+    def _deafen(self) -> None:
+        for server in self.servers:
+            for listener in server.sockets:
+                with socket.socket(fileno=os.dup(listener.fileno())) as own:
+                    deafen(own)
 
     async def on_tick(self, counter: int) -> bool:
         """Stop when the time has come."""
         is_over = self._stop_at is not None and time.monotonic() >= self._stop_at
         return await super().on_tick(counter) or is_over
+
+
+class ForwardingSupervisor(multiprocess.Multiprocess):
+    """Lets go of the listener with its workers, and passes a second signal on."""
+
+    def terminate_all(self) -> None:
+        """Tell the workers to stop."""
+        let_go(self.sockets, settings().http.drain.total_seconds())
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait for the workers. uvicorn's own hears nothing by then."""
+        while workers := [process.pid for process in self.processes if process.process.is_alive()]:
+            while self.signal_queue:
+                _tell(workers, self.signal_queue.pop())
+            time.sleep(SETTLE)
+
+
+def _tell(workers: list[int | None], number: int) -> None:
+    for worker in workers:
+        if worker is not None and number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(worker, signal.SIGTERM)
 
 
 # The supervisor of several workers makes their servers by this name; each of them imports this module for its protocol.
@@ -164,7 +216,6 @@ multiprocess.Server = DrainingServer  # type: ignore[attr-defined]  # imported t
 
 def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
     """Serve until a signal ends it."""
-    # uvicorn shuts down in good order and then raises the signal again, which would end the process with -15.
     signal.signal(signal.SIGTERM, _leave)
     config = uvicorn.Config(
         "api_fastapi.asgi:application",
@@ -185,17 +236,19 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
         timeout_graceful_shutdown=GRACE,
     )
     server = DrainingServer(config)
-    with suppress(KeyboardInterrupt):  # raised again by uvicorn when everything is over
+    with suppress(KeyboardInterrupt):
         if reload:
             ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
         elif workers > 1:
-            multiprocess.Multiprocess(config, sockets=[config.bind_socket()]).run()
+            ForwardingSupervisor(config, sockets=[config.bind_socket()]).run()
         else:
             server.run()
             if not server.started:
                 raise SystemExit(STARTUP_FAILURE)
+    leave_in_peace()
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     """The server has stopped by now, or has not started yet."""
+    leave_in_peace()
     raise SystemExit(0)

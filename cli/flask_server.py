@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from cli.arrivals import LINGER, Arrivals, Refused
 from cli.plain import settings
 from cli.preparation import edge
+from cli.stopping import FAREWELL, SETTLE, Signals, hurry, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.edge import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
 from core.passwords import threads
@@ -87,9 +88,16 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
 
 
 class ForwardingArbiter(Arbiter):  # type: ignore[misc]  # gunicorn ships no types
-    """Passes a second signal on. gunicorn's own waits for its workers by then and hears nothing."""
+    """Lets go of the listener with its workers, and passes a second signal on, which gunicorn's own does not hear."""
 
     _is_told = False
+
+    def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's own
+        """Tell the workers to stop, and wait for them."""
+        drain = settings().http.drain.total_seconds() if graceful else 0
+        let_go([listener.sock.dup() for listener in self.LISTENERS], drain)
+        super().stop(graceful)
+        leave_in_peace()
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal, as gunicorn does; the second time, tell the workers at once."""
@@ -109,11 +117,14 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     alive: bool
     tpool: ThreadPoolExecutor
+    wsgi: Any = None  # until it is loaded, and a signal may come before
     _stop_at: float | None = None
+    _part_at = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ending: dict[Any, None] = {}  # in the order of their deadlines
+        self._signals = Signals()
 
     def init_process(self) -> None:
         """Make the thread that is kept, then serve; this returns when the worker ends."""
@@ -216,7 +227,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         conn.close()
 
     def murder_pending(self) -> None:
-        """End the connections whose time is over; when stopping, those that have sent nothing at once."""
+        """End the connections whose time is over; when stopping, those that have sent nothing soon."""
         now = time.monotonic()
         for conn in list(takewhile(lambda conn: conn.deadline < now, self._ending)):
             self._forget(conn)
@@ -226,7 +237,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             self._give_up_on(conn, RequestTimeout())
 
     def _is_idle(self, conn: Any) -> bool:
-        return not self.alive and not conn.arrivals.has_begun
+        return not self.alive and time.monotonic() > self._part_at and not conn.arrivals.has_begun
 
     def handle(self, conn: Any) -> Any:
         """Serve a request that has arrived, in a thread."""
@@ -235,6 +246,12 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         # What has not arrived by now does not arrive: a thread waits for no client, whatever the parser still wants.
         conn.parser.unreader.chunk = _nothing
         return super().handle(conn)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answer; from the moment the process is told to stop, each answer says that the connection ends."""
+        if self.wsgi.extensions["twinauth"].stopping.is_set():
+            req.force_close()
+        return super().handle_request(req, conn)
 
     def finish_request(self, conn: Any, done: Future[Any]) -> None:
         """Serve what has come behind a request, wait for the next one, or end the connection."""
@@ -246,11 +263,13 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             super().finish_request(conn, done)
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's own
-        """Take who came before the signal: the kernel resets what waits in the line of a listener that closes.
+        """Take who came before the listener closes, and then close it at once.
 
-        Then close it at once. gunicorn keeps it until the worker ends: who comes meanwhile waits, and is reset.
+        gunicorn keeps it until the worker ends: who comes meanwhile waits, and is reset.
         """
         is_over = not enabled and not self.alive
+        if is_over:
+            self._part_at = time.monotonic() + FAREWELL
         for listener in self.sockets if is_over else ():
             self._accept_all(listener)
         super().set_accept_enabled(enabled)
@@ -261,18 +280,22 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         line = select.poll()
         line.register(listener, select.POLLIN)
         for _ in range(self.cfg.backlog):
-            if not line.poll(0):
+            if not line.poll(SETTLE * 1000):
                 break
             self.accept(listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal does not wait."""
+        is_second = self._signals.is_second()
+        if is_second:
+            hurry()
+        if self.wsgi is not None:
+            self.wsgi.extensions["twinauth"].stopping.set()
         drain = settings().http.drain.total_seconds()
-        self.wsgi.extensions["twinauth"].stopping.set()
-        if self._stop_at is None and drain:
-            self._stop_at = time.monotonic() + drain
-        else:
+        if is_second or not drain or self.wsgi is None:
             super().handle_exit(sig, frame)
+        elif self._stop_at is None:
+            self._stop_at = time.monotonic() + drain
 
     def notify(self) -> None:
         """Say that the worker lives, as it does every second; and stop when the time has come."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from cli.stopping import leave_in_peace
 
 if TYPE_CHECKING:  # the parent of both doors needs none of it
     from core.settings import Settings
@@ -57,7 +60,6 @@ class _Child:
     framework: str
     port: int
     process: subprocess.Popen[bytes]
-    is_told: bool = False
 
     def is_up(self, host: str) -> bool:
         """Whether it listens."""
@@ -65,36 +67,31 @@ class _Child:
         with socket.socket(family) as probe:
             return probe.connect_ex((host, self.port)) == 0
 
-    def stop(self) -> None:
-        """Tell it once: a signal that comes when Python is already leaving would kill it."""
-        if not self.is_told:
-            self.is_told = True
-            self.process.terminate()
-
 
 def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
     for port in PORTS.values():
         _require_free(host, port)
     found = import_module("cli.plain").settings()  # a mistake is told once, and not by each child
     children = [_Child(name, port, _spawn(name, host, port, workers, reload=reload)) for name, port in PORTS.items()]
+    is_told = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        # Each signal is passed on. A terminal sends Ctrl-C to the children as well: to them the two are one.
+        is_told.set()
         for child in children:
-            child.stop()
-
-    def leave_to_children(_number: int, _frame: FrameType | None) -> None:
-        # A terminal sends Ctrl-C to the children as well; another signal on top would kill one that is leaving.
-        for child in children:
-            child.is_told = True
+            child.process.terminate()
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, leave_to_children)
+    signal.signal(signal.SIGINT, stop)
     try:
         _announce(host, children, docs=found.docs_enabled)
         _wait_for_one(children)
     finally:
-        stop(signal.SIGTERM, None)
-    sys.exit(max(abs(child.process.wait()) for child in children))
+        if not is_told.is_set():  # or it would be a second signal to the one that still has something to finish
+            stop(signal.SIGTERM, None)
+    code = max(abs(child.process.wait()) for child in children)
+    leave_in_peace()
+    sys.exit(code)
 
 
 def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) -> subprocess.Popen[bytes]:

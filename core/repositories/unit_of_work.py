@@ -1,9 +1,10 @@
 """The SQL store: one engine, and units of work over it."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -47,10 +48,19 @@ class SqlUnitOfWork:
             try:
                 self._connection.commit()
             except BaseException:
-                # SQLAlchemy takes the transaction for ended, and would give a connection back that still holds it.
-                if not self._connection.invalidated:
-                    self._connection.invalidate()
+                self._undo()
                 raise
+
+    def _undo(self) -> None:
+        """Leave no transaction open. SQLAlchemy takes it for ended, and would give a connection back that holds it."""
+        if self._connection.invalidated:
+            return
+        if self._connection.dialect.name == "sqlite":
+            # On a full disk a connection that is closed may be the last one that reads: a new one needs a new file.
+            with suppress(sqlite3.Error):
+                self._connection.connection.rollback()
+                return
+        self._connection.invalidate()
 
 
 class SqlStore:

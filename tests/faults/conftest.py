@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.postgres import Postgres, own_postgres
-from tests.live.conftest import figures
+from tests.live.conftest import figures, framework
 
-__all__ = ["figures"]  # the fixture of the live tests
+__all__ = ["figures", "framework"]  # the fixtures of the live tests
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
 from tests.databases import empty
 from tests.faults.history import Outcome, Record, violations
-from tests.faults.processes import children_of, command_of, lives
+from tests.faults.processes import children_of, command_of, family_of, lives
 from tests.faults.workload import Crowd, Service, remains_of, slowest, wait_until
 from tests.postgres import free_port
 from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, eventually, running
@@ -63,6 +63,23 @@ class Stage:
             os.killpg(supervisor.pid, signal.SIGKILL)
         supervisor.wait(START_SECONDS)
         assert eventually(lambda: not any(map(lives, processes)), START_SECONDS)
+
+    @contextmanager
+    def stopped(self, framework: str) -> Iterator[None]:
+        """A door and all its workers stand still, in the middle of whatever they do, and then go on with it."""
+        processes = family_of(self.doors[framework].process.popen.pid)
+        _send(signal.SIGSTOP, processes)
+        try:
+            yield
+        finally:
+            _send(signal.SIGCONT, processes)
+
+    def end(self, framework: str) -> None:
+        """End a door in good order."""
+        process = self.doors[framework].process
+        process.terminate()
+        assert process.wait() == 0, process.printed()
+        assert process.leaves_nothing_behind()
 
     def kill_a_worker(self, framework: str, choose: random.Random) -> None:
         """End one worker of a door; its supervisor makes another."""
@@ -127,6 +144,12 @@ def staged(folder: Path, url: str, *, served_url: str | None = None) -> Iterator
         yield stage
         for framework in FRAMEWORKS:
             stage.kill(framework)  # how they end is tested elsewhere, and takes its time
+
+
+def _send(number: signal.Signals, processes: list[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _workers(supervisor: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import threading
 import time
@@ -10,15 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import make_url
 
 from core.repositories.patience import REST
+from core.repositories.tables import metadata
 from tests.api import PASSWORD
 from tests.drivers import Answer
 from tests.faults.postgres import Postgres
+from tests.faults.processes import family_of
 from tests.faults.proxy import Proxy, proxying
 from tests.live.conftest import Figures
 from tests.servers import CHEAP, FRAMEWORKS, Server, eventually, serving
@@ -40,13 +45,15 @@ class Place:
 
     doors: dict[str, Server]
     postgres: Postgres
+    url: str
+    """Of the database itself."""
     proxy: Proxy | None = None
 
 
 @contextmanager
 def _served(folder: Path, postgres: Postgres, url: str, proxy: Proxy | None = None) -> Iterator[Place]:
     with serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=url, AUTH_RELAY="false", **CHEAP) as servers:
-        yield Place(dict(zip(FRAMEWORKS, servers, strict=True)), postgres, proxy)
+        yield Place(dict(zip(FRAMEWORKS, servers, strict=True)), postgres, url, proxy)
         for server in servers:
             server.process.popen.kill()  # how they end is tested elsewhere, and takes its time
 
@@ -300,23 +307,106 @@ def test_while_the_database_is_silent_one_caller_finds_out_and_the_others_are_to
         assert storm.requests.slow(TIMEOUT / 2) + storm.readiness.slow(TIMEOUT / 2) <= 1
 
 
-def test_a_database_that_may_not_be_written_is_still_read(near: Place, figures: Figures) -> None:
+@contextmanager
+def _read_only(place: Place) -> Iterator[None]:
     """As after a failover, when the old address leads to a standby."""
-    visitors = {framework: Visitor.at(server) for framework, server in near.doors.items()}
-    near.postgres.set_read_only(value=True)
-    writes, readiness = Seen(), Seen()
+    place.postgres.set_read_only(value=True)
     try:
-        for ann in visitors.values():
-            for call in ann.writes():
-                writes.ask(call)
-            assert ann.whoami().status == 200
-            assert ann.server.api.get("/healthz").status == 200
-            readiness.ask(lambda door=ann.server: door.api.get("/readyz"))  # type: ignore[misc]  # a default binds it
+        yield
     finally:
-        near.postgres.set_read_only(value=False)
-    figures(f"database read-only: {len(writes.answers)} writes, the slowest {writes.slowest:.2f} s")
-    assert eventually(lambda: all(ann.is_well() for ann in visitors.values()), HEALING)
-    assert all(ann.server.api.login(ann.email) for ann in visitors.values())
+        place.postgres.set_read_only(value=False)
+
+
+@contextmanager
+def _no_room_at_a_statement(place: Place) -> Iterator[None]:
+    with _failing(place, "TRIGGER no_room BEFORE INSERT OR UPDATE ON {} FOR EACH STATEMENT"):
+        yield
+
+
+@contextmanager
+def _no_room_at_the_commit(place: Place) -> Iterator[None]:
+    with _failing(
+        place, "CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE ON {} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+    ):
+        yield
+
+
+@contextmanager
+def _failing(place: Place, trigger: LiteralString) -> Iterator[None]:
+    """Whatever is written fails as it does on a disk that is full, for which a test has no disk."""
+    function = (
+        "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    )
+    with psycopg.connect(place.url) as connection:
+        connection.execute(function)
+        for table in metadata.sorted_tables:
+            made = sql.SQL("CREATE " + trigger + " EXECUTE FUNCTION no_room()")
+            connection.execute(made.format(sql.Identifier(table.name)))
+    try:
+        yield
+    finally:
+        with psycopg.connect(place.url) as connection:
+            connection.execute("DROP FUNCTION no_room CASCADE")
+
+
+@contextmanager
+def _files_that_cannot_grow(server: Server) -> Iterator[None]:
+    """No process of the server may write to a file any more, be it a database or a log: its disk is full."""
+    processes = family_of(server.process.popen.pid)
+    before = {process: resource.prlimit(process, resource.RLIMIT_FSIZE) for process in processes}
+    for process, (_, hard) in before.items():
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        for process, limits in before.items():
+            resource.prlimit(process, resource.RLIMIT_FSIZE, limits)
+
+
+UNWRITABLE = {
+    "read-only": _read_only,
+    "without room at a statement": _no_room_at_a_statement,
+    "without room at the commit": _no_room_at_the_commit,
+}
+
+
+@pytest.mark.parametrize("way", UNWRITABLE)
+def test_a_database_that_cannot_be_written_is_still_read(near: Place, way: str, figures: Figures) -> None:
+    visitors = [Visitor.at(server) for server in near.doors.values()]
+    with UNWRITABLE[way](near):
+        writes = _refused_writes(visitors)
+    figures(f"database {way}: {len(writes.answers)} writes, the slowest {writes.slowest:.2f} s")
+    _assert_nothing_was_done(visitors)
+
+
+def test_an_sqlite_file_on_a_full_disk_is_still_read(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework, **CHEAP) as (server,):
+        visitors = [Visitor.at(server)]
+        with _files_that_cannot_grow(server):
+            _refused_writes(visitors)
+        _assert_nothing_was_done(visitors)
+
+
+def _refused_writes(visitors: list[Visitor]) -> Seen:
+    writes = Seen()
+    for ann in visitors:
+        for call in ann.writes():
+            writes.ask(call)
+        assert ann.whoami().status == 200
+        assert ann.server.api.get("/healthz").status == 200
+        # Reads go on, so requests should still be sent here.
+        assert ann.server.api.get("/readyz").status == 200
     _assert_unavailable(writes)
-    # Reads go on, so requests should still be sent here.
-    assert readiness.statuses == {200}
+    return writes
+
+
+def _assert_nothing_was_done(visitors: list[Visitor]) -> None:
+    """All is well again, and every write can be done as if it had never been tried."""
+    assert eventually(lambda: all(ann.is_well() for ann in visitors), HEALING)
+    for ann in visitors:
+        login, signup, *others = ann.writes()
+        assert login().status == 200
+        assert ann.server.api.post("/v1/login", {"email": f"new.{ann.email}", "password": PASSWORD}).status == 401
+        assert signup().status == 201
+        assert [call().status for call in others] == [200, 204, 202]

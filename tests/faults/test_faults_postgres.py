@@ -134,6 +134,24 @@ class Faults:
         yield
 
     @contextmanager
+    def doors_stopped(self, choose: random.Random) -> Iterator[None]:
+        """They hold locks meanwhile, and go on with what nobody waits for any more."""
+        for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
+            with self._stage.stopped(framework):
+                _last(LASTS)
+            _last(choose.uniform(0.1, 0.3))
+        yield
+
+    @contextmanager
+    def doors_restarted(self, choose: random.Random) -> Iterator[None]:
+        """In good order, one after the other, as a deployment does."""
+        for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
+            self._stage.end(framework)
+            self._stage.open(framework)
+            _last(choose.uniform(0.1, 0.3))
+        yield
+
+    @contextmanager
     def doors_killed(self, choose: random.Random) -> Iterator[None]:
         for framework in FRAMEWORKS:
             self._stage.kill(framework)
@@ -154,6 +172,8 @@ FAULTS: list[Callable[..., object]] = [
     Faults.full,
     Faults.read_only,
     Faults.workers_killed,
+    Faults.doors_stopped,
+    Faults.doors_restarted,
 ]
 # Slow, and much like another one of the everyday run, or of the file for SQLite.
 LONG = [Faults.refusing, Faults.doors_killed]

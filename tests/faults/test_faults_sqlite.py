@@ -15,6 +15,8 @@ from tests.faults.workload import wait_until
 from tests.live.conftest import Figures
 from tests.servers import FRAMEWORKS
 
+STANDS_STILL = 1.0  # seconds; longer than the doors wait for the database
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
@@ -43,9 +45,19 @@ def _everything_killed(stage: Stage, choose: random.Random) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def _doors_stopped(stage: Stage, choose: random.Random) -> Iterator[None]:
+    """Who stands still may hold the one lock that every writer needs."""
+    for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
+        with stage.stopped(framework):
+            wait_until(time.monotonic() + STANDS_STILL)
+    yield
+
+
 FAULTS: dict[str, Callable[[Stage, random.Random], AbstractContextManager[None]]] = {
     "workers killed": _workers_killed,
     "everything killed": _everything_killed,
+    "doors stopped": _doors_stopped,
 }
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import socket
+import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.api import PASSWORD
 from tests.databases import postgres_url, sqlite_url
-from tests.servers import CHEAP, FRAMEWORKS, Server, serving
+from tests.servers import ANSWER_SECONDS, CHEAP, FRAMEWORKS, HOST, Server, serving
 
 DATABASES = ("sqlite", "postgres")
 
@@ -74,6 +79,20 @@ def server(pair: Pair, framework: str) -> Server:
 def email() -> str:
     """An address that nobody has."""
     return f"ann.{secrets.token_hex(6)}@example.com"
+
+
+@contextmanager
+def hanging(database: Path, *ports: int) -> Iterator[None]:
+    """At each port somebody who signs up and waits, for somebody else holds the database."""
+    body = json.dumps({"email": f"{secrets.token_hex(6)}@example.com", "password": PASSWORD}).encode()
+    head = f"Host: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with closing(sqlite3.connect(database, isolation_level=None)) as holder, ExitStack() as stack:
+        holder.execute("BEGIN IMMEDIATE")
+        for port in ports:
+            connection = stack.enter_context(socket.create_connection((HOST, port), ANSWER_SECONDS))
+            connection.sendall(b"POST /v1/signup HTTP/1.1\r\n" + head + body)
+        time.sleep(0.5)  # until they wait: nothing shows that from outside
+        yield
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from cli.serve import links_lead_past
+from cli.stopping import HASTE, ONE_SIGNAL
 from core.http.openapi import document
 from core.http.operations import OPERATIONS
 from core.settings import Settings
 from tests.conftest import SECRET
 from tests.drivers import LiveDriver
-from tests.live.conftest import Figures
+from tests.live.conftest import Figures, hanging
 from tests.postgres import free_port
 from tests.servers import HOST, Process, eventually, run_command, running, serving
 
@@ -217,6 +218,36 @@ def test_sigterm_ends_both_doors_with_exit_code_0(tmp_path: Path) -> None:
     with running(tmp_path, "serve") as process:
         assert eventually(partial(prints_both, process), 30), process.printed()
         process.terminate()
+        assert process.wait() == 0
+
+
+@pytest.mark.usefixtures("_fixed_ports")
+def test_second_sigterm_ends_both_doors_whatever_they_wait_for(tmp_path: Path) -> None:
+    file = tmp_path / "app.db"
+    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60", "AUTH_DRAIN": "60"}
+    with running(tmp_path, "serve", **settings) as process:
+        assert eventually(partial(prints_both, process), 30), process.printed()
+        with hanging(file, *DOORS.values()):
+            process.terminate()
+            time.sleep(ONE_SIGNAL + 0.5)
+            process.terminate()
+            told = time.monotonic()
+            assert process.wait() == 0
+            assert time.monotonic() - told < HASTE + 2
+        assert process.leaves_nothing_behind()
+
+
+@pytest.mark.usefixtures("_fixed_ports")
+def test_sigterm_to_every_process_lets_a_request_finish(tmp_path: Path) -> None:
+    """What the parent passes on is no second signal, and no more is the end of the other door."""
+    file = tmp_path / "app.db"
+    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60"}
+    with running(tmp_path, "serve", **settings) as process:
+        assert eventually(partial(prints_both, process), 30), process.printed()
+        with hanging(file, DOORS["FastAPI"]):
+            os.killpg(process.popen.pid, signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(HASTE + 2)
         assert process.wait() == 0
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from tests.live.conftest import Figures
+import pytest
+
+from cli.stopping import FAREWELL, HASTE, ONE_SIGNAL
+from tests.live.conftest import Figures, hanging
 from tests.servers import CHEAP, Server, eventually, serving
 
 DRAIN = 2
@@ -75,12 +81,39 @@ def test_readiness_turns_first_and_no_request_is_dropped(
     assert ended > DRAIN / 2
 
 
-def test_a_second_signal_does_not_wait(framework: str, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_drain(framework: str, tmp_path: Path) -> None:
     with serving(tmp_path, framework, AUTH_DRAIN="60", **CHEAP) as (server,):
         server.process.terminate()
         assert eventually(lambda: server.api.get("/readyz").status == 503, 30)
+        time.sleep(ONE_SIGNAL)
         server.process.terminate()
         assert server.process.wait() == 0
+
+
+@pytest.mark.parametrize("drain", ["0", "60"])
+def test_a_second_signal_does_not_wait_for_a_request_that_hangs(framework: str, drain: str, tmp_path: Path) -> None:
+    file = tmp_path / "app.db"
+    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60", **CHEAP}
+    with serving(tmp_path, framework, AUTH_DRAIN=drain, **settings) as (server,):
+        with hanging(file, server.port):
+            server.process.terminate()
+            time.sleep(ONE_SIGNAL + 0.5)
+            assert server.process.popen.poll() is None, "a first signal waits"
+            server.process.terminate()
+            told = time.monotonic()
+            assert server.process.wait() == 0
+            assert time.monotonic() - told < HASTE + 2
+        assert server.process.leaves_nothing_behind()
+
+
+def test_signals_of_one_moment_are_one(framework: str, tmp_path: Path) -> None:
+    """systemd sends SIGTERM to every process of a service, and the parents among them pass it on."""
+    with serving(tmp_path, framework, options=["--workers", "2"], AUTH_DRAIN=str(DRAIN), **CHEAP) as (server,):
+        os.killpg(server.process.popen.pid, signal.SIGTERM)
+        told = time.monotonic()
+        assert eventually(lambda: server.api.get("/readyz").status == 503, 30)
+        assert server.process.wait() == 0
+        assert time.monotonic() - told > DRAIN / 2
 
 
 def test_who_waits_for_news_is_answered_when_the_process_stops(framework: str, email: str, tmp_path: Path) -> None:
@@ -94,3 +127,67 @@ def test_who_waits_for_news_is_answered_when_the_process_stops(framework: str, e
         assert waiting.result(20).status == 200
         assert server.process.wait() == 0
         assert time.monotonic() - started < 10
+
+
+class Caller:
+    """Sends one request after the other until nobody listens any more, and takes nothing but an answer."""
+
+    def __init__(self, server: Server, token: str, *, keeps: bool, pause: float) -> None:
+        self._connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
+        self._token = token
+        self._keeps = keeps
+        self._pause = pause
+        self.statuses: list[int] = []
+
+    def send(self) -> None:
+        """Send until the connection is refused; what else goes wrong is raised."""
+        with closing(self._connection), suppress(ConnectionRefusedError):
+            while True:
+                self.statuses.append(self._one())
+                time.sleep(self._pause)
+
+    def _one(self) -> int:
+        self._connection.request("GET", "/v1/whoami", headers={"Authorization": f"Bearer {self._token}"})
+        with self._connection.getresponse() as response:
+            response.read()
+        if not self._keeps:
+            self._connection.close()
+        return response.status
+
+
+@pytest.mark.parametrize(("workers", "drain"), [("1", "0"), ("2", "0"), ("2", "1")])
+def test_nobody_is_dropped_when_the_listener_closes(
+    framework: str, workers: str, drain: str, email: str, tmp_path: Path, figures: Figures
+) -> None:
+    """Who asks meanwhile is answered or refused: on kept connections, also those idle for moments, and on new ones."""
+    with (
+        serving(tmp_path, framework, options=["--workers", workers], AUTH_DRAIN=drain, **CHEAP) as (server,),
+        ThreadPoolExecutor(CALLERS) as pool,
+    ):
+        token = server.api.signed_in(email)["access_token"]
+        kinds = [(False, 0.0), (True, 0.0), (True, FAREWELL / 4), (False, 0.0)]
+        callers = [Caller(server, token, keeps=keeps, pause=pause) for keeps, pause in kinds * (CALLERS // len(kinds))]
+        sending = [pool.submit(caller.send) for caller in callers]
+        assert eventually(lambda: min(len(caller.statuses) for caller in callers) >= 2, 30)
+        server.process.terminate()
+        told = time.monotonic()
+        for sender in sending:
+            sender.result(30)
+        refused = time.monotonic() - told
+        assert server.process.wait() == 0
+        assert server.process.leaves_nothing_behind()
+    statuses = [status for caller in callers for status in caller.statuses]
+    figures(f"{framework}: {len(statuses)} requests, none dropped; the last one refused after {refused:.2f} s")
+    assert set(statuses) == {200}
+
+
+def test_a_connection_that_is_idle_ends_soon(framework: str, tmp_path: Path) -> None:
+    """One that was used, and one that was not."""
+    with serving(tmp_path, framework, **CHEAP) as (server,), server.connect() as used, server.connect() as unused:
+        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not used.recv(65536).endswith(b"}"):
+            pass
+        server.process.terminate()
+        assert used.recv(1) == b""
+        assert unused.recv(1) == b""
+        assert server.process.wait(FAREWELL + 2) == 0

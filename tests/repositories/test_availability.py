@@ -18,8 +18,9 @@ from sqlalchemy.exc import IntegrityError
 
 from core.errors import DatabaseUnavailable, NotReady, TransactionConflict
 from core.repositories.unit_of_work import SqlStore
+from core.settings import DatabaseSettings
 from migrations.runner import upgrade
-from tests.databases import postgres_url, sqlite_url
+from tests.databases import migrated_store, postgres_url, sqlite_url
 from tests.postgres import free_port
 from tests.repositories.faults import (
     end_connections,
@@ -208,6 +209,19 @@ def test_a_commit_that_the_disk_has_no_room_for_is_unavailable_and_undone(sqlite
         _write(store)
         with store.reading() as read:
             assert read.keys.all() == []
+
+
+def test_a_full_disk_can_be_read(tmp_path: Path) -> None:
+    """The first connection to an SQLite file makes another file, so none may be given up for a commit that failed."""
+    with sqlite_url(tmp_path) as url, migrated_store(url, DatabaseSettings(pool_size=1)) as store:
+        with _no_room_on_the_disk():
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable):
+                    _write(store)
+                _read(store)
+                store.check()
+        _write(store)
+        assert len(events_in(store)) == 1
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""How a server ends: it becomes deaf, serves whoever it has taken, and does not wait where it is told twice."""
+
+import ctypes
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+# Seconds in which a connection that is idle may still bring a request when the process stops; it is answered, and told
+# that the connection ends (RFC 9112 section 9.6). Who sends later meets a closed connection.
+FAREWELL = 2
+SETTLE = 0.1  # seconds; handshakes that had begun are over, also where the process was kept from running
+HASTE = 2  # seconds that are left after a second signal
+# Signals that come within this many seconds are one: systemd sends it to every process of a service, a terminal to
+# every process of a group, and the parents among them pass it on.
+ONE_SIGNAL = 1
+
+_SO_ATTACH_FILTER = 26
+# Classic BPF over the TCP header: of SYN and ACK in the flags, SYN alone is dropped.
+_NO_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),
+    (0x54, 0, 0, 0x12),
+    (0x15, 0, 1, 0x02),
+    (0x06, 0, 0, 0),
+    (0x06, 0, 0, 0xFFFFFFFF),
+)
+
+
+def deafen(listener: socket.socket) -> None:
+    """Let nobody begin to connect any more; who has begun can still be accepted.
+
+    The kernel resets what waits in the line of a listener that closes, and between the last look at the line and the
+    closing somebody comes. Whoever asks a deaf listener asks again after a second, and is refused by then.
+    """
+    if sys.platform != "linux":
+        return
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEW_CONNECTIONS))
+    program = struct.pack("HL", len(_NO_NEW_CONNECTIONS), ctypes.addressof(code))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def let_go(listeners: Sequence[socket.socket], seconds: float) -> None:
+    """Deafen the listeners of workers in so many seconds, when these stop to listen, and close them here.
+
+    As long as any process keeps one open, it fills with callers whom nobody hears. No worker does this itself, for
+    others may go on with the same listener.
+    """
+    if not seconds:
+        _let_go(listeners)
+        return
+    timer = threading.Timer(seconds, _let_go, [listeners])
+    timer.daemon = True
+    timer.start()
+
+
+def _let_go(listeners: Sequence[socket.socket]) -> None:
+    for listener in listeners:
+        deafen(listener)
+        listener.close()
+
+
+class Signals:
+    """Tells the second signal from the first."""
+
+    _first: float | None = None
+
+    def is_second(self) -> bool:
+        """Note a signal; whether it is another than the first."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        return now - self._first > ONE_SIGNAL
+
+
+def hurry() -> None:
+    """End the process soon, whatever is under way by then."""
+    timer = threading.Timer(HASTE, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+
+
+def leave_in_peace() -> None:
+    """Ignore further signals: one that comes when Python has taken its handlers away would kill the process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
