@@ -18,7 +18,7 @@ test: $(VENV)/.dev ## Run every test; those that measure time run alone.
 
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 15
 
-fuzz: $(VENV)/.dev ## Search both front doors for differences, for long (AUTH_TEST_FUZZ_EXAMPLES=20000).
+fuzz: $(VENV)/.dev ## Search both front doors for differences, for long, on both databases (AUTH_TEST_FUZZ_EXAMPLES=20000).
 	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/fuzz tests/live/test_schemathesis.py
 
 AUTH_TEST_FUZZ_EXAMPLES ?= 20000

@@ -102,7 +102,7 @@ class Edition:
 def preferred_languages(accept_language: str) -> list[str]:
     """The language ranges of an Accept-Language, best first (RFC 9110 section 12.5.4); junk is passed over."""
     weighted: list[tuple[float, int, str]] = []
-    for part in accept_language.split(",")[:MAX_RANGES]:
+    for part in accept_language.split(",", MAX_RANGES)[:MAX_RANGES]:
         name, _, parameter = part.partition(";")
         name, weight = name.strip(), _weight(parameter)
         if name.replace("-", "").isalnum() and name.isascii() and weight > 0:

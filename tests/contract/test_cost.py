@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from core.settings import MailSettings
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.hashes import computed_hashes
 
 
 @contextmanager
@@ -109,6 +110,29 @@ def test_signing_up_costs_the_same_for_a_new_and_a_known_address(
         assert api.post("/v1/signup", body | {"password": OTHER_PASSWORD}).status == 202
     assert work(seen) == ["INSERT INTO users", "INSERT INTO audit_events", "INSERT INTO outbox"]
     assert hashed == [OTHER_PASSWORD]
+
+
+@pytest.mark.parametrize("mail", [MailSettings(), MailSettings(require_verified_email=True)], ids=["open", "verified"])
+@pytest.mark.parametrize("state", ["nobody", "no address", "unverified", "verified", "inactive"])
+def test_a_login_is_one_hash_at_full_cost_whoever_is_meant(
+    api: Api, state: str, mail: MailSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if state not in ("nobody", "no address"):
+        api.post("/v1/signup", {"email": EMAIL, "password": PASSWORD})
+    if state in ("verified", "inactive"):
+        api.verify(api.verification_token())
+    if state == "inactive":
+        api.deactivate()
+    email = "no address" if state == "no address" else EMAIL
+    computed = computed_hashes(monkeypatch)
+    let_in = []
+    for password in (PASSWORD, OTHER_PASSWORD):
+        form = {"grant_type": "password", "username": email, "password": password}
+        let_in.append(api.post("/v1/login", {"email": email, "password": password}).status == 200)
+        let_in.append(api.post("/v1/token", form=form).status == 200)
+    is_welcome = state == "verified" or (state == "unverified" and not mail.require_verified_email)
+    assert let_in == [is_welcome, is_welcome, False, False]
+    assert computed == ["bcrypt 04"] * 4
 
 
 def test_a_change_of_address_costs_the_same_for_a_free_and_a_taken_one(api: Api) -> None:

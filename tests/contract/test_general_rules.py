@@ -381,19 +381,6 @@ def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api
     assert (answer.status, answer.json["code"]) == (401, "missing_credentials")
 
 
-@pytest.mark.parametrize("field", ["email", "password", "display_name"])
-@pytest.mark.parametrize(
-    "text",
-    ["' OR 1=1 --", "\u0000", "\u202e", "\U0010ffff", "%s%n", "{{7*7}}", "../../etc/passwd", "\x1b]0;x\x07", "ﷺ" * 20],
-)
-def test_hostile_text_is_never_an_error_of_ours(api: Api, field: str, text: str) -> None:
-    answer = api.post("/v1/signup", {"email": EMAIL, "password": PASSWORD} | {field: text})
-    assert answer.status in (201, 422)
-    assert api.post(
-        "/v1/login", {"email": EMAIL, "password": PASSWORD} | ({field: text} if field != "display_name" else {})
-    ).status in (200, 401)
-
-
 BODIES = {
     "/v1/send-password-reset": {"email": EMAIL},
     "/v1/reset-password": {"token": "twm_" + "A" * 32, "new_password": OTHER_PASSWORD},

@@ -1,7 +1,7 @@
 """Two equal worlds, one behind each door: the same users, sessions and keys, so that the same request means the same.
 
 A signup at one door changes what the other one answers, if both have one database. So each has a copy, and both copies
-are brought back to the same beginning before each example.
+are brought back to the same beginning before each example: an SQLite file is copied, PostgreSQL's rows are put back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,13 +19,14 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Table, event, select
 
 from core.app import AuthApp
 from core.audit import Client
 from core.auth import TokenRequest
 from core.letters import KIND_HEADER
 from core.outbox import MessageKind
+from core.repositories.tables import metadata
 from core.repositories.unit_of_work import SqlStore
 from tests.api import OTHER_PASSWORD, PASSWORD
 from tests.clock import FakeClock
@@ -106,8 +107,9 @@ class Tally:
 def quick_store(url: str) -> Iterator[SqlStore]:
     """A store that waits for no disk: what is searched for here is no loss of power, and there are many commits."""
     with migrated_store(url) as store:
-        event.listen(store.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
-        store.engine.dispose()
+        if store.engine.dialect.name == "sqlite":
+            event.listen(store.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+            store.engine.dispose()
         yield store
 
 
@@ -118,8 +120,8 @@ class Twins:
     flask: Driver
     fastapi: Driver
     known: Known
-    template: Path
-    copies: tuple[Path, Path]
+    restore: Callable[[], None]
+    """Makes both copies the template's equal."""
     clock: FakeClock
     beginning: Any
     seen: Counter[tuple[str, str, int]] = field(default_factory=Counter)
@@ -128,8 +130,7 @@ class Twins:
     def reset(self) -> None:
         """Bring both worlds back to their beginning."""
         self.clock.at = self.beginning
-        for copy in self.copies:
-            copy_database(self.template, copy)
+        self.restore()
 
     def ask(self, asked: Asked) -> Answer:
         """Ask both doors the same, and insist on the same answer."""
@@ -139,6 +140,28 @@ class Twins:
         assert settled(first) == settled(second)
         self.seen[asked.method, asked.target.partition("?")[0], first.status] += 1
         return first
+
+
+Rows = dict[Table, list[dict[str, Any]]]
+
+
+def rows_of(store: SqlStore) -> Rows:
+    """Everything that is stored."""
+    with store.engine.connect() as connection:
+        return {
+            table: [dict(row) for row in connection.execute(select(table)).mappings()]
+            for table in metadata.sorted_tables
+        }
+
+
+def put_back(rows: Rows, store: SqlStore) -> None:
+    """Let nothing be stored but these."""
+    with store.engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+        for table in metadata.sorted_tables:
+            if rows[table]:
+                connection.execute(table.insert(), rows[table])
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 import unicodedata
@@ -20,6 +19,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 from core.errors import InvalidInput, Overloaded
 from core.passwords import HashingLine, PasswordHasher, check_policy
 from core.settings import PasswordSettings
+from tests.hashes import computed_hashes
 
 PASSWORD = "correct horse battery"
 WRONG = "a quite different sentence"
@@ -43,33 +43,7 @@ both_schemes = pytest.mark.parametrize("passwords", [BCRYPT, ARGON2], ids=["bcry
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The hashes that were computed to their end, each with the cost that it was computed at."""
-    BCRYPT.hash(PASSWORD)  # the libraries test themselves at their first use
-    ARGON2.hash(PASSWORD)
-    done: list[str] = []
-
-    def spy_on(module: Any, name: str, cost_of: Callable[..., str]) -> None:
-        original = getattr(module, name)
-
-        def spy(*args: Any, **kwargs: Any) -> Any:
-            try:
-                result = original(*args, **kwargs)
-            except argon2.exceptions.VerifyMismatchError:
-                done.append(cost_of(*args, **kwargs))
-                raise
-            done.append(cost_of(*args, **kwargs))
-            return result
-
-        monkeypatch.setattr(module, name, spy)
-
-    spy_on(bcrypt, "hashpw", lambda _, salt: f"bcrypt {salt.decode().split('$')[2]}")
-    spy_on(
-        argon2.low_level,
-        "hash_secret",
-        lambda *_, memory_cost, time_cost, **__: f"argon2 m={memory_cost} t={time_cost}",
-    )
-    spy_on(argon2.low_level, "verify_secret", lambda stored, *_: f"argon2 {stored.decode().split('$')[3]}")
-    spy_on(hashlib, "pbkdf2_hmac", lambda *_: "pbkdf2")
-    return done
+    return computed_hashes(monkeypatch)
 
 
 def refusal(password: str, *, minimum: int = 12, address: str = ADDRESS) -> str | None:
