@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 # Seconds in which a connection that is idle may still bring a request when the process stops; it is answered, and told
 # that the connection ends (RFC 9112 section 9.6). Who sends later meets a closed connection.
@@ -40,7 +41,8 @@ def deafen(listener: socket.socket) -> None:
         return
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _NO_NEW_CONNECTIONS))
     program = struct.pack("HL", len(_NO_NEW_CONNECTIONS), ctypes.addressof(code))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    with suppress(OSError):  # a sandbox may know no filters; then it is as elsewhere
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def let_go(listeners: Sequence[socket.socket], seconds: float) -> None:
