@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
@@ -599,6 +601,7 @@ def a_worker() -> ContractWorker:
     worker.cfg, worker.log, worker.nr, worker.max_requests = config, PropagatingLogger(config), 0, sys.maxsize
     worker.alive, worker.keepalived_conns, worker.max_keepalived = True, [], 10
     worker.wsgi = WsgiEdge(_answer_nothing, Edge(make_settings(), door="flask"))
+    worker.wsgi.extensions = {"twinauth": SimpleNamespace(stopping=threading.Event())}
     return worker
 
 
