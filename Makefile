@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults soak lab cost stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test fuzz faults soak lab cost load stack-test check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -33,7 +33,7 @@ soak: $(VENV)/.dev ## Mixed load at both doors for ten minutes (AUTH_TEST_SOAK_S
 
 AUTH_TEST_SOAK_SECONDS ?= 600
 
-stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty minutes).
+stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty-five minutes).
 	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/stack
 
 lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
@@ -41,6 +41,9 @@ lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and cou
 
 cost: $(VENV)/.dev ## What each operation costs, and what 100 million users would need (COST='--again --whoamis 5').
 	$(BIN)/python -m benchmarks.cost $(COST)
+
+load: $(VENV)/.dev ## What each door answers a second, and how fast (LOAD='--against FILE' fails where FILE was a quarter better).
+	$(BIN)/python -m benchmarks.load $(LOAD)
 
 check: lint types walls coverage ## What CI runs.
 

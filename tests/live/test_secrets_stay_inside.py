@@ -1,7 +1,8 @@
 """No secret leaves: not in a log line, not in a traceback, not in an answer, at the loudest level there is.
 
 Every operation is asked, rightly and wrongly, of a real server that logs everything, with SQL and with defects that
-were put into it on purpose. Then all that was written and answered is searched for every secret that was sent.
+were put into it on purpose. Then all that was written and answered is searched for every secret that was sent. Behind
+it, the relay as a process of its own and the commands are searched alike.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from urllib.parse import quote
 
@@ -31,7 +34,7 @@ from tests.databases import postgres_url
 from tests.drivers import Answer, Headers
 from tests.live.test_logs import encodings
 from tests.postgres import free_port
-from tests.servers import HOST, START_SECONDS, Server, eventually, run_command, serving
+from tests.servers import HOST, START_SECONDS, Server, eventually, relaying, run_command, serving
 
 # A server of ours, with the engine's own log on and with defects: one in the code, one in a statement, and one deep
 # inside the work on a password. What is planted proves that the search would find what it looks for.
@@ -42,15 +45,20 @@ from sqlalchemy import text
 
 configure = core.logs.configure
 
-def configure_loudly(settings):
-    configure(settings)
+def be_loud():
     for name in ("sqlalchemy.engine", "sqlalchemy.pool", "psycopg"):
         logging.getLogger(name).setLevel(logging.INFO)
     planted = os.environ["PLANTED"]
     for form in (planted, base64.b64encode(b"." + planted.encode()).decode(), urllib.parse.quote(planted, safe="")):
         logging.getLogger("planted").warning("%s", form)
 
+def configure_loudly(settings):
+    configure(settings)
+    be_loud()
+
 core.logs.configure = configure_loudly
+logging.basicConfig(level=logging.DEBUG)  # most commands write no log of their own
+be_loud()
 
 rename, verify, request = (
     core.accounts.Accounts.rename, core.passwords.PasswordHasher.verify, core.recovery.Recovery._store_request
@@ -321,14 +329,22 @@ class Song:
     printed: str
 
 
+@contextmanager
+def loudly(folder: Path) -> Iterator[None]:
+    """Whatever is started here meanwhile is as loud as it can be."""
+    script = folder / "loud.py"
+    script.write_text(LOUD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(servers, "command", lambda *arguments: [sys.executable, str(script), *arguments])
+        yield
+
+
 @pytest.fixture(scope="module", params=[("fastapi", "json"), ("flask", "console")], ids="-".join)
 def song(request: pytest.FixtureRequest, postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Song]:
     framework, log_format = request.param
     folder = tmp_path_factory.mktemp("loud")
-    script = folder / "loud.py"
-    script.write_text(LOUD)
     key = "canary+" + secrets.token_urlsafe(32)
-    with postgres_url(postgres) as url, smtp_server() as (smtp_url, letters), pytest.MonkeyPatch.context() as patch:
+    with postgres_url(postgres) as url, smtp_server() as (smtp_url, letters):
         settings = {
             "AUTH_DATABASE_URL": url,
             "AUTH_SECRET_KEY": key,
@@ -341,17 +357,20 @@ def song(request: pytest.FixtureRequest, postgres: str, tmp_path_factory: pytest
         run_command(folder, "migrate", **settings)
         made = run_command(folder, "clients", "create", "robot", "--scope", "read", **settings).stdout
         client, secret = re.findall(r"^(?:id|secret)\s+(\S+)$", made, re.MULTILINE)
-        patch.setattr(servers, "command", lambda *arguments: [sys.executable, str(script), *arguments])
-        with serving(folder, framework, PLANTED=PLANTED, **settings) as (server,):
+        with loudly(folder), serving(folder, framework, PLANTED=PLANTED, **settings) as (server,):
             singer = Singer(server.api)
             singer.keep("client secret", secret)
             singer.keep("secret key", key)
-            singer.keep("database password", url.split(":")[2].split("@")[0])
+            singer.keep("database password", password_in(url))
             basic = base64.b64encode(f"{client}:{secret}".encode()).decode()
             sing(singer, letters, [("Authorization", f"Basic {basic}")])
             shout_what_cannot_be_read(server, singer)
             assert eventually(lambda: "mail given up" in server.process.printed(), START_SECONDS)
         yield Song(singer, server.process.printed())
+
+
+def password_in(url: str) -> str:
+    return url.split(":")[2].split("@", maxsplit=1)[0]
 
 
 def shout_what_cannot_be_read(server: Server, singer: Singer) -> None:
@@ -425,3 +444,131 @@ def test_no_answer_at_all_repeats_a_password_or_the_token_of_a_link(song: Song) 
         for name, answer in song.singer.answers
     }
     assert {name: found for name, found in said.items() if found} == {}
+
+
+@dataclass(frozen=True)
+class Backstage:
+    """What the parts wrote that nobody asks by HTTP, and the door before them."""
+
+    singer: Singer
+    door: str
+    relay: str
+    commands: dict[str, CompletedProcess[str]]
+
+    @property
+    def logs(self) -> dict[str, str]:
+        commands = {name: command.stderr for name, command in self.commands.items()}
+        return {"door": self.door, "relay": self.relay, **commands}
+
+
+def sing_of_addresses(singer: Singer, letters: Letters) -> None:
+    """Where only verified addresses may log in: every letter there is, and some that cannot be sent."""
+    email, moved = f"{LOCAL}@example.com", f"{LOCAL}.moved@example.com"
+    password = singer.keep("password", a_password("robin"))
+    credentials = {"email": email, "password": password}
+    singer.ask("POST", "/v1/signup", 202, json=credentials)
+    singer.keep("token in a link", letters.token("email_verification"))
+    singer.ask("POST", "/v1/login", 403, json=credentials)
+    token = singer.keep("token in a link", letters.token("email_verification", 2))
+    singer.ask("POST", "/v1/verify-email", 204, json={"token": token})
+    singer.ask("POST", "/v1/signup", 202, json={**credentials, "password": singer.keep("other's", a_password("wren"))})
+    access, _ = singer.keep_pair(singer.ask("POST", "/v1/login", 200, json=credentials))
+    change = {"new_email": moved, "current_password": password}
+    singer.ask("POST", "/v1/account/email", 202, json=change, token=access)
+    token = singer.keep("token in a link", letters.token("email_change"))
+    singer.ask("POST", "/v1/verify-email", 204, json={"token": token})
+    singer.ask("POST", "/v1/send-password-reset", 202, json={"email": moved})
+    token = singer.keep("token in a link", letters.token("password_reset"))
+    new = singer.keep("new password", a_password("thrush"))
+    singer.ask("POST", "/v1/reset-password", 204, json={"token": token, "new_password": new})
+    credentials = {"email": moved, "password": new}
+    access, _ = singer.keep_pair(singer.ask("POST", "/v1/login", 200, json=credentials))
+    singer.ask("POST", "/v1/signup", 202, json={**credentials, "email": f"{LOCAL}.refused@example.com"})
+    singer.ask("POST", "/v1/account/delete", 204, json={"current_password": new}, token=access)
+
+
+def commanded(folder: Path, singer: Singer, settings: dict[str, str]) -> dict[str, CompletedProcess[str]]:
+    """Every command that ends by itself, those that fail as well."""
+
+    def run(*arguments: str, **changes: str) -> CompletedProcess[str]:
+        return run_command(folder, *arguments, PLANTED=PLANTED, **settings | changes)
+
+    made = run("clients", "create", "robot", "--scope", "read")
+    client, secret = re.findall(r"^(?:id|secret)\s+(\S+)$", made.stdout, re.MULTILINE)
+    rotated = run("clients", "rotate-secret", client)
+    singer.keep("client secret", secret)
+    singer.keep("client secret", rotated.stdout.split()[-1])
+    old, new = settings["AUTH_SECRET_KEY"], singer.keep("secret key", "canary+" + secrets.token_urlsafe(32))
+    wrong = singer.keep("wrong password of the database", secrets.token_urlsafe(16))
+    elsewhere = settings["AUTH_DATABASE_URL"].replace(password_in(settings["AUTH_DATABASE_URL"]), wrong)
+    return {
+        "clients create": made,
+        "clients rotate-secret": rotated,
+        "clients list": run("clients", "list"),
+        "outbox dead": run("outbox", "dead"),
+        "outbox retry": run("outbox", "retry", "--all"),
+        "keys rotate": run("keys", "rotate"),
+        "keys reseal": run("keys", "reseal", AUTH_SECRET_KEY=new, AUTH_OLD_SECRET_KEYS=old),
+        "keys reseal, without the secret": run("keys", "reseal"),
+        "migrate, with a wrong password": run("migrate", AUTH_DATABASE_URL=elsewhere),
+        "migrate, to no database": run("migrate", AUTH_DATABASE_URL=elsewhere.replace("postgresql", "nosuchsql")),
+    }
+
+
+PRINTS_A_SECRET = ("clients create", "clients rotate-secret")
+
+
+@pytest.fixture(scope="module")
+def backstage(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backstage]:
+    folder, key = tmp_path_factory.mktemp("backstage"), "canary+" + secrets.token_urlsafe(32)
+    with postgres_url(postgres) as url, smtp_server() as (smtp_url, letters), loudly(folder):
+        settings = {
+            "AUTH_DATABASE_URL": url,
+            "AUTH_SECRET_KEY": key,
+            "AUTH_SMTP_URL": smtp_url,
+            "AUTH_RELAY": "false",
+            "AUTH_REQUIRE_VERIFIED_EMAIL": "true",
+            "AUTH_LOG_LEVEL": "DEBUG",
+            "AUTH_PASSWORD_BCRYPT_COST": "4",
+        }
+        migrated = run_command(folder, "migrate", PLANTED=PLANTED, **settings)
+        with (
+            serving(folder, "flask", PLANTED=PLANTED, **settings) as (server,),
+            relaying(folder, PLANTED=PLANTED, **settings) as relay,
+        ):
+            singer = Singer(server.api)
+            singer.keep("secret key", key)
+            singer.keep("database password", password_in(url))
+            sing_of_addresses(singer, letters)
+            assert eventually(lambda: "mail given up" in relay.printed(), START_SECONDS)
+            commands = {"migrate": migrated, **commanded(folder, singer, settings)}
+        yield Backstage(singer, server.process.printed(), relay.printed(), commands)
+
+
+def test_relay_and_commands_were_as_loud_as_they_can_be(backstage: Backstage) -> None:
+    assert "UPDATE outbox" in backstage.relay
+    assert "parameters hidden" in backstage.relay
+    assert "recipient refused: 550" in backstage.relay
+    assert "INSERT INTO clients" in backstage.commands["clients create"].stderr
+    assert "CREATE TABLE users" in backstage.commands["migrate"].stderr
+    failed = {name for name, command in backstage.commands.items() if command.returncode}
+    assert failed == {name for name in backstage.commands if "with" in name or "to no" in name}
+    assert all(found_in(text, {"planted": PLANTED}) for text in backstage.logs.values())
+
+
+def test_relay_and_commands_write_down_no_secret(backstage: Backstage) -> None:
+    assert len(backstage.singer.secrets) > 15
+    written = {name: found_in(text, backstage.singer.secrets) for name, text in backstage.logs.items()}
+    assert {name: found for name, found in written.items() if found} == {}
+
+
+def test_relay_and_commands_write_down_nobodys_address(backstage: Backstage) -> None:
+    lines = [(name, line) for name, text in backstage.logs.items() for line in text.splitlines()]
+    assert [(name, line) for name, line in lines if found_in(line, {"address": LOCAL})] == []
+
+
+def test_commands_print_no_secret_but_the_one_that_they_are_asked_for(backstage: Backstage) -> None:
+    kept = {**backstage.singer.secrets, "address": LOCAL}
+    said = {name: found_in(command.stdout, kept) for name, command in backstage.commands.items()}
+    assert {name for name, found in said.items() if found} == set(PRINTS_A_SECRET)
+    assert all(len(said[name]) == 1 for name in PRINTS_A_SECRET)
