@@ -191,10 +191,16 @@ class DrainingServer(uvicorn.Server):
 class ForwardingSupervisor(multiprocess.Multiprocess):
     """Lets go of the listener with its workers, and passes a second signal on."""
 
-    def terminate_all(self) -> None:
-        """Tell the workers to stop."""
-        let_go(self.sockets, settings().http.drain.total_seconds())
-        super().terminate_all()
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        # At once: uvicorn's own looks twice a second, and the workers may have been sent the same signal.
+        listeners, self.sockets = self.sockets, []
+        let_go(listeners, settings().http.drain.total_seconds())
+        self.signal_queue.append(number)
 
     def join_all(self) -> None:
         """Wait for the workers. uvicorn's own hears nothing by then."""

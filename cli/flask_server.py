@@ -1,6 +1,7 @@
 """Flask on gunicorn, with the settings that the measurements and the attacks of the trade ask for."""
 
 import logging
+import math
 import select
 import selectors
 import signal
@@ -119,7 +120,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
     tpool: ThreadPoolExecutor
     wsgi: Any = None  # until it is loaded, and a signal may come before
     _stop_at: float | None = None
-    _part_at = 0.0
+    _part_at = math.inf
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -237,7 +238,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
             self._give_up_on(conn, RequestTimeout())
 
     def _is_idle(self, conn: Any) -> bool:
-        return not self.alive and time.monotonic() > self._part_at and not conn.arrivals.has_begun
+        return time.monotonic() > self._part_at and not conn.arrivals.has_begun
 
     def handle(self, conn: Any) -> Any:
         """Serve a request that has arrived, in a thread."""
@@ -249,7 +250,7 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer; from the moment the process is told to stop, each answer says that the connection ends."""
-        if self.wsgi.extensions["twinauth"].stopping.is_set():
+        if self.wsgi.extensions["twinauth"].stopping.is_set() and not conn.arrivals.has_begun:
             req.force_close()
         return super().handle_request(req, conn)
 
