@@ -5,18 +5,20 @@ import re
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from passlib.context import CryptContext
 
 from core.errors import FieldError, InvalidInput, Overloaded
 from core.settings import PasswordSettings
+
+T = TypeVar("T")
 
 MAX_CHARACTERS = 128  # code points, which are at most 512 bytes
 
@@ -106,45 +108,6 @@ def threads(settings: PasswordSettings) -> int:
     return settings.hash_concurrency + settings.hash_queue + FREE_THREADS
 
 
-class HashingLine:
-    """At most ``cores`` hashes run at once, at most ``places`` more wait; whoever comes then is told to come again.
-
-    A hash costs a quarter of a second of one core and releases the GIL. More of them at once than cores only make
-    each slower, and threads that wait without bound are threads that no other request gets.
-    """
-
-    def __init__(self, *, cores: int, places: int) -> None:
-        self._line = threading.BoundedSemaphore(cores + places)
-        self._cores = threading.BoundedSemaphore(cores)
-
-    def require_room(self) -> None:
-        """Find out early that the line is full, before anything else is done for who will be sent away.
-
-        Raises:
-            Overloaded: it is.
-
-        """
-        if not self._line.acquire(blocking=False):
-            raise Overloaded
-        self._line.release()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a core.
-
-        Raises:
-            Overloaded: the line is full.
-
-        """
-        if not self._line.acquire(blocking=False):
-            raise Overloaded
-        try:
-            with self._cores:
-                yield
-        finally:
-            self._line.release()
-
-
 # Whoever else wants the core goes first: under a storm of logins the 99th percentile of whoami fell from 96 to 12 ms
 # at the FastAPI door and from 46 to 14 at the Flask door, on two cores.
 NICENESS = 10
@@ -156,6 +119,44 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
+class HashingLine:
+    """At most ``cores`` hashes run at once, at most ``places`` more wait; whoever comes then is told to come again.
+
+    A hash costs a quarter of a second of one core and releases the GIL. More of them at once than cores only make
+    each slower, and threads that wait without bound are threads that no other request gets. Who waits goes in the order
+    of coming, and hashes run in threads that let everybody else go first.
+    """
+
+    def __init__(self, *, cores: int, places: int) -> None:
+        self._places = threading.BoundedSemaphore(cores + places)
+        self._workers = ThreadPoolExecutor(cores, "hashing", _step_back)
+
+    def require_room(self) -> None:
+        """Find out early that the line is full, before anything else is done for who will be sent away.
+
+        Raises:
+            Overloaded: it is.
+
+        """
+        if not self._places.acquire(blocking=False):
+            raise Overloaded
+        self._places.release()
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run ``function`` when its turn has come, and wait for that.
+
+        Raises:
+            Overloaded: the line is full.
+
+        """
+        if not self._places.acquire(blocking=False):
+            raise Overloaded
+        try:
+            return self._workers.submit(copy_context().run, function, *arguments).result()
+        finally:
+            self._places.release()
+
+
 class PasswordHasher:
     """Hashes and verifies, always at full cost and never outside the line."""
 
@@ -163,7 +164,6 @@ class PasswordHasher:
         self._context = _context(settings)
         self._floors = _costs(settings)
         self._line = HashingLine(cores=settings.hash_concurrency, places=settings.hash_queue)
-        self._workers = ThreadPoolExecutor(settings.hash_concurrency, "hashing", _step_back)
 
     def require_room(self) -> None:
         """Find out early that too many are waiting.
@@ -181,8 +181,7 @@ class PasswordHasher:
             Overloaded: too many are waiting.
 
         """
-        with self._line.turn():
-            return str(self._aside(self._context.hash, normalise(password)))
+        return str(self._line.run(self._context.hash, normalise(password)))
 
     def verify(self, password: str, stored: str | None) -> bool:
         """Whether ``password`` is the one behind ``stored``; None stands for an unknown user.
@@ -197,17 +196,19 @@ class PasswordHasher:
 
         """
         usable = stored is not None and self._usable(stored)
-        with self._line.turn():
-            try:
-                if usable:
-                    return bool(self._aside(self._context.verify, normalise(password), stored))
-            except Exception:  # noqa: BLE001 - handlers raise anything on a row that was tampered with
-                # Or plain bcrypt met more than 72 bytes or NUL, which it refuses in no time at all.
-                log.warning("stored password hash could not be verified")
-            # Hashing costs what verifying costs. A decoy hash that does not parse answers in 0.006 ms instead of
-            # 240 ms, and so tells who has an account; this needs none.
-            self._aside(self._context.hash, normalise(password))
-            return False
+        return self._line.run(self._is_behind, normalise(password), stored if usable else None)
+
+    def _is_behind(self, password: str, stored: str | None) -> bool:
+        try:
+            if stored is not None:
+                return bool(self._context.verify(password, stored))
+        except Exception:  # noqa: BLE001 - handlers raise anything on a row that was tampered with
+            # Or plain bcrypt met more than 72 bytes or NUL, which it refuses in no time at all.
+            log.warning("stored password hash could not be verified")
+        # Hashing costs what verifying costs. A decoy hash that does not parse answers in 0.006 ms instead of 240 ms,
+        # and so tells who has an account; this needs none.
+        self._context.hash(password)
+        return False
 
     def needs_upgrade(self, stored: str) -> bool:
         """Whether the hash is of another scheme or cheaper than today's; a dearer one is left as it is."""
@@ -215,10 +216,6 @@ class PasswordHasher:
         if scheme != self._context.default_scheme() or getattr(parsed, "version", 2) < 2:  # noqa: PLR2004
             return True
         return any(getattr(parsed, name) < floor for name, floor in self._floors.items())
-
-    def _aside(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run in one of the threads that let everybody else go first."""
-        return self._workers.submit(copy_context().run, function, *arguments).result()
 
     def _usable(self, stored: str) -> bool:
         scheme, parsed = _parsed(self._context, stored)

@@ -72,10 +72,10 @@ def test_a_full_line_of_hashes_answers_503_and_leaves_whoami_alone(api: Api, mon
     token = api.signed_in()["access_token"]
     line = api.auth.auth._passwords._line
 
-    def full() -> Any:
+    def full(*_: Any) -> Any:
         raise Overloaded
 
-    monkeypatch.setattr(line, "turn", full)
+    monkeypatch.setattr(line, "run", full)
     answer = api.post("/v1/login", {"email": EMAIL, "password": PASSWORD})
     assert (answer.status, answer.json["code"], answer.header("Retry-After")) == (503, "overloaded", "1")
     assert api.whoami(token).status == 200

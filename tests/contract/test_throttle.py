@@ -221,11 +221,11 @@ def test_a_password_that_was_not_looked_at_for_want_of_time_is_not_counted(
 ) -> None:
     api.signup()
 
-    def full() -> Any:
+    def full(*_: Any) -> Any:
         raise Overloaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.auth.auth._passwords._line, "turn", full)
+        patch.setattr(api.auth.auth._passwords._line, "run", full)
         assert [log_in(api, OTHER_PASSWORD).status for _ in range(10)] == [503] * 10
     assert fail(api, ALLOWANCE + 1) == [401] * ALLOWANCE + [429]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -498,12 +499,11 @@ class TestHashingLine:
         seen: list[int] = []
 
         def hash_once() -> None:
-            with line.turn():
-                inside.add(threading.get_ident())
-                seen.append(len(inside))
-                entered.release()
-                assert may_leave.wait(timeout=10)
-                inside.discard(threading.get_ident())
+            inside.add(threading.get_ident())
+            seen.append(len(inside))
+            entered.release()
+            assert may_leave.wait(timeout=10)
+            inside.discard(threading.get_ident())
 
         def open_when_two_are_in() -> None:
             assert entered.acquire(timeout=10)
@@ -511,7 +511,7 @@ class TestHashingLine:
             assert not entered.acquire(timeout=0.1)  # nobody else comes in, though eighteen wait
             may_leave.set()
 
-        run([hash_once] * 20 + [open_when_two_are_in])
+        run([lambda: line.run(hash_once)] * 20 + [open_when_two_are_in])
         assert len(seen) == 20
         assert max(seen) == 2
 
@@ -521,11 +521,13 @@ class TestHashingLine:
         all_others_are_gone = threading.Event()
         served: list[int] = []
 
+        def wait_for_the_others() -> None:
+            assert all_others_are_gone.wait(timeout=10)
+            served.append(1)
+
         def hash_once() -> None:
             try:
-                with line.turn():
-                    all_others_are_gone.wait(timeout=10)
-                    served.append(1)
+                line.run(wait_for_the_others)
             except Overloaded:
                 turned_away.release()
 
@@ -540,29 +542,58 @@ class TestHashingLine:
 
     def test_has_no_places_where_there_are_none(self) -> None:
         line = HashingLine(cores=1, places=0)
-        with line.turn(), pytest.raises(Overloaded), line.turn():
-            pass
+        with pytest.raises(Overloaded):
+            line.run(line.run, int)
 
     def test_gives_a_turn_back_after_an_error(self) -> None:
         line = HashingLine(cores=1, places=0)
         for _ in range(3):
-            with pytest.raises(RuntimeError), line.turn():
-                raise RuntimeError
-        with line.turn():
-            pass
+            with pytest.raises(ZeroDivisionError):
+                line.run(divmod, 1, 0)
+        assert line.run(int) == 0
 
     def test_gives_the_place_back_of_whoever_was_turned_away(self) -> None:
         line = HashingLine(cores=1, places=0)
-        with line.turn():
+
+        def find_it_full() -> None:
             for _ in range(3):
-                with pytest.raises(Overloaded), line.turn():
-                    pass
-        with line.turn():
-            pass
+                with pytest.raises(Overloaded):
+                    line.run(int)
+
+        line.run(find_it_full)
+        assert line.run(int) == 0
+
+    def test_goes_in_the_order_of_coming(self) -> None:
+        """Whoever has just had a turn does not get the next one while others wait."""
+        line = HashingLine(cores=1, places=3)
+        may_begin = threading.Event()
+        waiting = threading.Semaphore(0)
+        served: list[str] = []
+
+        def be_first_and_come_again() -> None:
+            line.run(may_begin.wait, 10)
+            line.run(served.append, "came again")
+
+        def be_second() -> None:
+            waiting.release()
+            line.run(served.append, "waited")
+
+        def open_when_the_second_waits() -> None:
+            assert waiting.acquire(timeout=10)
+            time.sleep(0.1)  # and has taken its place
+            may_begin.set()
+
+        first = threading.Thread(target=be_first_and_come_again, daemon=True)
+        first.start()
+        time.sleep(0.1)  # it has its turn
+        run([be_second, open_when_the_second_waits])
+        first.join(10)
+        assert served == ["waited", "came again"]
 
     def test_stands_before_every_hash(self, computed: list[str]) -> None:
         passwords = hasher(hash_concurrency=1, hash_queue=0)
-        with passwords._line.turn():
+
+        def ask_while_it_is_full() -> None:
             for ask in (
                 lambda: passwords.hash(PASSWORD),
                 lambda: passwords.verify(PASSWORD, None),
@@ -571,6 +602,8 @@ class TestHashingLine:
             ):
                 with pytest.raises(Overloaded):
                     ask()
+
+        passwords._line.run(ask_while_it_is_full)
         assert computed == []
         assert passwords.verify(PASSWORD, passwords.hash(PASSWORD))
 
