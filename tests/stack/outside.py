@@ -42,6 +42,7 @@ INSIDE = {
     r"test_(what_no_token_can_outlive_leaves_the_feed|who_waits_in_vain_is_answered_in_time)": _PLACE,
     r"test_who_waits_is_told_within_two_seconds": _PLACE,
     r"test_a_spent_allowance_is_noted_once_with_its_address_and_no_account": _PLACE,
+    r"test_that_are_refused_are_recorded_with_the_client_where_there_is_one": _PLACE,
     r"test_(whoami_is_one|refresh_is_one|asking_for_a_reset|a_login_is_one_hash).*": _BEHIND,
     r"test_(is_held_back_by_an_overload|an_unknown_error_is_opaque|a_refused_attempt_costs_no_hash)": _BEHIND,
     r"test_(a_full_line_of_hashes|a_password_that_was_not_looked_at).*": _BEHIND,
