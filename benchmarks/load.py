@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.costs.house import ISSUER, PASSWORD, SECRET, House, house
+from benchmarks.costs.house import PASSWORD, House, house
 from benchmarks.costs.measuring import measure_hash
 from tests.servers import FRAMEWORKS, HOST, serving
 
@@ -106,17 +106,10 @@ def call_all(callers: list[Caller], operation: str, seconds: float) -> list[Time
 
 def measure_door(found: House, framework: str, connections: int, seconds: float) -> dict[str, Figures]:
     """Measure every operation at one door, each after a second that does not count."""
-    environment = {
-        "AUTH_ENV": "production",
-        "AUTH_DATABASE_URL": found.url,
-        "AUTH_SECRET_KEY": SECRET,
-        "AUTH_PUBLIC_URL": ISSUER,
-        "AUTH_RELAY": "false",
-    }
     figures = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder), framework, **environment) as (server,),
+        serving(Path(folder), framework, **found.environment) as (server,),
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as outside,
     ):
         for operation in OPERATIONS:

@@ -56,6 +56,10 @@ class Client:
     """The Accept-Language, as it came."""
 
 
+LOCAL = Client()
+"""Nobody's request: done on the machine, by the command line or by the service itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
     """One line of the audit log."""

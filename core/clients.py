@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from core.audit import Client, EventKind, event
+from core.audit import LOCAL, Client, EventKind, event
 from core.clock import Clock, new_id
 from core.errors import FieldError, InvalidClient, InvalidInput, InvalidScope, NotFound
 from core.retries import retried
@@ -28,9 +28,6 @@ SECRET_BYTES = 32
 MAX_NAME = 100
 # `last_used_at` is for people; a write for every token request is not.
 USE_RESOLUTION = timedelta(minutes=1)
-
-# Clients are registered on the machine, by the command line.
-OPERATOR = Client()
 
 Credentials: TypeAlias = tuple[str, str]
 """Client id and secret, as HTTP Basic carries them."""
@@ -164,7 +161,7 @@ class ClientService:
         with self._store.begin() as work:
             work.clients.add(client)
             work.clients.add_secret(_stored(client.id, secret, now))
-            work.audit.add(event(EventKind.CLIENT_CREATED, at=now, client=OPERATOR, subject=client.id))
+            work.audit.add(event(EventKind.CLIENT_CREATED, at=now, client=LOCAL, subject=client.id))
             work.commit()
         return client, secret
 
@@ -189,7 +186,7 @@ class ClientService:
             if not is_active:
                 revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=now + timedelta(seconds=1))
             kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
-            work.audit.add(event(kind, at=now, client=OPERATOR, subject=client_id))
+            work.audit.add(event(kind, at=now, client=LOCAL, subject=client_id))
             work.commit()
 
     @retried
@@ -207,7 +204,7 @@ class ClientService:
                 raise NotFound
             work.clients.expire_secrets(client_id, at=now + overlap)
             work.clients.add_secret(_stored(client_id, secret, now))
-            work.audit.add(event(EventKind.CLIENT_SECRET_ROTATED, at=now, client=OPERATOR, subject=client_id))
+            work.audit.add(event(EventKind.CLIENT_SECRET_ROTATED, at=now, client=LOCAL, subject=client_id))
             work.commit()
         return secret
 

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt import PyJWK
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from core.audit import Client, EventKind, event
+from core.audit import LOCAL, EventKind, event
 from core.clock import Clock
 from core.errors import DatabaseUnavailable
 from core.retries import retried
@@ -266,7 +266,7 @@ class KeyRing:
             for key in keys:
                 private_key = self._seal.open(key.sealed_private_key, key.kid)
                 work.keys.replace_sealed(key.kid, self._seal.close(private_key, key.kid))
-            work.audit.add(event(EventKind.KEYS_RESEALED, at=self._clock.now(), client=Client()))
+            work.audit.add(event(EventKind.KEYS_RESEALED, at=self._clock.now(), client=LOCAL))
             work.commit()
         return len(keys)
 
@@ -286,7 +286,7 @@ class KeyRing:
                 work.keys.remove(old.kid)
             key = replace(key, number=max((key.number for key in keys), default=0) + 1)
             work.keys.add(key)
-            work.audit.add(event(EventKind.KEY_ROTATED, at=key.created_at, client=Client(), subject=key.kid))
+            work.audit.add(event(EventKind.KEY_ROTATED, at=key.created_at, client=LOCAL, subject=key.kid))
             work.commit()
         return key
 

@@ -65,6 +65,17 @@ class House:
     sessions: list[uuid.UUID]
     """Drawn at random, each to be used once."""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a door of it is started with."""
+        return {
+            "AUTH_ENV": "production",
+            "AUTH_DATABASE_URL": self.url,
+            "AUTH_SECRET_KEY": SECRET,
+            "AUTH_PUBLIC_URL": ISSUER,
+            "AUTH_RELAY": "false",
+        }
+
     def tokens(self, count: int) -> list[tuple[str, str]]:
         """Access and refresh tokens of sessions, each of another user."""
         made = []

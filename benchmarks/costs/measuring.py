@@ -15,7 +15,7 @@ import httpx
 from sqlalchemy import Connection, Engine, event
 from twinauth_verify import Verifier
 
-from benchmarks.costs.house import ISSUER, PASSWORD, SECRET, House, Request
+from benchmarks.costs.house import ISSUER, PASSWORD, House, Request
 from benchmarks.costs.meter import Counts, Meter
 from benchmarks.costs.sizing import Cost
 from core.audit import Client
@@ -59,14 +59,7 @@ def measure_door(found: House, framework: str, *, whole_pages: bool) -> dict[str
     before each operation; without, it has the records alone.
     """
     _set_whole_pages(found.admin, is_on=whole_pages)
-    environment = {
-        "AUTH_ENV": "production",
-        "AUTH_DATABASE_URL": found.url,
-        "AUTH_SECRET_KEY": SECRET,
-        "AUTH_PUBLIC_URL": ISSUER,
-        "AUTH_RELAY": "false",
-        "AUTH_TRUSTED_PROXIES": HOST,
-    }
+    environment = {**found.environment, "AUTH_TRUSTED_PROXIES": HOST}
     costs: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), framework, **environment) as (server,):
         meter = Meter(found.admin, server.process.popen.pid)
