@@ -17,7 +17,7 @@ from uvicorn.supervisors import ChangeReload, multiprocess
 from cli.arrivals import LINGER, Arrivals, Refused
 from cli.plain import settings
 from cli.preparation import edge
-from cli.stopping import FAREWELL, SETTLE, Signals, deafen, hurry, leave_in_peace, let_go
+from cli.stopping import FAREWELL, SETTLE, Departure, deafen, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.edge import MAX_SECONDS
 
@@ -150,24 +150,16 @@ class ContractProtocol(HttpToolsProtocol):
 class DrainingServer(uvicorn.Server):
     """Says that it is not ready when it is told to stop, and stops when the load balancer can have noticed."""
 
-    _stop_at: float | None = None
-
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._signals = Signals()
+        self._departure = Departure()
 
     def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
         """Begin to stop; a second signal does not wait. uvicorn's own would raise it again when everything is over."""
-        is_second = self._signals.is_second()
-        if is_second:
-            hurry()
         if self.started:
             self.config.loaded_app.state.auth.stopping.set()
-        drain = settings().http.drain.total_seconds()
-        if is_second or not drain or not self.started:
-            self.should_exit = True
-        elif self._stop_at is None:
-            self._stop_at = time.monotonic() + drain
+        self._departure.hear(settings().http.drain.total_seconds() if self.started else 0)
+        self.should_exit = self._departure.is_due()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Hear those who came before the listener closes."""
@@ -184,8 +176,7 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Stop when the time has come."""
-        is_over = self._stop_at is not None and time.monotonic() >= self._stop_at
-        return await super().on_tick(counter) or is_over
+        return await super().on_tick(counter) or self._departure.is_due()
 
 
 class ForwardingSupervisor(multiprocess.Multiprocess):

@@ -25,7 +25,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from cli.arrivals import LINGER, Arrivals, Refused
 from cli.plain import settings
 from cli.preparation import edge
-from cli.stopping import FAREWELL, SETTLE, Signals, hurry, leave_in_peace, let_go
+from cli.stopping import FAREWELL, SETTLE, Departure, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.edge import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
 from core.passwords import threads
@@ -119,13 +119,12 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
     alive: bool
     tpool: ThreadPoolExecutor
     wsgi: Any = None  # until it is loaded, and a signal may come before
-    _stop_at: float | None = None
     _part_at = math.inf
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ending: dict[Any, None] = {}  # in the order of their deadlines
-        self._signals = Signals()
+        self._departure = Departure()
 
     def init_process(self) -> None:
         """Make the thread that is kept, then serve; this returns when the worker ends."""
@@ -287,21 +286,16 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; a second signal does not wait."""
-        is_second = self._signals.is_second()
-        if is_second:
-            hurry()
         if self.wsgi is not None:
             self.wsgi.extensions["twinauth"].stopping.set()
-        drain = settings().http.drain.total_seconds()
-        if is_second or not drain or self.wsgi is None:
+        self._departure.hear(settings().http.drain.total_seconds() if self.wsgi is not None else 0)
+        if self._departure.is_due():
             super().handle_exit(sig, frame)
-        elif self._stop_at is None:
-            self._stop_at = time.monotonic() + drain
 
     def notify(self) -> None:
         """Say that the worker lives, as it does every second; and stop when the time has come."""
         super().notify()
-        if self.alive and self._stop_at is not None and time.monotonic() >= self._stop_at:
+        if self._departure.is_due():
             self.alive = False
 
     def handle_error(self, _request: Any, client: Any, address: Any, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """How a server ends: it becomes deaf, serves whoever it has taken, and does not wait where it is told twice."""
 
 import ctypes
+import math
 import os
 import signal
 import socket
@@ -65,20 +66,27 @@ def _let_go(listeners: Sequence[socket.socket]) -> None:
         listener.close()
 
 
-class Signals:
-    """Tells the second signal from the first."""
+class Departure:
+    """When a server stops that is told to: after its drain, and at once where it is told twice."""
 
-    _first: float | None = None
+    _heard: float = math.inf
+    _at: float = math.inf
 
-    def is_second(self) -> bool:
-        """Note a signal; whether it is another than the first."""
+    def is_due(self) -> bool:
+        """Whether it is time to stop listening."""
+        return time.monotonic() >= self._at
+
+    def hear(self, drain: float) -> None:
+        """Take a signal, with the seconds for which the server goes on while it says that it is not ready."""
         now = time.monotonic()
-        if self._first is None:
-            self._first = now
-        return now - self._first > ONE_SIGNAL
+        if self._heard == math.inf:
+            self._heard, self._at = now, now + drain
+        elif now - self._heard > ONE_SIGNAL:
+            self._at = now
+            _hurry()
 
 
-def hurry() -> None:
+def _hurry() -> None:
     """End the process soon, whatever is under way by then."""
     timer = threading.Timer(HASTE, os._exit, [0])
     timer.daemon = True
