@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,10 +63,9 @@ def open_house(store: SqlStore, loop: asyncio.AbstractEventLoop, **changes: Any)
     return House(store, auth, clock, mailer, doors)
 
 
-def visit(outside: Outside, mail: MailSettings) -> House:
+def visit(outside: Outside, store: SqlStore, mail: MailSettings) -> House:
     """A stack that runs, as a house with one door."""
-    outside.require(mail)
-    mailer, store = RecordingMailer(), outside.store()
+    mailer = RecordingMailer()
     empty(store)  # of whoever was there before
     auth = outside.service(store, mail, mailer)
     return House(store, auth, WallClock(), mailer, dict.fromkeys(("flask", "fastapi"), LiveDriver(outside.url)))
@@ -75,15 +75,22 @@ OpenHouse = Callable[[str, MailSettings], House]
 
 
 @pytest.fixture(scope="session")
-def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -> OpenHouse:
+def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -> Iterator[OpenHouse]:
     opened: dict[tuple[str, MailSettings], House] = {}
+    with ExitStack() as visited:
 
-    def open_named(name: str, mail: MailSettings) -> House:
-        if (name, mail) not in opened:
-            opened[name, mail] = visit(OUTSIDE, mail) if OUTSIDE else open_house(stores(name), loop, mail=mail)
-        return opened[name, mail]
+        def open_new(name: str, mail: MailSettings) -> House:
+            if OUTSIDE is None:
+                return open_house(stores(name), loop, mail=mail)
+            OUTSIDE.require(mail)
+            return visit(OUTSIDE, visited.enter_context(closing(OUTSIDE.store())), mail)
 
-    return open_named
+        def open_named(name: str, mail: MailSettings) -> House:
+            if (name, mail) not in opened:
+                opened[name, mail] = open_new(name, mail)
+            return opened[name, mail]
+
+        yield open_named
 
 
 @pytest.fixture

@@ -309,7 +309,7 @@ def test_the_contract_holds_through_the_proxy(stack: Stack, door: str, figures: 
     )
     summary = done.stdout.splitlines()[-1]
     figures(f"the contract through the proxy, {door}: {summary}")
-    assert done.returncode == 0, done.stdout[-8000:]
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-8000:]
     passed = re.search(r"(\d+) passed", summary)
     assert passed
     assert int(passed[1]) > 800
