@@ -172,6 +172,15 @@ def _validate_once(found: str, version: str) -> None:
     kubernetes_validate.validate(json.loads(found), version, strict=True)
 
 
+def test_everything_is_in_one_namespace(built: Manifests) -> None:
+    """kustomize gives a component's objects none of the base's; without one, an apply puts them where the reader is."""
+    namespaces = {
+        f"{found['kind']}/{found['metadata']['name']}": found["metadata"].get("namespace") for found in built.objects
+    }
+    assert namespaces.pop("Namespace/twinauth") is None
+    assert namespaces == dict.fromkeys(namespaces, "twinauth")
+
+
 def test_judge_refuses_what_is_misspelt() -> None:
     found = yaml.safe_load((FOLDER / "door" / "budget.yaml").read_text(encoding="utf-8"))
     found["spec"]["maxUnavailible"] = 1
@@ -209,6 +218,7 @@ def test_requests_come_in_through_the_ingress_with_tls(built: Manifests) -> None
     assert built.config()["AUTH_PUBLIC_URL"] == f"https://{rule['host']}"
     (path,) = rule["http"]["paths"]
     assert path["backend"] == {"service": {"name": "twinauth", "port": {"name": "http"}}}
+    assert spec.get("ingressClassName") == ("nginx" if built.name == "cluster with ingress" else None)
 
 
 @pytest.mark.parametrize("built", ["cluster", "cluster with ingress"], indirect=True)
