@@ -5,13 +5,15 @@ import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
+MAX_MEMBERS = 50  # of one object; as many as a form has fields
 
 
 def strict_loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """Parse UTF-8 JSON; refuse what parsers read differently or choke on.
 
     Refused: a byte order mark, bytes that are not UTF-8, duplicate members, NaN and infinities (also ``1e999``),
-    unpaired surrogates, integers of thousands of digits, and nesting deeper than ``max_depth``.
+    unpaired surrogates, integers of thousands of digits, nesting deeper than ``max_depth``, and objects of more than
+    `MAX_MEMBERS`: of each that is unknown its sender is told, in ten times as many bytes.
 
     Raises:
         ValueError: the text is not such JSON.
@@ -33,6 +35,8 @@ def strict_loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_MEMBERS:
+        raise ValueError("too many members")
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("duplicate member")

@@ -24,9 +24,9 @@ from core.errors import (
     UnsupportedMediaType,
 )
 from core.http.operations import Operation
-from core.strict_json import strict_loads
+from core.strict_json import MAX_MEMBERS, strict_loads
 
-MAX_FIELDS = 50
+MAX_FIELDS = MAX_MEMBERS
 
 # No two runs of blanks stand side by side, where a regular expression would try every way to share them out.
 _CONTENT_TYPE = re.compile(r'([a-z0-9.+*/-]+)(?:[ \t]*;[ \t]*charset=(?:utf-?8|"utf-?8"))?(?:[ \t]*;)?', re.IGNORECASE)

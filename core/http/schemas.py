@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from core.accounts import Export as CoreExport
 from core.auth import Grant, TokenRequest
 from core.introspection import ActiveToken
-from core.passwords import MAX_CHARACTERS, normalise
+from core.passwords import MAX_CHARACTERS, MAX_TYPED, normalise
 from core.sessions import Principal
 from core.sessions import Session as CoreSession
 from core.sessions import TokenPair as CoreTokenPair
@@ -50,6 +50,7 @@ EmailText = Annotated[str, _text("E-mail address.", example="ann@example.com", m
 def _password(description: str) -> Any:
     return Field(
         min_length=1,
+        max_length=MAX_TYPED,  # before it is made normal
         description=description,
         examples=[EXAMPLE_PASSWORD],
         json_schema_extra={"format": "password", "maxLength": MAX_CHARACTERS},

@@ -29,6 +29,7 @@ from core.http.client_address import client_address
 from core.http.edge import Routes
 from core.http.operations import OPERATIONS
 from core.http.reading import bearer_token, client_credentials, read_form, read_json, read_query
+from core.http.schemas import LoginRequest
 from core.passwords import check_policy
 from core.refresh_tokens import RefreshTokens
 from core.texts import preferred_languages
@@ -87,6 +88,14 @@ READERS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
     "password, digits": (
         lambda text: check_policy(text, minimum=12, address="a@b.c", field=""),
         lambda n: "1" * n + "a1",
+    ),
+    "password, marks in their wrong order": (
+        lambda text: LoginRequest.model_validate({"email": "a@b.c", "password": text}),
+        lambda n: "\u0301" * n + "\u0316" * n,
+    ),
+    "new password, marks in their wrong order": (
+        lambda text: check_policy(text, minimum=12, address="a@b.c", field=""),
+        lambda n: "\u0301" * n + "\u0316" * n,
     ),
     "refresh token": (refresh_tokens.read, lambda n: "twr_" + "a" * n + "!"),
     "token of a link": (digest_of, lambda n: "twm_" + "a" * n + "!"),

@@ -176,6 +176,16 @@ def test_a_caller_can_ask_for_fewer_levels() -> None:
         strict_loads(b'{"a": []}', max_depth=1)
 
 
+def test_an_object_has_fifty_members_at_most() -> None:
+    def members(count: int) -> bytes:
+        return b"{" + b",".join(b'"a%d": 1' % number for number in range(count)) + b"}"
+
+    assert len(strict_loads(members(50))) == 50
+    for raw in (members(51), b'{"a": [' + members(51) + b"]}"):
+        with pytest.raises(ValueError, match="too many members"):
+            strict_loads(raw)
+
+
 def test_width_is_not_depth() -> None:
     assert len(strict_loads(b"[" + b"[]," * 20_000 + b"[]]")) == 20_001
 
