@@ -8,11 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Form, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint
 from api_fastapi.dependencies import Auth, CurrentPrincipal, From, OptionalClient, RequiredClient, Site
 from core.http import discovery, problems, schemas
+from core.http.answer import Answer
 from core.http.operations import OPERATIONS
-from core.http.pages import Page
 
 router = APIRouter(route_class=ContractRoute)
 on = partial(endpoint, router)
@@ -23,18 +24,13 @@ def path_parameter(operation_id: str, name: str) -> object:
     return Path(description=OPERATIONS[operation_id].parameters[name])
 
 
-def page_response(page: Page) -> Response:
-    """The answer that shows a page."""
-    return Response(page.body, page.status, page.fields)
-
-
 @on("signup")
 async def signup(
     body: schemas.SignupRequest, auth: Auth, client: From, tasks: BackgroundTasks
 ) -> schemas.User | Response:
     user = await run_in_threadpool(auth.accounts.sign_up, body.email, body.password, body.display_name, client)
     tasks.add_task(auth.relay.wake)
-    return Response(status_code=HTTPStatus.ACCEPTED) if user is None else schemas.User.of(user)
+    return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else schemas.User.of(user)
 
 
 @on("login")
@@ -178,7 +174,7 @@ async def metadata(auth: Auth) -> schemas.ServerMetadata:
 @on("revocations")
 async def revocations(request: Request, query: Annotated[schemas.RevocationsQuery, Query()], auth: Auth) -> Response:
     tag = request.headers.get("if-none-match")
-    return page_response(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))
+    return response_of(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))
 
 
 @on("problem_type")
@@ -199,29 +195,29 @@ async def readyz(auth: Auth) -> schemas.Health:
 
 @on("openapi")
 async def openapi(pages: Site) -> Response:
-    return page_response(pages.openapi())
+    return response_of(pages.openapi())
 
 
 @on("docs")
 async def docs(pages: Site) -> Response:
-    return page_response(pages.docs())
+    return response_of(pages.docs())
 
 
 @on("redoc")
 async def redoc(pages: Site) -> Response:
-    return page_response(pages.redoc())
+    return response_of(pages.redoc())
 
 
 @on("reset_password_page")
 async def reset_password_page(pages: Site, client: From) -> Response:
-    return page_response(pages.reset_password(client.languages))
+    return response_of(pages.reset_password(client.languages))
 
 
 @on("verify_email_page")
 async def verify_email_page(pages: Site, client: From) -> Response:
-    return page_response(pages.verify_email(client.languages))
+    return response_of(pages.verify_email(client.languages))
 
 
 @on("asset")
 async def asset(name: str, pages: Site) -> Response:
-    return page_response(pages.asset(name))
+    return response_of(pages.asset(name))

@@ -9,8 +9,10 @@ from flask import Blueprint, Response, request
 from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from api_flask.answers import response_of
 from api_flask.dependencies import authenticate, identify
 from core.http import problems, reading
+from core.http.answer import Answer
 from core.http.operations import OPERATIONS, Operation
 
 View = Callable[..., Any]
@@ -80,8 +82,7 @@ def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, Ba
 def _response(operation: Operation, result: Any) -> Response:
     if isinstance(result, Response):
         return result
-    body = result.model_dump_json(exclude_none=operation.sparse) if isinstance(result, BaseModel) else b""
-    response = Response(body, operation.status, content_type=problems.JSON)
-    if not body:
-        del response.headers["Content-Type"]
-    return response
+    if not isinstance(result, BaseModel):
+        return response_of(Answer(operation.status))
+    body = result.model_dump_json(exclude_none=operation.sparse).encode()
+    return response_of(Answer.of(problems.JSON, body, status=operation.status))

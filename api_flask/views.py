@@ -6,6 +6,7 @@ from uuid import UUID
 from flask import Blueprint, Response, request
 from flask.views import MethodView
 
+from api_flask.answers import response_of
 from api_flask.binding import add_view, endpoint
 from api_flask.dependencies import (
     after_response,
@@ -16,21 +17,9 @@ from api_flask.dependencies import (
     site_pages,
 )
 from core.http import discovery, problems, schemas
-from core.http.pages import Page
+from core.http.answer import Answer
 
 blueprint = Blueprint("twinauth", __name__)
-
-
-def page_response(page: Page) -> Response:
-    """The answer that shows a page."""
-    return Response(page.body, page.status, page.fields)
-
-
-def bare_response(status: HTTPStatus) -> Response:
-    """An answer without a body, and so without a type of it."""
-    response = Response(status=status)
-    del response.headers["Content-Type"]
-    return response
 
 
 class Signup(MethodView):
@@ -38,7 +27,7 @@ class Signup(MethodView):
     def post(self, body: schemas.SignupRequest) -> schemas.User | Response:
         user = auth_app().accounts.sign_up(body.email, body.password, body.display_name, current_client())
         after_response(auth_app().relay.wake)
-        return bare_response(HTTPStatus.ACCEPTED) if user is None else schemas.User.of(user)
+        return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else schemas.User.of(user)
 
 
 class Login(MethodView):
@@ -184,7 +173,7 @@ class Revocations(MethodView):
     @endpoint("revocations")
     def get(self, query: schemas.RevocationsQuery) -> Response:
         tag = request.headers.get("if-none-match")
-        return page_response(discovery.revocations(auth_app().revocations, query, tag))
+        return response_of(discovery.revocations(auth_app().revocations, query, tag))
 
 
 class ProblemType(MethodView):
@@ -209,37 +198,37 @@ class Readyz(MethodView):
 class OpenApi(MethodView):
     @endpoint("openapi")
     def get(self) -> Response:
-        return page_response(site_pages().openapi())
+        return response_of(site_pages().openapi())
 
 
 class Docs(MethodView):
     @endpoint("docs")
     def get(self) -> Response:
-        return page_response(site_pages().docs())
+        return response_of(site_pages().docs())
 
 
 class Redoc(MethodView):
     @endpoint("redoc")
     def get(self) -> Response:
-        return page_response(site_pages().redoc())
+        return response_of(site_pages().redoc())
 
 
 class ResetPasswordPage(MethodView):
     @endpoint("reset_password_page")
     def get(self) -> Response:
-        return page_response(site_pages().reset_password(current_client().languages))
+        return response_of(site_pages().reset_password(current_client().languages))
 
 
 class VerifyEmailPage(MethodView):
     @endpoint("verify_email_page")
     def get(self) -> Response:
-        return page_response(site_pages().verify_email(current_client().languages))
+        return response_of(site_pages().verify_email(current_client().languages))
 
 
 class Asset(MethodView):
     @endpoint("asset")
     def get(self, name: str) -> Response:
-        return page_response(site_pages().asset(name))
+        return response_of(site_pages().asset(name))
 
 
 for view in (

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from core.errors import BodyTooLarge
+from core.http.answer import Answer
 from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
-from core.http.problems import Answer
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -30,9 +30,9 @@ from core.errors import (
     TargetTooLong,
 )
 from core.http import problems
+from core.http.answer import Answer
 from core.http.client_address import client_address
 from core.http.operations import API_POLICY, NO_STORE, OPERATIONS, Operation
-from core.http.problems import Answer
 from core.settings import Settings
 
 MAX_BODY = 64 * 1024

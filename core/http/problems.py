@@ -6,20 +6,12 @@ from http import HTTPStatus
 
 from core import errors
 from core.errors import AuthError
+from core.http.answer import Answer, Headers
 from core.http.schemas import InputError, InputProblem, OAuthError, Problem, ProblemType
 
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 REALM = "twinauth"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole response, as plain values."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +203,7 @@ def status_of(error: type[AuthError]) -> HTTPStatus:
 def answer(error: AuthError, request_id: str) -> Answer:
     """The whole answer to an error."""
     form = _form(type(error))
-    headers = [("Content-Type", media_type_of(type(error))), *_headers(error)]
-    return Answer(form.status, tuple(headers), _body(error, form, request_id))
+    return Answer.of(media_type_of(type(error)), _body(error, form, request_id), _headers(error), form.status)
 
 
 def media_type_of(error: type[AuthError]) -> str:
@@ -274,18 +265,18 @@ def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
     return Problem(**members).model_dump_json().encode()
 
 
-def _headers(error: AuthError) -> list[tuple[str, str]]:
+def _headers(error: AuthError) -> Headers:
     match error:
         case errors.MethodNotAllowed(allowed=allowed):
-            return [("Allow", ", ".join(allowed))]
+            return (("Allow", ", ".join(allowed)),)
         case errors.TryAgainLater(retry_after=seconds) | errors.TooManyAttempts(retry_after=seconds):
-            return [("Retry-After", str(seconds))]
+            return (("Retry-After", str(seconds)),)
         case errors.InvalidClient():
-            return [("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')]
+            return (("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"'),)
         # RFC 6750 section 3: no error code where no token came, so that a client knows to fetch one.
         case errors.MissingCredentials() | errors.InvalidCredentials():
-            return [("WWW-Authenticate", f'Bearer realm="{REALM}"')]
+            return (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
         case errors.Unauthenticated():
-            return [("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"')]
+            return (("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"'),)
         case _:
-            return []
+            return ()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.errors import BodyTooLarge, MalformedRequest
+from core.http.answer import Answer
 from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
-from core.http.problems import Answer
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
