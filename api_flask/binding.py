@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Blueprint, Response, request
@@ -16,6 +16,7 @@ from core.http.answer import Answer
 from core.http.operations import OPERATIONS, Operation
 
 View = Callable[..., Any]
+AnyView = TypeVar("AnyView", bound=MethodView)
 
 _UUID = TypeAdapter(UUID)
 
@@ -49,8 +50,8 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
     return decorate
 
 
-def add_view(blueprint: Blueprint, view: type[MethodView]) -> None:
-    """Add a view at the path that its methods share."""
+def add_view(blueprint: Blueprint, view: type[AnyView]) -> type[AnyView]:
+    """Add a view at the path that its methods share, and give it back, as a decorator does."""
     operations: list[Operation] = [getattr(view, name.lower()).operation for name in sorted(view.methods or ())]
     (path,) = {operation.path for operation in operations}
     blueprint.add_url_rule(
@@ -58,6 +59,7 @@ def add_view(blueprint: Blueprint, view: type[MethodView]) -> None:
         view_func=view.as_view(operations[0].id),
         provide_automatic_options=False,
     )
+    return view
 
 
 def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The views. Each method makes one call into the core and holds no rule."""
 
+from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
@@ -20,8 +21,10 @@ from core.http import discovery, problems, schemas
 from core.http.answer import Answer
 
 blueprint = Blueprint("twinauth", __name__)
+on = partial(add_view, blueprint)
 
 
+@on
 class Signup(MethodView):
     @endpoint("signup")
     def post(self, body: schemas.SignupRequest) -> schemas.User | Response:
@@ -30,12 +33,14 @@ class Signup(MethodView):
         return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else schemas.User.of(user)
 
 
+@on
 class Login(MethodView):
     @endpoint("login")
     def post(self, body: schemas.LoginRequest) -> schemas.TokenPair:
         return schemas.TokenPair.of(auth_app().auth.login(body.email, body.password, current_client()))
 
 
+@on
 class Token(MethodView):
     @endpoint("token")
     def post(self, form: schemas.TokenForm) -> schemas.TokenAnswer:
@@ -43,18 +48,21 @@ class Token(MethodView):
         return schemas.TokenAnswer.of(grant)
 
 
+@on
 class Refresh(MethodView):
     @endpoint("refresh")
     def post(self, body: schemas.RefreshRequest) -> schemas.TokenPair:
         return schemas.TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_client()))
 
 
+@on
 class Revoke(MethodView):
     @endpoint("revoke")
     def post(self, form: schemas.InspectedTokenForm) -> None:
         auth_app().tokens.revoke(form.token, current_credentials(), current_client())
 
 
+@on
 class Introspect(MethodView):
     @endpoint("introspect")
     def post(self, form: schemas.InspectedTokenForm) -> schemas.Introspection:
@@ -63,18 +71,21 @@ class Introspect(MethodView):
         return schemas.Introspection.of(found, auth.settings)
 
 
+@on
 class Logout(MethodView):
     @endpoint("logout")
     def post(self) -> None:
         auth_app().sessions.logout(current_principal(), current_client())
 
 
+@on
 class Whoami(MethodView):
     @endpoint("whoami")
     def get(self) -> schemas.User:
         return schemas.User.of(current_principal().user)
 
 
+@on
 class Account(MethodView):
     @endpoint("update_account")
     def patch(self, body: schemas.UpdateAccountRequest) -> schemas.User:
@@ -82,6 +93,7 @@ class Account(MethodView):
         return schemas.User.of(user)
 
 
+@on
 class AccountPassword(MethodView):
     @endpoint("change_password")
     def post(self, body: schemas.ChangePasswordRequest) -> None:
@@ -91,6 +103,7 @@ class AccountPassword(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class AccountEmail(MethodView):
     @endpoint("change_email")
     def post(self, body: schemas.ChangeEmailRequest) -> None:
@@ -100,18 +113,21 @@ class AccountEmail(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class AccountExport(MethodView):
     @endpoint("export_account")
     def get(self) -> schemas.AccountExport:
         return schemas.AccountExport.of(auth_app().accounts.export(current_principal(), current_client()))
 
 
+@on
 class AccountDelete(MethodView):
     @endpoint("delete_account")
     def post(self, body: schemas.DeleteAccountRequest) -> None:
         auth_app().accounts.delete(current_principal(), body.current_password, current_client())
 
 
+@on
 class SendPasswordReset(MethodView):
     @endpoint("send_password_reset")
     def post(self, body: schemas.SendPasswordResetRequest) -> None:
@@ -119,6 +135,7 @@ class SendPasswordReset(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class ResetPassword(MethodView):
     @endpoint("reset_password")
     def post(self, body: schemas.ResetPasswordRequest) -> None:
@@ -126,6 +143,7 @@ class ResetPassword(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class SendEmailVerification(MethodView):
     @endpoint("send_email_verification")
     def post(self) -> None:
@@ -133,6 +151,7 @@ class SendEmailVerification(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class VerifyEmail(MethodView):
     @endpoint("verify_email")
     def post(self, body: schemas.VerifyEmailRequest) -> None:
@@ -140,6 +159,7 @@ class VerifyEmail(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class Sessions(MethodView):
     @endpoint("list_sessions")
     def get(self) -> schemas.SessionList:
@@ -151,24 +171,28 @@ class Sessions(MethodView):
         auth_app().sessions.end_all(current_principal(), current_client(), keep_current=query.keep_current)
 
 
+@on
 class OneSession(MethodView):
     @endpoint("end_session")
     def delete(self, session_id: UUID) -> None:
         auth_app().sessions.end(current_principal(), session_id, current_client())
 
 
+@on
 class Jwks(MethodView):
     @endpoint("jwks")
     def get(self) -> schemas.JsonWebKeySet:
         return discovery.key_set(auth_app().keys)
 
 
+@on
 class Metadata(MethodView):
     @endpoint("metadata")
     def get(self) -> schemas.ServerMetadata:
         return discovery.metadata(auth_app().settings)
 
 
+@on
 class Revocations(MethodView):
     @endpoint("revocations")
     def get(self, query: schemas.RevocationsQuery) -> Response:
@@ -176,18 +200,21 @@ class Revocations(MethodView):
         return response_of(discovery.revocations(auth_app().revocations, query, tag))
 
 
+@on
 class ProblemType(MethodView):
     @endpoint("problem_type")
     def get(self, code: str) -> schemas.ProblemType:
         return problems.explain(code)
 
 
+@on
 class Healthz(MethodView):
     @endpoint("healthz")
     def get(self) -> schemas.Health:
         return schemas.Health()
 
 
+@on
 class Readyz(MethodView):
     @endpoint("readyz")
     def get(self) -> schemas.Health:
@@ -195,73 +222,43 @@ class Readyz(MethodView):
         return schemas.Health()
 
 
+@on
 class OpenApi(MethodView):
     @endpoint("openapi")
     def get(self) -> Response:
         return response_of(site_pages().openapi())
 
 
+@on
 class Docs(MethodView):
     @endpoint("docs")
     def get(self) -> Response:
         return response_of(site_pages().docs())
 
 
+@on
 class Redoc(MethodView):
     @endpoint("redoc")
     def get(self) -> Response:
         return response_of(site_pages().redoc())
 
 
+@on
 class ResetPasswordPage(MethodView):
     @endpoint("reset_password_page")
     def get(self) -> Response:
         return response_of(site_pages().reset_password(current_client().languages))
 
 
+@on
 class VerifyEmailPage(MethodView):
     @endpoint("verify_email_page")
     def get(self) -> Response:
         return response_of(site_pages().verify_email(current_client().languages))
 
 
+@on
 class Asset(MethodView):
     @endpoint("asset")
     def get(self, name: str) -> Response:
         return response_of(site_pages().asset(name))
-
-
-for view in (
-    Signup,
-    Login,
-    Token,
-    Refresh,
-    Revoke,
-    Introspect,
-    Logout,
-    Whoami,
-    Account,
-    AccountPassword,
-    AccountEmail,
-    AccountExport,
-    AccountDelete,
-    SendPasswordReset,
-    ResetPassword,
-    SendEmailVerification,
-    VerifyEmail,
-    Sessions,
-    OneSession,
-    Jwks,
-    Metadata,
-    Revocations,
-    ProblemType,
-    Healthz,
-    Readyz,
-    OpenApi,
-    Docs,
-    Redoc,
-    ResetPasswordPage,
-    VerifyEmailPage,
-    Asset,
-):
-    add_view(blueprint, view)
