@@ -21,7 +21,7 @@ on = partial(endpoint, router)
 
 def path_parameter(operation_id: str, name: str) -> object:
     """The declaration of a path parameter, with its text from the contract."""
-    return Path(description=OPERATIONS[operation_id].parameters[name])
+    return Path(description=OPERATIONS[operation_id].parameters[name].description)
 
 
 @on("signup")

@@ -13,12 +13,12 @@ from api_flask.answers import response_of
 from api_flask.dependencies import authenticate, identify
 from core.http import problems, reading
 from core.http.answer import Answer
-from core.http.operations import OPERATIONS, Operation
+from core.http.operations import OPERATIONS, Caller, Operation, Parameter
 
 View = Callable[..., Any]
 AnyView = TypeVar("AnyView", bound=MethodView)
 
-_UUID = TypeAdapter(UUID)
+_PATH_TYPES: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (str, UUID)}
 
 
 def endpoint(operation_id: str) -> Callable[[View], View]:
@@ -38,10 +38,7 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
                 body=request.get_data(),
                 query=request.query_string,
             )
-            if operation.bearer:
-                authenticate()
-            if operation.form is not None:
-                identify()
+            _ask_who_calls(operation.caller)
             return _response(operation, method(self, **_validated(operation, given, arguments)))
 
         view.operation = operation  # type: ignore[attr-defined]  # read by `add_view`
@@ -62,10 +59,18 @@ def add_view(blueprint: Blueprint, view: type[AnyView]) -> type[AnyView]:
     return view
 
 
+def _ask_who_calls(caller: Caller) -> None:
+    match caller:
+        case Caller.USER:
+            authenticate()
+        case Caller.CLIENT | Caller.OPTIONAL_CLIENT:
+            identify()
+
+
 def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:
     try:
         return {
-            **{name: _UUID.validate_python(text) if name.endswith("_id") else text for name, text in path.items()},
+            **{name: _part(operation.parameters[name], text) for name, text in path.items()},
             **_model("body", operation.json, given.json),
             **_model("form", operation.form, given.form),
             **_model("query", operation.query, given.query),
@@ -75,6 +80,10 @@ def _validated(operation: Operation, given: reading.Input, path: dict[str, str])
         part = ("path", *path) if path else ("input",)
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise reading.invalid(operation, [{**one, "loc": (*part, *one["loc"])} for one in found]) from None
+
+
+def _part(parameter: Parameter, text: str) -> Any:
+    return _PATH_TYPES[parameter.kind].validate_python(text)
 
 
 def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, BaseModel]:

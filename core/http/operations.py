@@ -1,9 +1,11 @@
 """Every operation once: path, models, security, errors, texts. Both front doors bind their handlers to these ids."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from functools import partial
 from http import HTTPMethod, HTTPStatus
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -51,6 +53,23 @@ TAG_DESCRIPTIONS = {
 }
 
 
+class Caller(Enum):
+    """Whom a request must speak for."""
+
+    NOBODY = auto()
+    USER = auto()  # by an access token
+    OPTIONAL_CLIENT = auto()  # by HTTP Basic; the core decides what a request without one may have
+    CLIENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A part of a path that each request fills in."""
+
+    description: str
+    kind: type[str | UUID] = str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation of the contract."""
@@ -67,16 +86,15 @@ class Operation:
     json: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    """Path parameters, each with its description; all are UUIDs but `code` and `name`."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Of the path, by name."""
     media_type: str | None = None
     """Of an answer that is not made from a model."""
     sparse: bool = False
     """Whether members without a value are left out of the answer."""
     notes: dict[HTTPStatus, str] = field(default_factory=dict)
     """Other statuses that are no errors."""
-    bearer: bool = False
-    client: bool = False
+    caller: Caller = Caller.NOBODY
     asks_database: bool = True
     errors: tuple[type[AuthError], ...] = ()
     cache: str = NO_STORE
@@ -94,13 +112,18 @@ class Operation:
             yield errors.MalformedJson
         if self.json or self.form:
             yield errors.UnsupportedMediaType
-        if self.json or self.query or self.parameters.get("session_id"):
+        if self.json or self.query or any(parameter.kind is not str for parameter in self.parameters.values()):
             yield errors.InvalidInput
-        if self.bearer:
+        if self.caller is Caller.USER:
             yield from (errors.MissingCredentials, errors.InvalidToken)
         if self.asks_database:
             yield errors.DatabaseUnavailable
 
+
+# For people: it asks no database, and no program needs to know of it.
+_page = partial(
+    Operation, method=HTTPMethod.GET, tag=Tag.PAGES, success="The page.", asks_database=False, documented=False
+)
 
 _DEFINED: Iterable[Operation] = (
     Operation(
@@ -145,6 +168,7 @@ _DEFINED: Iterable[Operation] = (
         "HTTP Basic.",
         sparse=True,
         form=schemas.TokenForm,
+        caller=Caller.OPTIONAL_CLIENT,
         response=schemas.TokenAnswer,
         success="The tokens.",
         errors=(
@@ -181,6 +205,7 @@ _DEFINED: Iterable[Operation] = (
         description="End the session of an access or refresh token, or a client's own token (RFC 7009). A token that "
         "is not ours or no longer active is revoked already. A client authenticates by HTTP Basic.",
         form=schemas.InspectedTokenForm,
+        caller=Caller.OPTIONAL_CLIENT,
         success="It is worth nothing, at once and everywhere.",
         errors=(errors.InvalidRequest, errors.InvalidGrant, errors.InvalidClient),
     ),
@@ -195,7 +220,7 @@ _DEFINED: Iterable[Operation] = (
         response=schemas.Introspection,
         sparse=True,
         success="What it is worth.",
-        client=True,
+        caller=Caller.CLIENT,
         errors=(errors.InvalidRequest, errors.InvalidClient),
     ),
     Operation(
@@ -208,7 +233,7 @@ _DEFINED: Iterable[Operation] = (
         "front doors.",
         status=HTTPStatus.NO_CONTENT,
         success="The session has ended.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="whoami",
@@ -219,7 +244,7 @@ _DEFINED: Iterable[Operation] = (
         description="The user whom this token speaks for.",
         response=schemas.User,
         success="The user.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="update_account",
@@ -231,7 +256,7 @@ _DEFINED: Iterable[Operation] = (
         json=schemas.UpdateAccountRequest,
         response=schemas.User,
         success="The user as it is now.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="change_password",
@@ -243,7 +268,7 @@ _DEFINED: Iterable[Operation] = (
         json=schemas.ChangePasswordRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The password is changed.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
@@ -257,7 +282,7 @@ _DEFINED: Iterable[Operation] = (
         json=schemas.ChangeEmailRequest,
         status=HTTPStatus.ACCEPTED,
         success="The link is on its way.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
@@ -269,7 +294,7 @@ _DEFINED: Iterable[Operation] = (
         description="Everything that is stored about the user, but for what only serves to check secrets.",
         response=schemas.AccountExport,
         success="All of it.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="delete_account",
@@ -282,7 +307,7 @@ _DEFINED: Iterable[Operation] = (
         json=schemas.DeleteAccountRequest,
         status=HTTPStatus.NO_CONTENT,
         success="Nothing of it is left.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
@@ -320,7 +345,7 @@ _DEFINED: Iterable[Operation] = (
         description="Send the user another link; the one before loses its worth. A verified address is sent none.",
         status=HTTPStatus.ACCEPTED,
         success="The link is on its way.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.TooManyAttempts,),
     ),
     Operation(
@@ -345,7 +370,7 @@ _DEFINED: Iterable[Operation] = (
         description="The live sessions of the user, newest first.",
         response=schemas.SessionList,
         success="The sessions.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="end_sessions",
@@ -357,7 +382,7 @@ _DEFINED: Iterable[Operation] = (
         query=schemas.EndSessionsQuery,
         status=HTTPStatus.NO_CONTENT,
         success="The sessions have ended.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="end_session",
@@ -366,10 +391,10 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.SESSIONS,
         summary="End a session",
         description="End one session of the user. A session of somebody else is not told apart from none.",
-        parameters={"session_id": "Id of the session."},
+        parameters={"session_id": Parameter("Id of the session.", UUID)},
         status=HTTPStatus.NO_CONTENT,
         success="The session has ended.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.NotFound,),
     ),
     Operation(
@@ -418,7 +443,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.DISCOVERY,
         summary="Explain an error code",
         description="What an error code means and what to do about it.",
-        parameters={"code": "The error code."},
+        parameters={"code": Parameter("The error code.")},
         response=schemas.ProblemType,
         success="The explanation.",
         cache=PUBLIC,
@@ -447,77 +472,49 @@ _DEFINED: Iterable[Operation] = (
         success="It is ready.",
         errors=(errors.NotReady, errors.Stopping),
     ),
-    Operation(
+    _page(
         id="openapi",
-        method=HTTPMethod.GET,
         path="/openapi.json",
-        tag=Tag.PAGES,
         summary="This document",
         description="The OpenAPI document.",
         success="The document.",
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="docs",
-        method=HTTPMethod.GET,
         path="/docs",
-        tag=Tag.PAGES,
         summary="Swagger UI",
         description="The documentation to try out.",
-        success="The page.",
         policy=PAGES_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="redoc",
-        method=HTTPMethod.GET,
         path="/redoc",
-        tag=Tag.PAGES,
         summary="ReDoc",
         description="The documentation to read.",
-        success="The page.",
         policy=PAGES_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="reset_password_page",
-        method=HTTPMethod.GET,
         path="/reset-password",
-        tag=Tag.PAGES,
         summary="Page of a link",
         description="Where the link of a password reset leads.",
-        success="The page.",
         policy=LINKS_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="verify_email_page",
-        method=HTTPMethod.GET,
         path="/verify-email",
-        tag=Tag.PAGES,
         summary="Page of a link",
         description="Where the link of a verification leads.",
-        success="The page.",
         policy=LINKS_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="asset",
-        method=HTTPMethod.GET,
         path="/assets/{name}",
-        tag=Tag.PAGES,
         summary="Asset",
         description="A script or style of the pages.",
-        parameters={"name": "File name."},
+        parameters={"name": Parameter("File name.")},
         success="The file.",
         cache=IMMUTABLE,
-        asks_database=False,
-        documented=False,
     ),
 )
 

@@ -206,9 +206,16 @@ def answer(error: AuthError, request_id: str) -> Answer:
     return Answer.of(media_type_of(type(error)), _body(error, form, request_id), _headers(error), form.status)
 
 
+def model_of(error: type[AuthError]) -> type[Problem | OAuthError]:
+    """What the body of an answer to an error is made from."""
+    if issubclass(error, errors.TokenEndpointError):
+        return OAuthError
+    return InputProblem if issubclass(error, errors.InvalidInput) else Problem
+
+
 def media_type_of(error: type[AuthError]) -> str:
     """OAuth errors are told in JSON, all others as problems."""
-    return JSON if issubclass(error, errors.TokenEndpointError) else PROBLEM_JSON
+    return JSON if model_of(error) is OAuthError else PROBLEM_JSON
 
 
 def explain(code: str) -> ProblemType:
@@ -246,23 +253,27 @@ def _type(code: str) -> str:
 
 
 def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
-    if isinstance(error, errors.TokenEndpointError):
-        return OAuthError(error=error.code, error_description=error.text).model_dump_json().encode()
-    members = {
+    """Of all that could be told of an error, what its model has a member for."""
+    told = {
         "type": _type(error.code),
         "title": form.title,
         "status": form.status,
         "detail": error.text,
         "code": error.code,
         "request_id": request_id,
+        "errors": _input_errors(error),
+        "error": error.code,
+        "error_description": error.text,
     }
-    if isinstance(error, errors.InvalidInput):
-        listed = [
-            InputError(pointer=f"/{found.field}" if found.field else "", code=found.code, message=found.message)
-            for found in error.errors
-        ]
-        return InputProblem(**members, errors=listed).model_dump_json().encode()
-    return Problem(**members).model_dump_json().encode()
+    model = model_of(type(error))
+    return model(**{name: told[name] for name in model.model_fields}).model_dump_json().encode()
+
+
+def _input_errors(error: AuthError) -> list[InputError]:
+    found = error.errors if isinstance(error, errors.InvalidInput) else ()
+    return [
+        InputError(pointer=f"/{one.field}" if one.field else "", code=one.code, message=one.message) for one in found
+    ]
 
 
 def _headers(error: AuthError) -> Headers:
