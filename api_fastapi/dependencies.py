@@ -9,7 +9,7 @@ from fastapi.security import HTTPBasic, HTTPBearer, OAuth2PasswordBearer
 from core.app import AuthApp
 from core.audit import Client
 from core.clients import Credentials
-from core.http import edge, openapi
+from core.http import exchange, openapi
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.sessions import Principal
@@ -53,7 +53,7 @@ async def site_pages(request: Request) -> Pages:
 
 async def current_client() -> Client:
     """Where the request came from."""
-    return edge.current().client
+    return exchange.current().client
 
 
 async def current_principal(

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from core.http.edge import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
+from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.http.operations import OPERATIONS, Caller, Operation
 from core.http.schemas import ResetPasswordRequest, RevocationsQuery, TokenForm, VerifyEmailRequest
 from tests.api import PASSWORD
