@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from core.http.answer import Answer
 from core.http.operations import JWT, OPERATIONS
-from core.http.schemas import JsonWebKey, JsonWebKeySet, RevocationsQuery, ServerMetadata
+from core.http.schemas.requests import RevocationsQuery
+from core.http.schemas.responses import JsonWebKey, JsonWebKeySet, ServerMetadata
 from core.keys import KeyRing
 from core.revocations import RevocationFeed
 from core.settings import Settings

@@ -8,8 +8,9 @@ from uuid import UUID
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from core.http import problems, schemas
+from core.http import problems
 from core.http.operations import OPERATIONS, TAG_DESCRIPTIONS, Caller, Operation
+from core.http.schemas.errors import InputProblem, OAuthError, Problem
 
 TITLE = "Twinauth"
 VERSION = version("twinauth")
@@ -48,7 +49,7 @@ _SECURITY: dict[Caller, list[dict[str, list[str]]]] = {
 }
 
 _REF = "#/components/schemas/{model}"
-_ERROR_MODELS: tuple[type[BaseModel], ...] = (schemas.Problem, schemas.InputProblem, schemas.OAuthError)
+_ERROR_MODELS: tuple[type[BaseModel], ...] = (Problem, InputProblem, OAuthError)
 
 
 def document() -> dict[str, Any]:

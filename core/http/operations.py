@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from core import errors
 from core.errors import AuthError
-from core.http import schemas
+from core.http.schemas import export, requests, responses
+from core.http.schemas.errors import ProblemType
 
 NO_STORE = "no-store"
 PUBLIC = "public, max-age=300"
@@ -134,8 +135,8 @@ _DEFINED: Iterable[Operation] = (
         summary="Sign up",
         description="Create an account. Addresses that differ only in case are one account. The password has no "
         "composition rules; short, common, and address-bearing ones are refused with the reason.",
-        json=schemas.SignupRequest,
-        response=schemas.User,
+        json=requests.SignupRequest,
+        response=responses.User,
         status=HTTPStatus.CREATED,
         success="The account.",
         notes={
@@ -152,8 +153,8 @@ _DEFINED: Iterable[Operation] = (
         summary="Log in",
         description="Start a session. An unknown address, a wrong password and a deactivated account are answered "
         "alike.",
-        json=schemas.LoginRequest,
-        response=schemas.TokenPair,
+        json=requests.LoginRequest,
+        response=responses.TokenPair,
         success="The tokens of the new session.",
         errors=(errors.InvalidCredentials, errors.EmailNotVerified, errors.TooManyAttempts, errors.Overloaded),
     ),
@@ -167,9 +168,9 @@ _DEFINED: Iterable[Operation] = (
         "and refresh do, for first parties. `client_credentials` is for registered clients, which authenticate by "
         "HTTP Basic.",
         sparse=True,
-        form=schemas.TokenForm,
+        form=requests.TokenForm,
         caller=Caller.OPTIONAL_CLIENT,
-        response=schemas.TokenAnswer,
+        response=responses.TokenAnswer,
         success="The tokens.",
         errors=(
             errors.InvalidRequest,
@@ -191,8 +192,8 @@ _DEFINED: Iterable[Operation] = (
         description="Exchange a refresh token for a new pair. The direct predecessor of the current token is given "
         "the same successor again for 10 seconds (a setting), so that tabs and retries that race keep the session. "
         "Anything older ends the session: two parties hold it.",
-        json=schemas.RefreshRequest,
-        response=schemas.TokenPair,
+        json=requests.RefreshRequest,
+        response=responses.TokenPair,
         success="The new tokens.",
         errors=(errors.InvalidRefreshToken,),
     ),
@@ -204,7 +205,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Revoke a token",
         description="End the session of an access or refresh token, or a client's own token (RFC 7009). A token that "
         "is not ours or no longer active is revoked already. A client authenticates by HTTP Basic.",
-        form=schemas.InspectedTokenForm,
+        form=requests.InspectedTokenForm,
         caller=Caller.OPTIONAL_CLIENT,
         success="It is worth nothing, at once and everywhere.",
         errors=(errors.InvalidRequest, errors.InvalidGrant, errors.InvalidClient),
@@ -216,8 +217,8 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.TOKENS,
         summary="Inspect a token",
         description="What an access or refresh token is worth now (RFC 7662). For registered clients.",
-        form=schemas.InspectedTokenForm,
-        response=schemas.Introspection,
+        form=requests.InspectedTokenForm,
+        response=responses.Introspection,
         sparse=True,
         success="What it is worth.",
         caller=Caller.CLIENT,
@@ -242,7 +243,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.TOKENS,
         summary="Who am I",
         description="The user whom this token speaks for.",
-        response=schemas.User,
+        response=responses.User,
         success="The user.",
         caller=Caller.USER,
     ),
@@ -253,8 +254,8 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.ACCOUNTS,
         summary="Update the account",
         description="Change the display name, or remove it with null.",
-        json=schemas.UpdateAccountRequest,
-        response=schemas.User,
+        json=requests.UpdateAccountRequest,
+        response=responses.User,
         success="The user as it is now.",
         caller=Caller.USER,
     ),
@@ -265,7 +266,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.ACCOUNTS,
         summary="Change the password",
         description="Set a new password. Every other session of the user ends; this one goes on.",
-        json=schemas.ChangePasswordRequest,
+        json=requests.ChangePasswordRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The password is changed.",
         caller=Caller.USER,
@@ -279,7 +280,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Change the e-mail address",
         description="Send a link to the new address. The change takes effect when it is followed; until then the "
         "account keeps its address, which is told of the request. Whether the new address has an account is not told.",
-        json=schemas.ChangeEmailRequest,
+        json=requests.ChangeEmailRequest,
         status=HTTPStatus.ACCEPTED,
         success="The link is on its way.",
         caller=Caller.USER,
@@ -292,7 +293,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.ACCOUNTS,
         summary="Export the account",
         description="Everything that is stored about the user, but for what only serves to check secrets.",
-        response=schemas.AccountExport,
+        response=export.AccountExport,
         success="All of it.",
         caller=Caller.USER,
     ),
@@ -304,7 +305,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Delete the account",
         description="Remove the user and all that belongs to it, at once and for good. Of the audit log, only the "
         "kinds and times of events remain.",
-        json=schemas.DeleteAccountRequest,
+        json=requests.DeleteAccountRequest,
         status=HTTPStatus.NO_CONTENT,
         success="Nothing of it is left.",
         caller=Caller.USER,
@@ -318,7 +319,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Ask for a new password",
         description="Send a link to the owner of an address. The answer is the same, and takes the same time, whether "
         "there is such an account or not. A newer link replaces the one before.",
-        json=schemas.SendPasswordResetRequest,
+        json=requests.SendPasswordResetRequest,
         status=HTTPStatus.ACCEPTED,
         success="If there is such an account, a link is on its way.",
         errors=(errors.TooManyAttempts,),
@@ -331,7 +332,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Set a new password",
         description="Set a new password with the token of a link, which works once. Every session of the user ends, "
         "and nobody is logged in. A password that is refused leaves the token as it is.",
-        json=schemas.ResetPasswordRequest,
+        json=requests.ResetPasswordRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The password is set.",
         errors=(errors.InvalidResetToken, errors.Overloaded),
@@ -356,7 +357,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Verify an address",
         description="Verify the address that the token of a link was sent to. Where it was sent to a new address, the "
         "account has that one from now on.",
-        json=schemas.VerifyEmailRequest,
+        json=requests.VerifyEmailRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The address is verified.",
         errors=(errors.InvalidVerificationToken,),
@@ -368,7 +369,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.SESSIONS,
         summary="List sessions",
         description="The live sessions of the user, newest first.",
-        response=schemas.SessionList,
+        response=responses.SessionList,
         success="The sessions.",
         caller=Caller.USER,
     ),
@@ -379,7 +380,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.SESSIONS,
         summary="End all sessions",
         description="End every session of the user, or with `keep_current=true` every other one.",
-        query=schemas.EndSessionsQuery,
+        query=requests.EndSessionsQuery,
         status=HTTPStatus.NO_CONTENT,
         success="The sessions have ended.",
         caller=Caller.USER,
@@ -405,7 +406,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Signing keys",
         description="The public keys that verify access tokens (RFC 7517). A key stands here before it signs and "
         "until the last token it signed has expired.",
-        response=schemas.JsonWebKeySet,
+        response=responses.JsonWebKeySet,
         success="The keys.",
         cache=PUBLIC,
     ),
@@ -417,7 +418,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Server metadata",
         description="What this authorization server is and supports (RFC 8414). The grant `password` is for first "
         "parties and is not advertised.",
-        response=schemas.ServerMetadata,
+        response=responses.ServerMetadata,
         success="The metadata.",
         cache=PUBLIC,
         asks_database=False,
@@ -431,7 +432,7 @@ _DEFINED: Iterable[Operation] = (
         description="What ended before its tokens expire, for services that verify tokens by themselves: a JWS of the "
         "type `revocations+jwt`, signed like access tokens, with hashed values. Ask with the cursor of the answer "
         "before and let it wait: an end is known to all within seconds.",
-        query=schemas.RevocationsQuery,
+        query=requests.RevocationsQuery,
         media_type=JWT,
         success="The feed behind the cursor.",
         notes={HTTPStatus.NOT_MODIFIED: "Nothing new, and `If-None-Match` names the cursor."},
@@ -444,7 +445,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Explain an error code",
         description="What an error code means and what to do about it.",
         parameters={"code": Parameter("The error code.")},
-        response=schemas.ProblemType,
+        response=ProblemType,
         success="The explanation.",
         cache=PUBLIC,
         asks_database=False,
@@ -457,7 +458,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.HEALTH,
         summary="Alive",
         description="The process lives. Nothing else is asked.",
-        response=schemas.Health,
+        response=responses.Health,
         success="It lives.",
         asks_database=False,
     ),
@@ -468,7 +469,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.HEALTH,
         summary="Ready",
         description="The database answers and has the schema that this version needs.",
-        response=schemas.Health,
+        response=responses.Health,
         success="It is ready.",
         errors=(errors.NotReady, errors.Stopping),
     ),

@@ -1,13 +1,14 @@
 """The one table from an error to its HTTP form: status, headers, body. No other module knows these numbers."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from core import errors
-from core.errors import AuthError
+from core.errors import AuthError, FieldError
 from core.http.answer import Answer, Headers
-from core.http.schemas import InputError, InputProblem, OAuthError, Problem, ProblemType
+from core.http.schemas.errors import InputError, InputProblem, OAuthError, Problem, ProblemType
 
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
@@ -236,7 +237,7 @@ def example(error: type[AuthError]) -> dict[str, object]:
     """An example body for the documentation."""
     if error is errors.InvalidInput:
         instance: AuthError = errors.InvalidInput(
-            errors.FieldError(field="email", code="missing", message="This member is required.")
+            FieldError(field="email", code="missing", message="This member is required.")
         )
     else:
         instance = errors.MethodNotAllowed(()) if error is errors.MethodNotAllowed else error()
@@ -261,7 +262,7 @@ def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
         "detail": error.text,
         "code": error.code,
         "request_id": request_id,
-        "errors": _input_errors(error),
+        "errors": [InputError.of(found) for found in _found(error)],
         "error": error.code,
         "error_description": error.text,
     }
@@ -269,11 +270,8 @@ def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
     return model(**{name: told[name] for name in model.model_fields}).model_dump_json().encode()
 
 
-def _input_errors(error: AuthError) -> list[InputError]:
-    found = error.errors if isinstance(error, errors.InvalidInput) else ()
-    return [
-        InputError(pointer=f"/{one.field}" if one.field else "", code=one.code, message=one.message) for one in found
-    ]
+def _found(error: AuthError) -> Iterable[FieldError]:
+    return error.errors if isinstance(error, errors.InvalidInput) else ()
 
 
 def _headers(error: AuthError) -> Headers:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.http.operations import OPERATIONS, Caller, Operation
-from core.http.schemas import ResetPasswordRequest, RevocationsQuery, TokenForm, VerifyEmailRequest
+from core.http.schemas.requests import ResetPasswordRequest, RevocationsQuery, TokenForm, VerifyEmailRequest
 from tests.api import PASSWORD
 from tests.fuzz.worlds import Asked, Known
 
