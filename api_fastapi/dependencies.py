@@ -1,42 +1,45 @@
 """What handlers depend on. All are `async def`: a plain `def` would be one more thread hop a request."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPBasic, HTTPBearer, OAuth2PasswordBearer
+from fastapi.security.base import SecurityBase
 
 from core.app import AuthApp
 from core.audit import Client
 from core.clients import Credentials
-from core.http import edge, openapi
+from core.http import exchange, openapi
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.sessions import Principal
 
-# Both only describe themselves in the OpenAPI document; the token is taken by `bearer_token`, as in the other door.
-password_grant = OAuth2PasswordBearer(
-    tokenUrl=openapi.TOKEN_URL,
-    scheme_name=openapi.PASSWORD_SCHEME,
-    description=openapi.PASSWORD_SCHEME_TEXT,
-    auto_error=False,
-)
-access_token = HTTPBearer(
-    bearerFormat="JWT",
-    scheme_name=openapi.BEARER_SCHEME,
-    description=openapi.BEARER_SCHEME_TEXT,
-    auto_error=False,
-)
 
+class Described(SecurityBase):
+    """A security scheme in the OpenAPI document alone.
 
-class DescribedBasic(HTTPBasic):
-    """HTTP Basic in the OpenAPI document alone: FastAPI's own reader answers a malformed header by itself."""
+    What it describes is read by `core.http.reading`, as in the other door: FastAPI's own readers would read it a second
+    time, and the one of HTTP Basic answers a malformed header by itself.
+    """
 
-    async def __call__(self, _: Request) -> None:  # type: ignore[override]  # reads nothing, so it gives nothing
+    def __init__(self, scheme: SecurityBase) -> None:
+        self.model = scheme.model
+        self.scheme_name = scheme.scheme_name
+
+    async def __call__(self) -> None:
         """Read nothing."""
 
 
-client_basic = DescribedBasic(scheme_name=openapi.CLIENT_SCHEME, description=openapi.CLIENT_SCHEME_TEXT)
+password_grant = Described(
+    OAuth2PasswordBearer(
+        tokenUrl=openapi.TOKEN_URL, scheme_name=openapi.PASSWORD_SCHEME, description=openapi.PASSWORD_SCHEME_TEXT
+    )
+)
+access_token = Described(
+    HTTPBearer(bearerFormat="JWT", scheme_name=openapi.BEARER_SCHEME, description=openapi.BEARER_SCHEME_TEXT)
+)
+client_basic = Described(HTTPBasic(scheme_name=openapi.CLIENT_SCHEME, description=openapi.CLIENT_SCHEME_TEXT))
 
 
 async def auth_app(request: Request) -> AuthApp:
@@ -53,14 +56,14 @@ async def site_pages(request: Request) -> Pages:
 
 async def current_client() -> Client:
     """Where the request came from."""
-    return edge.current().client
+    return exchange.current().client
 
 
 async def current_principal(
     request: Request,
     auth: Annotated[AuthApp, Depends(auth_app)],
-    _password_grant: Annotated[Any, Depends(password_grant)],
-    _access_token: Annotated[Any, Depends(access_token)],
+    _password_grant: Annotated[None, Depends(password_grant)],
+    _access_token: Annotated[None, Depends(access_token)],
 ) -> Principal:
     """The user and session that the request's access token speaks for, in one thread hop."""
     token = bearer_token(request.headers.get("authorization"))
@@ -74,7 +77,7 @@ async def current_credentials(request: Request) -> Credentials | None:
 
 async def required_credentials(
     credentials: Annotated[Credentials | None, Depends(current_credentials)],
-    _client_basic: Annotated[Any, Depends(client_basic)],
+    _client_basic: Annotated[None, Depends(client_basic)],
 ) -> Credentials | None:
     """The same, described in the document as required; the core refuses their absence."""
     return credentials

@@ -3,8 +3,9 @@
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from api_fastapi.answers import response_of
 from core.errors import AuthError, MalformedRequest, NotFound
-from core.http import edge
+from core.http import exchange
 from core.http.problems import status_of
 
 
@@ -18,8 +19,7 @@ async def on_auth_error(_: Request, error: Exception) -> Response:
     """Answer an error of the tree."""
     if not isinstance(error, AuthError):
         raise error
-    answer = edge.current().answer(error)
-    return Response(answer.body, answer.status, dict(answer.headers))
+    return response_of(exchange.current().answer(error))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -8,11 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Form, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint
 from api_fastapi.dependencies import Auth, CurrentPrincipal, From, OptionalClient, RequiredClient, Site
-from core.http import discovery, problems, schemas
+from core.http import discovery, problems
+from core.http.answer import Answer
 from core.http.operations import OPERATIONS
-from core.http.pages import Page
+from core.http.schemas import errors, export, requests, responses
 
 router = APIRouter(route_class=ContractRoute)
 on = partial(endpoint, router)
@@ -20,53 +22,48 @@ on = partial(endpoint, router)
 
 def path_parameter(operation_id: str, name: str) -> object:
     """The declaration of a path parameter, with its text from the contract."""
-    return Path(description=OPERATIONS[operation_id].parameters[name])
-
-
-def page_response(page: Page) -> Response:
-    """The answer that shows a page."""
-    return Response(page.body, page.status, page.fields)
+    return Path(description=OPERATIONS[operation_id].parameters[name].description)
 
 
 @on("signup")
 async def signup(
-    body: schemas.SignupRequest, auth: Auth, client: From, tasks: BackgroundTasks
-) -> schemas.User | Response:
+    body: requests.SignupRequest, auth: Auth, client: From, tasks: BackgroundTasks
+) -> responses.User | Response:
     user = await run_in_threadpool(auth.accounts.sign_up, body.email, body.password, body.display_name, client)
     tasks.add_task(auth.relay.wake)
-    return Response(status_code=HTTPStatus.ACCEPTED) if user is None else schemas.User.of(user)
+    return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else responses.User.of(user)
 
 
 @on("login")
-async def login(body: schemas.LoginRequest, auth: Auth, client: From) -> schemas.TokenPair:
-    return schemas.TokenPair.of(await run_in_threadpool(auth.auth.login, body.email, body.password, client))
+async def login(body: requests.LoginRequest, auth: Auth, client: From) -> responses.TokenPair:
+    return responses.TokenPair.of(await run_in_threadpool(auth.auth.login, body.email, body.password, client))
 
 
 @on("token")
 async def token(
-    form: Annotated[schemas.TokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
-) -> schemas.TokenAnswer:
-    return schemas.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), credentials, client))
+    form: Annotated[requests.TokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
+) -> responses.TokenAnswer:
+    return responses.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), credentials, client))
 
 
 @on("refresh")
-async def refresh(body: schemas.RefreshRequest, auth: Auth, client: From) -> schemas.TokenPair:
-    return schemas.TokenPair.of(await run_in_threadpool(auth.sessions.refresh, body.refresh_token, client))
+async def refresh(body: requests.RefreshRequest, auth: Auth, client: From) -> responses.TokenPair:
+    return responses.TokenPair.of(await run_in_threadpool(auth.sessions.refresh, body.refresh_token, client))
 
 
 @on("revoke")
 async def revoke(
-    form: Annotated[schemas.InspectedTokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
+    form: Annotated[requests.InspectedTokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
 ) -> None:
     await run_in_threadpool(auth.tokens.revoke, form.token, credentials, client)
 
 
 @on("introspect")
 async def introspect(
-    form: Annotated[schemas.InspectedTokenForm, Form()], credentials: RequiredClient, auth: Auth, client: From
-) -> schemas.Introspection:
+    form: Annotated[requests.InspectedTokenForm, Form()], credentials: RequiredClient, auth: Auth, client: From
+) -> responses.Introspection:
     found = await run_in_threadpool(auth.tokens.introspect, form.token, credentials, client)
-    return schemas.Introspection.of(found, auth.settings)
+    return responses.Introspection.of(found, auth.settings)
 
 
 @on("logout")
@@ -75,21 +72,21 @@ async def logout(principal: CurrentPrincipal, auth: Auth, client: From) -> None:
 
 
 @on("whoami")
-async def whoami(principal: CurrentPrincipal) -> schemas.User:
-    return schemas.User.of(principal.user)
+async def whoami(principal: CurrentPrincipal) -> responses.User:
+    return responses.User.of(principal.user)
 
 
 @on("update_account")
 async def update_account(
-    body: schemas.UpdateAccountRequest, principal: CurrentPrincipal, auth: Auth, client: From
-) -> schemas.User:
+    body: requests.UpdateAccountRequest, principal: CurrentPrincipal, auth: Auth, client: From
+) -> responses.User:
     user = await run_in_threadpool(auth.accounts.rename, principal, body.display_name, client)
-    return schemas.User.of(user)
+    return responses.User.of(user)
 
 
 @on("change_password")
 async def change_password(
-    body: schemas.ChangePasswordRequest, principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
+    body: requests.ChangePasswordRequest, principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
 ) -> None:
     await run_in_threadpool(auth.accounts.change_password, principal, body.current_password, body.new_password, client)
     tasks.add_task(auth.relay.wake)
@@ -97,34 +94,34 @@ async def change_password(
 
 @on("change_email")
 async def change_email(
-    body: schemas.ChangeEmailRequest, principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
+    body: requests.ChangeEmailRequest, principal: CurrentPrincipal, auth: Auth, client: From, tasks: BackgroundTasks
 ) -> None:
     await run_in_threadpool(auth.verification.request_change, principal, body.new_email, body.current_password, client)
     tasks.add_task(auth.relay.wake)
 
 
 @on("export_account")
-async def export_account(principal: CurrentPrincipal, auth: Auth, client: From) -> schemas.AccountExport:
-    return schemas.AccountExport.of(await run_in_threadpool(auth.accounts.export, principal, client))
+async def export_account(principal: CurrentPrincipal, auth: Auth, client: From) -> export.AccountExport:
+    return export.AccountExport.of(await run_in_threadpool(auth.accounts.export, principal, client))
 
 
 @on("delete_account")
 async def delete_account(
-    body: schemas.DeleteAccountRequest, principal: CurrentPrincipal, auth: Auth, client: From
+    body: requests.DeleteAccountRequest, principal: CurrentPrincipal, auth: Auth, client: From
 ) -> None:
     await run_in_threadpool(auth.accounts.delete, principal, body.current_password, client)
 
 
 @on("send_password_reset")
 async def send_password_reset(
-    body: schemas.SendPasswordResetRequest, auth: Auth, client: From, tasks: BackgroundTasks
+    body: requests.SendPasswordResetRequest, auth: Auth, client: From, tasks: BackgroundTasks
 ) -> None:
     await run_in_threadpool(auth.recovery.request, body.email, client)
     tasks.add_task(auth.relay.wake)
 
 
 @on("reset_password")
-async def reset_password(body: schemas.ResetPasswordRequest, auth: Auth, client: From, tasks: BackgroundTasks) -> None:
+async def reset_password(body: requests.ResetPasswordRequest, auth: Auth, client: From, tasks: BackgroundTasks) -> None:
     await run_in_threadpool(auth.recovery.reset, body.token, body.new_password, client)
     tasks.add_task(auth.relay.wake)
 
@@ -138,19 +135,19 @@ async def send_email_verification(
 
 
 @on("verify_email")
-async def verify_email(body: schemas.VerifyEmailRequest, auth: Auth, client: From, tasks: BackgroundTasks) -> None:
+async def verify_email(body: requests.VerifyEmailRequest, auth: Auth, client: From, tasks: BackgroundTasks) -> None:
     await run_in_threadpool(auth.verification.verify, body.token, client)
     tasks.add_task(auth.relay.wake)
 
 
 @on("list_sessions")
-async def list_sessions(principal: CurrentPrincipal, auth: Auth) -> schemas.SessionList:
-    return schemas.SessionList.of(await run_in_threadpool(auth.sessions.live, principal), principal)
+async def list_sessions(principal: CurrentPrincipal, auth: Auth) -> responses.SessionList:
+    return responses.SessionList.of(await run_in_threadpool(auth.sessions.live, principal), principal)
 
 
 @on("end_sessions")
 async def end_sessions(
-    query: Annotated[schemas.EndSessionsQuery, Query()], principal: CurrentPrincipal, auth: Auth, client: From
+    query: Annotated[requests.EndSessionsQuery, Query()], principal: CurrentPrincipal, auth: Auth, client: From
 ) -> None:
     await run_in_threadpool(auth.sessions.end_all, principal, client, keep_current=query.keep_current)
 
@@ -166,62 +163,62 @@ async def end_session(
 
 
 @on("jwks")
-async def jwks(auth: Auth) -> schemas.JsonWebKeySet:
+async def jwks(auth: Auth) -> responses.JsonWebKeySet:
     return await run_in_threadpool(discovery.key_set, auth.keys)
 
 
 @on("metadata")
-async def metadata(auth: Auth) -> schemas.ServerMetadata:
+async def metadata(auth: Auth) -> responses.ServerMetadata:
     return discovery.metadata(auth.settings)
 
 
 @on("revocations")
-async def revocations(request: Request, query: Annotated[schemas.RevocationsQuery, Query()], auth: Auth) -> Response:
+async def revocations(request: Request, query: Annotated[requests.RevocationsQuery, Query()], auth: Auth) -> Response:
     tag = request.headers.get("if-none-match")
-    return page_response(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))
+    return response_of(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))
 
 
 @on("problem_type")
-async def problem_type(code: Annotated[str, path_parameter("problem_type", "code")]) -> schemas.ProblemType:
+async def problem_type(code: Annotated[str, path_parameter("problem_type", "code")]) -> errors.ProblemType:
     return problems.explain(code)
 
 
 @on("healthz")
-async def healthz() -> schemas.Health:
-    return schemas.Health()
+async def healthz() -> responses.Health:
+    return responses.Health()
 
 
 @on("readyz")
-async def readyz(auth: Auth) -> schemas.Health:
+async def readyz(auth: Auth) -> responses.Health:
     await run_in_threadpool(auth.check_ready)
-    return schemas.Health()
+    return responses.Health()
 
 
 @on("openapi")
 async def openapi(pages: Site) -> Response:
-    return page_response(pages.openapi())
+    return response_of(pages.openapi())
 
 
 @on("docs")
 async def docs(pages: Site) -> Response:
-    return page_response(pages.docs())
+    return response_of(pages.docs())
 
 
 @on("redoc")
 async def redoc(pages: Site) -> Response:
-    return page_response(pages.redoc())
+    return response_of(pages.redoc())
 
 
 @on("reset_password_page")
 async def reset_password_page(pages: Site, client: From) -> Response:
-    return page_response(pages.reset_password(client.languages))
+    return response_of(pages.reset_password(client.languages))
 
 
 @on("verify_email_page")
 async def verify_email_page(pages: Site, client: From) -> Response:
-    return page_response(pages.verify_email(client.languages))
+    return response_of(pages.verify_email(client.languages))
 
 
 @on("asset")
 async def asset(name: str, pages: Site) -> Response:
-    return page_response(pages.asset(name))
+    return response_of(pages.asset(name))

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Blueprint, Response, request
 from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from api_flask.answers import response_of
 from api_flask.dependencies import authenticate, identify
 from core.http import problems, reading
-from core.http.operations import OPERATIONS, Operation
+from core.http.answer import Answer
+from core.http.operations import OPERATIONS, Caller, Operation, Parameter
 
 View = Callable[..., Any]
+AnyView = TypeVar("AnyView", bound=MethodView)
 
-_UUID = TypeAdapter(UUID)
+_PATH_TYPES: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (str, UUID)}
 
 
 def endpoint(operation_id: str) -> Callable[[View], View]:
@@ -35,10 +38,7 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
                 body=request.get_data(),
                 query=request.query_string,
             )
-            if operation.bearer:
-                authenticate()
-            if operation.form is not None:
-                identify()
+            _ask_who_calls(operation.caller)
             return _response(operation, method(self, **_validated(operation, given, arguments)))
 
         view.operation = operation  # type: ignore[attr-defined]  # read by `add_view`
@@ -47,8 +47,8 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
     return decorate
 
 
-def add_view(blueprint: Blueprint, view: type[MethodView]) -> None:
-    """Add a view at the path that its methods share."""
+def add_view(blueprint: Blueprint, view: type[AnyView]) -> type[AnyView]:
+    """Add a view at the path that its methods share, and give it back, as a decorator does."""
     operations: list[Operation] = [getattr(view, name.lower()).operation for name in sorted(view.methods or ())]
     (path,) = {operation.path for operation in operations}
     blueprint.add_url_rule(
@@ -56,12 +56,21 @@ def add_view(blueprint: Blueprint, view: type[MethodView]) -> None:
         view_func=view.as_view(operations[0].id),
         provide_automatic_options=False,
     )
+    return view
+
+
+def _ask_who_calls(caller: Caller) -> None:
+    match caller:
+        case Caller.USER:
+            authenticate()
+        case Caller.CLIENT | Caller.OPTIONAL_CLIENT:
+            identify()
 
 
 def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:
     try:
         return {
-            **{name: _UUID.validate_python(text) if name.endswith("_id") else text for name, text in path.items()},
+            **{name: _part(operation.parameters[name], text) for name, text in path.items()},
             **_model("body", operation.json, given.json),
             **_model("form", operation.form, given.form),
             **_model("query", operation.query, given.query),
@@ -73,6 +82,10 @@ def _validated(operation: Operation, given: reading.Input, path: dict[str, str])
         raise reading.invalid(operation, [{**one, "loc": (*part, *one["loc"])} for one in found]) from None
 
 
+def _part(parameter: Parameter, text: str) -> Any:
+    return _PATH_TYPES[parameter.kind].validate_python(text)
+
+
 def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, BaseModel]:
     return {} if model is None else {name: model.model_validate(given)}
 
@@ -80,8 +93,7 @@ def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, Ba
 def _response(operation: Operation, result: Any) -> Response:
     if isinstance(result, Response):
         return result
-    body = result.model_dump_json(exclude_none=operation.sparse) if isinstance(result, BaseModel) else b""
-    response = Response(body, operation.status, content_type=problems.JSON)
-    if not body:
-        del response.headers["Content-Type"]
-    return response
+    if not isinstance(result, BaseModel):
+        return response_of(Answer(operation.status))
+    body = result.model_dump_json(exclude_none=operation.sparse).encode()
+    return response_of(Answer.of(problems.JSON, body, status=operation.status))

@@ -7,7 +7,7 @@ from flask import Response, after_this_request, current_app, g, request
 from core.app import AuthApp
 from core.audit import Client
 from core.clients import Credentials
-from core.http import edge
+from core.http import exchange
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.sessions import Principal
@@ -27,7 +27,7 @@ def site_pages() -> Pages:
 
 def current_client() -> Client:
     """Where the request came from."""
-    return edge.current().client
+    return exchange.current().client
 
 
 def identify() -> None:

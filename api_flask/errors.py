@@ -3,8 +3,9 @@
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from api_flask.answers import response_of
 from core.errors import AuthError, MalformedRequest, NotFound
-from core.http import edge
+from core.http import exchange
 from core.http.problems import status_of
 
 
@@ -16,8 +17,7 @@ def install_error_handlers(app: Flask) -> None:
 
 def on_auth_error(error: AuthError) -> Response:
     """Answer an error of the tree."""
-    answer = edge.current().answer(error)
-    return Response(answer.body, answer.status, dict(answer.headers))
+    return response_of(exchange.current().answer(error))
 
 
 def on_http_exception(error: HTTPException) -> Response:

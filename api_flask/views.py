@@ -1,11 +1,13 @@
 """The views. Each method makes one call into the core and holds no rule."""
 
+from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
 from flask import Blueprint, Response, request
 from flask.views import MethodView
 
+from api_flask.answers import response_of
 from api_flask.binding import add_view, endpoint
 from api_flask.dependencies import (
     after_response,
@@ -15,128 +17,134 @@ from api_flask.dependencies import (
     current_principal,
     site_pages,
 )
-from core.http import discovery, problems, schemas
-from core.http.pages import Page
+from core.http import discovery, problems
+from core.http.answer import Answer
+from core.http.schemas import errors, export, requests, responses
 
 blueprint = Blueprint("twinauth", __name__)
+on = partial(add_view, blueprint)
 
 
-def page_response(page: Page) -> Response:
-    """The answer that shows a page."""
-    return Response(page.body, page.status, page.fields)
-
-
-def bare_response(status: HTTPStatus) -> Response:
-    """An answer without a body, and so without a type of it."""
-    response = Response(status=status)
-    del response.headers["Content-Type"]
-    return response
-
-
+@on
 class Signup(MethodView):
     @endpoint("signup")
-    def post(self, body: schemas.SignupRequest) -> schemas.User | Response:
+    def post(self, body: requests.SignupRequest) -> responses.User | Response:
         user = auth_app().accounts.sign_up(body.email, body.password, body.display_name, current_client())
         after_response(auth_app().relay.wake)
-        return bare_response(HTTPStatus.ACCEPTED) if user is None else schemas.User.of(user)
+        return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else responses.User.of(user)
 
 
+@on
 class Login(MethodView):
     @endpoint("login")
-    def post(self, body: schemas.LoginRequest) -> schemas.TokenPair:
-        return schemas.TokenPair.of(auth_app().auth.login(body.email, body.password, current_client()))
+    def post(self, body: requests.LoginRequest) -> responses.TokenPair:
+        return responses.TokenPair.of(auth_app().auth.login(body.email, body.password, current_client()))
 
 
+@on
 class Token(MethodView):
     @endpoint("token")
-    def post(self, form: schemas.TokenForm) -> schemas.TokenAnswer:
+    def post(self, form: requests.TokenForm) -> responses.TokenAnswer:
         grant = auth_app().auth.grant(form.to_core(), current_credentials(), current_client())
-        return schemas.TokenAnswer.of(grant)
+        return responses.TokenAnswer.of(grant)
 
 
+@on
 class Refresh(MethodView):
     @endpoint("refresh")
-    def post(self, body: schemas.RefreshRequest) -> schemas.TokenPair:
-        return schemas.TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_client()))
+    def post(self, body: requests.RefreshRequest) -> responses.TokenPair:
+        return responses.TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_client()))
 
 
+@on
 class Revoke(MethodView):
     @endpoint("revoke")
-    def post(self, form: schemas.InspectedTokenForm) -> None:
+    def post(self, form: requests.InspectedTokenForm) -> None:
         auth_app().tokens.revoke(form.token, current_credentials(), current_client())
 
 
+@on
 class Introspect(MethodView):
     @endpoint("introspect")
-    def post(self, form: schemas.InspectedTokenForm) -> schemas.Introspection:
+    def post(self, form: requests.InspectedTokenForm) -> responses.Introspection:
         auth = auth_app()
         found = auth.tokens.introspect(form.token, current_credentials(), current_client())
-        return schemas.Introspection.of(found, auth.settings)
+        return responses.Introspection.of(found, auth.settings)
 
 
+@on
 class Logout(MethodView):
     @endpoint("logout")
     def post(self) -> None:
         auth_app().sessions.logout(current_principal(), current_client())
 
 
+@on
 class Whoami(MethodView):
     @endpoint("whoami")
-    def get(self) -> schemas.User:
-        return schemas.User.of(current_principal().user)
+    def get(self) -> responses.User:
+        return responses.User.of(current_principal().user)
 
 
+@on
 class Account(MethodView):
     @endpoint("update_account")
-    def patch(self, body: schemas.UpdateAccountRequest) -> schemas.User:
+    def patch(self, body: requests.UpdateAccountRequest) -> responses.User:
         user = auth_app().accounts.rename(current_principal(), body.display_name, current_client())
-        return schemas.User.of(user)
+        return responses.User.of(user)
 
 
+@on
 class AccountPassword(MethodView):
     @endpoint("change_password")
-    def post(self, body: schemas.ChangePasswordRequest) -> None:
+    def post(self, body: requests.ChangePasswordRequest) -> None:
         auth_app().accounts.change_password(
             current_principal(), body.current_password, body.new_password, current_client()
         )
         after_response(auth_app().relay.wake)
 
 
+@on
 class AccountEmail(MethodView):
     @endpoint("change_email")
-    def post(self, body: schemas.ChangeEmailRequest) -> None:
+    def post(self, body: requests.ChangeEmailRequest) -> None:
         auth_app().verification.request_change(
             current_principal(), body.new_email, body.current_password, current_client()
         )
         after_response(auth_app().relay.wake)
 
 
+@on
 class AccountExport(MethodView):
     @endpoint("export_account")
-    def get(self) -> schemas.AccountExport:
-        return schemas.AccountExport.of(auth_app().accounts.export(current_principal(), current_client()))
+    def get(self) -> export.AccountExport:
+        return export.AccountExport.of(auth_app().accounts.export(current_principal(), current_client()))
 
 
+@on
 class AccountDelete(MethodView):
     @endpoint("delete_account")
-    def post(self, body: schemas.DeleteAccountRequest) -> None:
+    def post(self, body: requests.DeleteAccountRequest) -> None:
         auth_app().accounts.delete(current_principal(), body.current_password, current_client())
 
 
+@on
 class SendPasswordReset(MethodView):
     @endpoint("send_password_reset")
-    def post(self, body: schemas.SendPasswordResetRequest) -> None:
+    def post(self, body: requests.SendPasswordResetRequest) -> None:
         auth_app().recovery.request(body.email, current_client())
         after_response(auth_app().relay.wake)
 
 
+@on
 class ResetPassword(MethodView):
     @endpoint("reset_password")
-    def post(self, body: schemas.ResetPasswordRequest) -> None:
+    def post(self, body: requests.ResetPasswordRequest) -> None:
         auth_app().recovery.reset(body.token, body.new_password, current_client())
         after_response(auth_app().relay.wake)
 
 
+@on
 class SendEmailVerification(MethodView):
     @endpoint("send_email_verification")
     def post(self) -> None:
@@ -144,135 +152,114 @@ class SendEmailVerification(MethodView):
         after_response(auth_app().relay.wake)
 
 
+@on
 class VerifyEmail(MethodView):
     @endpoint("verify_email")
-    def post(self, body: schemas.VerifyEmailRequest) -> None:
+    def post(self, body: requests.VerifyEmailRequest) -> None:
         auth_app().verification.verify(body.token, current_client())
         after_response(auth_app().relay.wake)
 
 
+@on
 class Sessions(MethodView):
     @endpoint("list_sessions")
-    def get(self) -> schemas.SessionList:
+    def get(self) -> responses.SessionList:
         principal = current_principal()
-        return schemas.SessionList.of(auth_app().sessions.live(principal), principal)
+        return responses.SessionList.of(auth_app().sessions.live(principal), principal)
 
     @endpoint("end_sessions")
-    def delete(self, query: schemas.EndSessionsQuery) -> None:
+    def delete(self, query: requests.EndSessionsQuery) -> None:
         auth_app().sessions.end_all(current_principal(), current_client(), keep_current=query.keep_current)
 
 
+@on
 class OneSession(MethodView):
     @endpoint("end_session")
     def delete(self, session_id: UUID) -> None:
         auth_app().sessions.end(current_principal(), session_id, current_client())
 
 
+@on
 class Jwks(MethodView):
     @endpoint("jwks")
-    def get(self) -> schemas.JsonWebKeySet:
+    def get(self) -> responses.JsonWebKeySet:
         return discovery.key_set(auth_app().keys)
 
 
+@on
 class Metadata(MethodView):
     @endpoint("metadata")
-    def get(self) -> schemas.ServerMetadata:
+    def get(self) -> responses.ServerMetadata:
         return discovery.metadata(auth_app().settings)
 
 
+@on
 class Revocations(MethodView):
     @endpoint("revocations")
-    def get(self, query: schemas.RevocationsQuery) -> Response:
+    def get(self, query: requests.RevocationsQuery) -> Response:
         tag = request.headers.get("if-none-match")
-        return page_response(discovery.revocations(auth_app().revocations, query, tag))
+        return response_of(discovery.revocations(auth_app().revocations, query, tag))
 
 
+@on
 class ProblemType(MethodView):
     @endpoint("problem_type")
-    def get(self, code: str) -> schemas.ProblemType:
+    def get(self, code: str) -> errors.ProblemType:
         return problems.explain(code)
 
 
+@on
 class Healthz(MethodView):
     @endpoint("healthz")
-    def get(self) -> schemas.Health:
-        return schemas.Health()
+    def get(self) -> responses.Health:
+        return responses.Health()
 
 
+@on
 class Readyz(MethodView):
     @endpoint("readyz")
-    def get(self) -> schemas.Health:
+    def get(self) -> responses.Health:
         auth_app().check_ready()
-        return schemas.Health()
+        return responses.Health()
 
 
+@on
 class OpenApi(MethodView):
     @endpoint("openapi")
     def get(self) -> Response:
-        return page_response(site_pages().openapi())
+        return response_of(site_pages().openapi())
 
 
+@on
 class Docs(MethodView):
     @endpoint("docs")
     def get(self) -> Response:
-        return page_response(site_pages().docs())
+        return response_of(site_pages().docs())
 
 
+@on
 class Redoc(MethodView):
     @endpoint("redoc")
     def get(self) -> Response:
-        return page_response(site_pages().redoc())
+        return response_of(site_pages().redoc())
 
 
+@on
 class ResetPasswordPage(MethodView):
     @endpoint("reset_password_page")
     def get(self) -> Response:
-        return page_response(site_pages().reset_password(current_client().languages))
+        return response_of(site_pages().reset_password(current_client().languages))
 
 
+@on
 class VerifyEmailPage(MethodView):
     @endpoint("verify_email_page")
     def get(self) -> Response:
-        return page_response(site_pages().verify_email(current_client().languages))
+        return response_of(site_pages().verify_email(current_client().languages))
 
 
+@on
 class Asset(MethodView):
     @endpoint("asset")
     def get(self, name: str) -> Response:
-        return page_response(site_pages().asset(name))
-
-
-for view in (
-    Signup,
-    Login,
-    Token,
-    Refresh,
-    Revoke,
-    Introspect,
-    Logout,
-    Whoami,
-    Account,
-    AccountPassword,
-    AccountEmail,
-    AccountExport,
-    AccountDelete,
-    SendPasswordReset,
-    ResetPassword,
-    SendEmailVerification,
-    VerifyEmail,
-    Sessions,
-    OneSession,
-    Jwks,
-    Metadata,
-    Revocations,
-    ProblemType,
-    Healthz,
-    Readyz,
-    OpenApi,
-    Docs,
-    Redoc,
-    ResetPasswordPage,
-    VerifyEmailPage,
-    Asset,
-):
-    add_view(blueprint, view)
+        return response_of(site_pages().asset(name))

@@ -19,7 +19,7 @@ from cli.plain import settings
 from cli.preparation import edge
 from cli.stopping import FAREWELL, SETTLE, Departure, deafen, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
-from core.http.edge import MAX_SECONDS
+from core.http.admission import MAX_SECONDS
 
 GRACE = 30  # seconds for requests in flight when the server has stopped listening
 KEEP_ALIVE = 5

@@ -27,7 +27,7 @@ from cli.plain import settings
 from cli.preparation import edge
 from cli.stopping import FAREWELL, SETTLE, Departure, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
-from core.http.edge import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
+from core.http.admission import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
 from core.passwords import threads
 
 GRACE = 30  # seconds for requests in flight when the server is told to stop

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http import HTTPMethod
 
 from core.errors import BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
-from core.http.edge import CONTINUE, MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
+from core.http.admission import CONTINUE, MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 
 MAX_HEAD = 256 * 1024
 MAX_CHUNKED = 2 * MAX_BODY  # with sizes and trailers: a body in chunks of a byte is six times as long

@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from core.errors import BodyTooLarge
-from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
-from core.http.problems import Answer
+from core.http.admission import MAX_BODY
+from core.http.answer import Answer
+from core.http.edge import Edge
+from core.http.exchange import Exchange
+from core.http.head import RequestHead
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -3,9 +3,10 @@
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from core.http.answer import Answer
 from core.http.operations import JWT, OPERATIONS
-from core.http.pages import Page
-from core.http.schemas import JsonWebKey, JsonWebKeySet, RevocationsQuery, ServerMetadata
+from core.http.schemas.requests import RevocationsQuery
+from core.http.schemas.responses import JsonWebKey, JsonWebKeySet, ServerMetadata
 from core.keys import KeyRing
 from core.revocations import RevocationFeed
 from core.settings import Settings
@@ -40,10 +41,10 @@ def metadata(settings: Settings) -> ServerMetadata:
     )
 
 
-def revocations(feed: RevocationFeed, query: RevocationsQuery, if_none_match: str | None) -> Page:
+def revocations(feed: RevocationFeed, query: RevocationsQuery, if_none_match: str | None) -> Answer:
     """The feed behind a cursor, or 304 where who asks has it all."""
     found = feed.read(query.since, wait=query.wait)
     tag = ("ETag", f'"{found.cursor}"')
     if found.is_empty and if_none_match == tag[1]:
-        return Page(JWT, b"", (tag,), HTTPStatus.NOT_MODIFIED)
-    return Page(JWT, found.jws.encode(), (tag,))
+        return Answer(HTTPStatus.NOT_MODIFIED, (tag,))
+    return Answer.of(JWT, found.jws.encode(), (tag,))

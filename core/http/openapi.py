@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from core.errors import AuthError
-from core.http import problems, schemas
-from core.http.operations import OPERATIONS, TAG_DESCRIPTIONS, Operation
+from core.http import problems
+from core.http.operations import OPERATIONS, TAG_DESCRIPTIONS, Caller, Operation
+from core.http.schemas.errors import InputProblem, OAuthError, Problem
 
 TITLE = "Twinauth"
 VERSION = version("twinauth")
@@ -41,9 +42,14 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
     CLIENT_SCHEME: {"type": "http", "description": CLIENT_SCHEME_TEXT, "scheme": "basic"},
 }
+# Of the operations that refuse everybody else.
+_SECURITY: dict[Caller, list[dict[str, list[str]]]] = {
+    Caller.USER: [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}],
+    Caller.CLIENT: [{CLIENT_SCHEME: []}],
+}
 
 _REF = "#/components/schemas/{model}"
-_ERROR_MODELS: tuple[type[BaseModel], ...] = (schemas.Problem, schemas.InputProblem, schemas.OAuthError)
+_ERROR_MODELS: tuple[type[BaseModel], ...] = (Problem, InputProblem, OAuthError)
 
 
 def document() -> dict[str, Any]:
@@ -79,15 +85,9 @@ def other_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         response = responses.setdefault(int(problems.status_of(error)), {"description": "", "content": {}})
         response["description"] = ", ".join(filter(None, (response["description"], f"`{error.code}`")))
         content = response["content"].setdefault(problems.media_type_of(error), {"examples": {}})
-        content["schema"] = {"$ref": _REF.format(model=_error_model(error).__name__)}
+        content["schema"] = {"$ref": _REF.format(model=problems.model_of(error).__name__)}
         content["examples"][error.code] = {"value": problems.example(error)}
     return responses
-
-
-def _error_model(error: type[AuthError]) -> type[BaseModel]:
-    if problems.media_type_of(error) == problems.JSON:
-        return schemas.OAuthError
-    return schemas.InputProblem if error.code == "invalid_input" else schemas.Problem
 
 
 def _schemas(
@@ -112,10 +112,8 @@ def _operation(operation: Operation, references: Mapping[Any, Any]) -> dict[str,
         "description": operation.description,
         "operationId": operation.id,
     }
-    if operation.bearer:
-        made["security"] = [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}]
-    if operation.client:
-        made["security"] = [{CLIENT_SCHEME: []}]
+    if operation.caller in _SECURITY:
+        made["security"] = _SECURITY[operation.caller]
     if parameters := [*_path_parameters(operation), *_query_parameters(operation)]:
         made["parameters"] = parameters
     if operation.json is not None:
@@ -143,11 +141,11 @@ def _path_parameters(operation: Operation) -> Sequence[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "description": description,
-            "schema": {"type": "string", "title": name.replace("_", " ").title(), "description": description}
-            | ({"format": "uuid"} if name.endswith("_id") else {}),
+            "description": parameter.description,
+            "schema": {"type": "string", "title": name.replace("_", " ").title(), "description": parameter.description}
+            | ({"format": "uuid"} if parameter.kind is UUID else {}),
         }
-        for name, description in operation.parameters.items()
+        for name, parameter in operation.parameters.items()
     ]
 
 

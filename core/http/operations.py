@@ -1,15 +1,18 @@
 """Every operation once: path, models, security, errors, texts. Both front doors bind their handlers to these ids."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from functools import partial
 from http import HTTPMethod, HTTPStatus
+from uuid import UUID
 
 from pydantic import BaseModel
 
 from core import errors
 from core.errors import AuthError
-from core.http import schemas
+from core.http.schemas import export, requests, responses
+from core.http.schemas.errors import ProblemType
 
 NO_STORE = "no-store"
 PUBLIC = "public, max-age=300"
@@ -51,6 +54,23 @@ TAG_DESCRIPTIONS = {
 }
 
 
+class Caller(Enum):
+    """Whom a request must speak for."""
+
+    NOBODY = auto()
+    USER = auto()  # by an access token
+    OPTIONAL_CLIENT = auto()  # by HTTP Basic; the core decides what a request without one may have
+    CLIENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A part of a path that each request fills in."""
+
+    description: str
+    kind: type[str | UUID] = str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation of the contract."""
@@ -67,16 +87,15 @@ class Operation:
     json: type[BaseModel] | None = None
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    """Path parameters, each with its description; all are UUIDs but `code` and `name`."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Of the path, by name."""
     media_type: str | None = None
     """Of an answer that is not made from a model."""
     sparse: bool = False
     """Whether members without a value are left out of the answer."""
     notes: dict[HTTPStatus, str] = field(default_factory=dict)
     """Other statuses that are no errors."""
-    bearer: bool = False
-    client: bool = False
+    caller: Caller = Caller.NOBODY
     asks_database: bool = True
     errors: tuple[type[AuthError], ...] = ()
     cache: str = NO_STORE
@@ -94,13 +113,18 @@ class Operation:
             yield errors.MalformedJson
         if self.json or self.form:
             yield errors.UnsupportedMediaType
-        if self.json or self.query or self.parameters.get("session_id"):
+        if self.json or self.query or any(parameter.kind is not str for parameter in self.parameters.values()):
             yield errors.InvalidInput
-        if self.bearer:
+        if self.caller is Caller.USER:
             yield from (errors.MissingCredentials, errors.InvalidToken)
         if self.asks_database:
             yield errors.DatabaseUnavailable
 
+
+# For people: it asks no database, and no program needs to know of it.
+_page = partial(
+    Operation, method=HTTPMethod.GET, tag=Tag.PAGES, success="The page.", asks_database=False, documented=False
+)
 
 _DEFINED: Iterable[Operation] = (
     Operation(
@@ -111,8 +135,8 @@ _DEFINED: Iterable[Operation] = (
         summary="Sign up",
         description="Create an account. Addresses that differ only in case are one account. The password has no "
         "composition rules; short, common, and address-bearing ones are refused with the reason.",
-        json=schemas.SignupRequest,
-        response=schemas.User,
+        json=requests.SignupRequest,
+        response=responses.User,
         status=HTTPStatus.CREATED,
         success="The account.",
         notes={
@@ -129,8 +153,8 @@ _DEFINED: Iterable[Operation] = (
         summary="Log in",
         description="Start a session. An unknown address, a wrong password and a deactivated account are answered "
         "alike.",
-        json=schemas.LoginRequest,
-        response=schemas.TokenPair,
+        json=requests.LoginRequest,
+        response=responses.TokenPair,
         success="The tokens of the new session.",
         errors=(errors.InvalidCredentials, errors.EmailNotVerified, errors.TooManyAttempts, errors.Overloaded),
     ),
@@ -144,8 +168,9 @@ _DEFINED: Iterable[Operation] = (
         "and refresh do, for first parties. `client_credentials` is for registered clients, which authenticate by "
         "HTTP Basic.",
         sparse=True,
-        form=schemas.TokenForm,
-        response=schemas.TokenAnswer,
+        form=requests.TokenForm,
+        caller=Caller.OPTIONAL_CLIENT,
+        response=responses.TokenAnswer,
         success="The tokens.",
         errors=(
             errors.InvalidRequest,
@@ -167,8 +192,8 @@ _DEFINED: Iterable[Operation] = (
         description="Exchange a refresh token for a new pair. The direct predecessor of the current token is given "
         "the same successor again for 10 seconds (a setting), so that tabs and retries that race keep the session. "
         "Anything older ends the session: two parties hold it.",
-        json=schemas.RefreshRequest,
-        response=schemas.TokenPair,
+        json=requests.RefreshRequest,
+        response=responses.TokenPair,
         success="The new tokens.",
         errors=(errors.InvalidRefreshToken,),
     ),
@@ -180,7 +205,8 @@ _DEFINED: Iterable[Operation] = (
         summary="Revoke a token",
         description="End the session of an access or refresh token, or a client's own token (RFC 7009). A token that "
         "is not ours or no longer active is revoked already. A client authenticates by HTTP Basic.",
-        form=schemas.InspectedTokenForm,
+        form=requests.InspectedTokenForm,
+        caller=Caller.OPTIONAL_CLIENT,
         success="It is worth nothing, at once and everywhere.",
         errors=(errors.InvalidRequest, errors.InvalidGrant, errors.InvalidClient),
     ),
@@ -191,11 +217,11 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.TOKENS,
         summary="Inspect a token",
         description="What an access or refresh token is worth now (RFC 7662). For registered clients.",
-        form=schemas.InspectedTokenForm,
-        response=schemas.Introspection,
+        form=requests.InspectedTokenForm,
+        response=responses.Introspection,
         sparse=True,
         success="What it is worth.",
-        client=True,
+        caller=Caller.CLIENT,
         errors=(errors.InvalidRequest, errors.InvalidClient),
     ),
     Operation(
@@ -208,7 +234,7 @@ _DEFINED: Iterable[Operation] = (
         "front doors.",
         status=HTTPStatus.NO_CONTENT,
         success="The session has ended.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="whoami",
@@ -217,9 +243,9 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.TOKENS,
         summary="Who am I",
         description="The user whom this token speaks for.",
-        response=schemas.User,
+        response=responses.User,
         success="The user.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="update_account",
@@ -228,10 +254,10 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.ACCOUNTS,
         summary="Update the account",
         description="Change the display name, or remove it with null.",
-        json=schemas.UpdateAccountRequest,
-        response=schemas.User,
+        json=requests.UpdateAccountRequest,
+        response=responses.User,
         success="The user as it is now.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="change_password",
@@ -240,10 +266,10 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.ACCOUNTS,
         summary="Change the password",
         description="Set a new password. Every other session of the user ends; this one goes on.",
-        json=schemas.ChangePasswordRequest,
+        json=requests.ChangePasswordRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The password is changed.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
@@ -254,10 +280,10 @@ _DEFINED: Iterable[Operation] = (
         summary="Change the e-mail address",
         description="Send a link to the new address. The change takes effect when it is followed; until then the "
         "account keeps its address, which is told of the request. Whether the new address has an account is not told.",
-        json=schemas.ChangeEmailRequest,
+        json=requests.ChangeEmailRequest,
         status=HTTPStatus.ACCEPTED,
         success="The link is on its way.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
@@ -267,9 +293,9 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.ACCOUNTS,
         summary="Export the account",
         description="Everything that is stored about the user, but for what only serves to check secrets.",
-        response=schemas.AccountExport,
+        response=export.AccountExport,
         success="All of it.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="delete_account",
@@ -279,10 +305,10 @@ _DEFINED: Iterable[Operation] = (
         summary="Delete the account",
         description="Remove the user and all that belongs to it, at once and for good. Of the audit log, only the "
         "kinds and times of events remain.",
-        json=schemas.DeleteAccountRequest,
+        json=requests.DeleteAccountRequest,
         status=HTTPStatus.NO_CONTENT,
         success="Nothing of it is left.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.WrongPassword, errors.TooManyAttempts, errors.Overloaded),
     ),
     Operation(
@@ -293,7 +319,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Ask for a new password",
         description="Send a link to the owner of an address. The answer is the same, and takes the same time, whether "
         "there is such an account or not. A newer link replaces the one before.",
-        json=schemas.SendPasswordResetRequest,
+        json=requests.SendPasswordResetRequest,
         status=HTTPStatus.ACCEPTED,
         success="If there is such an account, a link is on its way.",
         errors=(errors.TooManyAttempts,),
@@ -306,7 +332,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Set a new password",
         description="Set a new password with the token of a link, which works once. Every session of the user ends, "
         "and nobody is logged in. A password that is refused leaves the token as it is.",
-        json=schemas.ResetPasswordRequest,
+        json=requests.ResetPasswordRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The password is set.",
         errors=(errors.InvalidResetToken, errors.Overloaded),
@@ -320,7 +346,7 @@ _DEFINED: Iterable[Operation] = (
         description="Send the user another link; the one before loses its worth. A verified address is sent none.",
         status=HTTPStatus.ACCEPTED,
         success="The link is on its way.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.TooManyAttempts,),
     ),
     Operation(
@@ -331,7 +357,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Verify an address",
         description="Verify the address that the token of a link was sent to. Where it was sent to a new address, the "
         "account has that one from now on.",
-        json=schemas.VerifyEmailRequest,
+        json=requests.VerifyEmailRequest,
         status=HTTPStatus.NO_CONTENT,
         success="The address is verified.",
         errors=(errors.InvalidVerificationToken,),
@@ -343,9 +369,9 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.SESSIONS,
         summary="List sessions",
         description="The live sessions of the user, newest first.",
-        response=schemas.SessionList,
+        response=responses.SessionList,
         success="The sessions.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="end_sessions",
@@ -354,10 +380,10 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.SESSIONS,
         summary="End all sessions",
         description="End every session of the user, or with `keep_current=true` every other one.",
-        query=schemas.EndSessionsQuery,
+        query=requests.EndSessionsQuery,
         status=HTTPStatus.NO_CONTENT,
         success="The sessions have ended.",
-        bearer=True,
+        caller=Caller.USER,
     ),
     Operation(
         id="end_session",
@@ -366,10 +392,10 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.SESSIONS,
         summary="End a session",
         description="End one session of the user. A session of somebody else is not told apart from none.",
-        parameters={"session_id": "Id of the session."},
+        parameters={"session_id": Parameter("Id of the session.", UUID)},
         status=HTTPStatus.NO_CONTENT,
         success="The session has ended.",
-        bearer=True,
+        caller=Caller.USER,
         errors=(errors.NotFound,),
     ),
     Operation(
@@ -380,7 +406,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Signing keys",
         description="The public keys that verify access tokens (RFC 7517). A key stands here before it signs and "
         "until the last token it signed has expired.",
-        response=schemas.JsonWebKeySet,
+        response=responses.JsonWebKeySet,
         success="The keys.",
         cache=PUBLIC,
     ),
@@ -392,7 +418,7 @@ _DEFINED: Iterable[Operation] = (
         summary="Server metadata",
         description="What this authorization server is and supports (RFC 8414). The grant `password` is for first "
         "parties and is not advertised.",
-        response=schemas.ServerMetadata,
+        response=responses.ServerMetadata,
         success="The metadata.",
         cache=PUBLIC,
         asks_database=False,
@@ -406,7 +432,7 @@ _DEFINED: Iterable[Operation] = (
         description="What ended before its tokens expire, for services that verify tokens by themselves: a JWS of the "
         "type `revocations+jwt`, signed like access tokens, with hashed values. Ask with the cursor of the answer "
         "before and let it wait: an end is known to all within seconds.",
-        query=schemas.RevocationsQuery,
+        query=requests.RevocationsQuery,
         media_type=JWT,
         success="The feed behind the cursor.",
         notes={HTTPStatus.NOT_MODIFIED: "Nothing new, and `If-None-Match` names the cursor."},
@@ -418,8 +444,8 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.DISCOVERY,
         summary="Explain an error code",
         description="What an error code means and what to do about it.",
-        parameters={"code": "The error code."},
-        response=schemas.ProblemType,
+        parameters={"code": Parameter("The error code.")},
+        response=ProblemType,
         success="The explanation.",
         cache=PUBLIC,
         asks_database=False,
@@ -432,7 +458,7 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.HEALTH,
         summary="Alive",
         description="The process lives. Nothing else is asked.",
-        response=schemas.Health,
+        response=responses.Health,
         success="It lives.",
         asks_database=False,
     ),
@@ -443,81 +469,53 @@ _DEFINED: Iterable[Operation] = (
         tag=Tag.HEALTH,
         summary="Ready",
         description="The database answers and has the schema that this version needs.",
-        response=schemas.Health,
+        response=responses.Health,
         success="It is ready.",
         errors=(errors.NotReady, errors.Stopping),
     ),
-    Operation(
+    _page(
         id="openapi",
-        method=HTTPMethod.GET,
         path="/openapi.json",
-        tag=Tag.PAGES,
         summary="This document",
         description="The OpenAPI document.",
         success="The document.",
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="docs",
-        method=HTTPMethod.GET,
         path="/docs",
-        tag=Tag.PAGES,
         summary="Swagger UI",
         description="The documentation to try out.",
-        success="The page.",
         policy=PAGES_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="redoc",
-        method=HTTPMethod.GET,
         path="/redoc",
-        tag=Tag.PAGES,
         summary="ReDoc",
         description="The documentation to read.",
-        success="The page.",
         policy=PAGES_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="reset_password_page",
-        method=HTTPMethod.GET,
         path="/reset-password",
-        tag=Tag.PAGES,
         summary="Page of a link",
         description="Where the link of a password reset leads.",
-        success="The page.",
         policy=LINKS_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="verify_email_page",
-        method=HTTPMethod.GET,
         path="/verify-email",
-        tag=Tag.PAGES,
         summary="Page of a link",
         description="Where the link of a verification leads.",
-        success="The page.",
         policy=LINKS_POLICY,
-        asks_database=False,
-        documented=False,
     ),
-    Operation(
+    _page(
         id="asset",
-        method=HTTPMethod.GET,
         path="/assets/{name}",
-        tag=Tag.PAGES,
         summary="Asset",
         description="A script or style of the pages.",
-        parameters={"name": "File name."},
+        parameters={"name": Parameter("File name.")},
         success="The file.",
         cache=IMMUTABLE,
-        asks_database=False,
-        documented=False,
     ),
 )
 

@@ -1,34 +1,18 @@
 """The pages that people see: the documentation, and where the links of letters lead. Nothing comes from outside."""
 
 import json
-from dataclasses import dataclass
 from functools import cache
-from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from core.errors import NotFound
 from core.http import openapi
+from core.http.answer import Answer
 from core.settings import Settings
 from core.texts import Texts
 
 HTML = "text/html; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A body that is not made from a model."""
-
-    media_type: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    status: HTTPStatus = HTTPStatus.OK
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The header fields; an answer without a body has no type of it."""
-        return dict((("Content-Type", self.media_type), *self.headers) if self.body else self.headers)
 
 
 _TEMPLATE = """<!doctype html>
@@ -94,30 +78,30 @@ class Pages:
         self._has_docs = settings.docs_enabled
         self._min_length = settings.passwords.min_length
 
-    def openapi(self) -> Page:
+    def openapi(self) -> Answer:
         """The OpenAPI document."""
         self._require_docs()
         return _document()
 
-    def docs(self) -> Page:
+    def docs(self) -> Answer:
         """Swagger UI."""
         self._require_docs()
-        return Page(HTML, _SWAGGER.encode())
+        return Answer.of(HTML, _SWAGGER.encode())
 
-    def redoc(self) -> Page:
+    def redoc(self) -> Answer:
         """ReDoc."""
         self._require_docs()
-        return Page(HTML, _REDOC.encode())
+        return Answer.of(HTML, _REDOC.encode())
 
-    def reset_password(self, languages: str) -> Page:
+    def reset_password(self, languages: str) -> Answer:
         """Where the link of a password reset leads."""
         return self._of_link("reset_password", languages)
 
-    def verify_email(self, languages: str) -> Page:
+    def verify_email(self, languages: str) -> Answer:
         """Where the link of a verification leads."""
         return self._of_link("verify_email", languages)
 
-    def asset(self, name: str) -> Page:
+    def asset(self, name: str) -> Answer:
         """A script, a style or the icon.
 
         Raises:
@@ -125,19 +109,19 @@ class Pages:
 
         """
         if name in _OF_LINKS:
-            return Page(_OF_LINKS[name], _static(name))
+            return Answer.of(_OF_LINKS[name], _static(name))
         self._require_docs()
         if name in _OF_DOCS:
             media_type, text = _OF_DOCS[name]
-            return Page(media_type, text.encode())
+            return Answer.of(media_type, text.encode())
         if name in _PACKAGED:
             return _packaged(name)
         raise NotFound
 
-    def _of_link(self, name: str, languages: str) -> Page:
+    def _of_link(self, name: str, languages: str) -> Answer:
         edition = self._texts.edition(languages)
         text = edition.html(f"pages/{name}.html", min_length=self._min_length)
-        return Page(HTML, text.encode(), (("Content-Language", edition.language), ("Vary", "Accept-Language")))
+        return Answer.of(HTML, text.encode(), (("Content-Language", edition.language), ("Vary", "Accept-Language")))
 
     def _require_docs(self) -> None:
         if not self._has_docs:
@@ -150,13 +134,13 @@ def _static(name: str) -> bytes:
 
 
 @cache
-def _document() -> Page:
-    return Page("application/json", json.dumps(openapi.document(), ensure_ascii=False).encode())
+def _document() -> Answer:
+    return Answer.of("application/json", json.dumps(openapi.document(), ensure_ascii=False).encode())
 
 
 @cache
-def _packaged(name: str) -> Page:
-    return Page(_PACKAGED[name], (_package_folder() / name).read_bytes())
+def _packaged(name: str) -> Answer:
+    return Answer.of(_PACKAGED[name], (_package_folder() / name).read_bytes())
 
 
 def _package_folder() -> Path:

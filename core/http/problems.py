@@ -1,25 +1,18 @@
 """The one table from an error to its HTTP form: status, headers, body. No other module knows these numbers."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from core import errors
-from core.errors import AuthError
-from core.http.schemas import InputError, InputProblem, OAuthError, Problem, ProblemType
+from core.errors import AuthError, FieldError
+from core.http.answer import Answer, Headers
+from core.http.schemas.errors import InputError, InputProblem, OAuthError, Problem, ProblemType
 
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 REALM = "twinauth"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole response, as plain values."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +204,19 @@ def status_of(error: type[AuthError]) -> HTTPStatus:
 def answer(error: AuthError, request_id: str) -> Answer:
     """The whole answer to an error."""
     form = _form(type(error))
-    headers = [("Content-Type", media_type_of(type(error))), *_headers(error)]
-    return Answer(form.status, tuple(headers), _body(error, form, request_id))
+    return Answer.of(media_type_of(type(error)), _body(error, form, request_id), _headers(error), form.status)
+
+
+def model_of(error: type[AuthError]) -> type[Problem | OAuthError]:
+    """What the body of an answer to an error is made from."""
+    if issubclass(error, errors.TokenEndpointError):
+        return OAuthError
+    return InputProblem if issubclass(error, errors.InvalidInput) else Problem
 
 
 def media_type_of(error: type[AuthError]) -> str:
     """OAuth errors are told in JSON, all others as problems."""
-    return JSON if issubclass(error, errors.TokenEndpointError) else PROBLEM_JSON
+    return JSON if model_of(error) is OAuthError else PROBLEM_JSON
 
 
 def explain(code: str) -> ProblemType:
@@ -238,7 +237,7 @@ def example(error: type[AuthError]) -> dict[str, object]:
     """An example body for the documentation."""
     if error is errors.InvalidInput:
         instance: AuthError = errors.InvalidInput(
-            errors.FieldError(field="email", code="missing", message="This member is required.")
+            FieldError(field="email", code="missing", message="This member is required.")
         )
     else:
         instance = errors.MethodNotAllowed(()) if error is errors.MethodNotAllowed else error()
@@ -255,37 +254,38 @@ def _type(code: str) -> str:
 
 
 def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
-    if isinstance(error, errors.TokenEndpointError):
-        return OAuthError(error=error.code, error_description=error.text).model_dump_json().encode()
-    members = {
+    """Of all that could be told of an error, what its model has a member for."""
+    told = {
         "type": _type(error.code),
         "title": form.title,
         "status": form.status,
         "detail": error.text,
         "code": error.code,
         "request_id": request_id,
+        "errors": [InputError.of(found) for found in _found(error)],
+        "error": error.code,
+        "error_description": error.text,
     }
-    if isinstance(error, errors.InvalidInput):
-        listed = [
-            InputError(pointer=f"/{found.field}" if found.field else "", code=found.code, message=found.message)
-            for found in error.errors
-        ]
-        return InputProblem(**members, errors=listed).model_dump_json().encode()
-    return Problem(**members).model_dump_json().encode()
+    model = model_of(type(error))
+    return model(**{name: told[name] for name in model.model_fields}).model_dump_json().encode()
 
 
-def _headers(error: AuthError) -> list[tuple[str, str]]:
+def _found(error: AuthError) -> Iterable[FieldError]:
+    return error.errors if isinstance(error, errors.InvalidInput) else ()
+
+
+def _headers(error: AuthError) -> Headers:
     match error:
         case errors.MethodNotAllowed(allowed=allowed):
-            return [("Allow", ", ".join(allowed))]
+            return (("Allow", ", ".join(allowed)),)
         case errors.TryAgainLater(retry_after=seconds) | errors.TooManyAttempts(retry_after=seconds):
-            return [("Retry-After", str(seconds))]
+            return (("Retry-After", str(seconds)),)
         case errors.InvalidClient():
-            return [("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"')]
+            return (("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"'),)
         # RFC 6750 section 3: no error code where no token came, so that a client knows to fetch one.
         case errors.MissingCredentials() | errors.InvalidCredentials():
-            return [("WWW-Authenticate", f'Bearer realm="{REALM}"')]
+            return (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
         case errors.Unauthenticated():
-            return [("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"')]
+            return (("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"'),)
         case _:
-            return []
+            return ()

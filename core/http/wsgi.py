@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.errors import BodyTooLarge, MalformedRequest
-from core.http.edge import MAX_BODY, Edge, Exchange, RequestHead
-from core.http.problems import Answer
+from core.http.admission import MAX_BODY
+from core.http.answer import Answer
+from core.http.edge import Edge
+from core.http.exchange import Exchange
+from core.http.head import RequestHead
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,7 +57,7 @@ class WsgiEdge:
                 # and ASGI does not tell of it.
                 target_length=len("?".join(filter(None, (environ.get("RAW_URI", path).partition("?")[0], query)))),
                 version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
-                fields=_fields(environ),
+                fields=tuple(_fields(environ)),
                 peer=environ.get("REMOTE_ADDR", ""),
             )
         )

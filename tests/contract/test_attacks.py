@@ -14,10 +14,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from core.http.operations import OPERATIONS, Operation
+from core.http.operations import OPERATIONS, Caller, Operation
 from tests.api import Api
 
-PROTECTED = [operation for operation in OPERATIONS.values() if operation.bearer]
+PROTECTED = [operation for operation in OPERATIONS.values() if operation.caller is Caller.USER]
 
 
 def encoded(part: Any) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
 
-from core.http.operations import OPERATIONS, Operation
+from core.http.operations import OPERATIONS, Caller, Operation
 from core.repositories.tables import throttle_counters
 from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.contract.test_clients import register
@@ -28,7 +28,7 @@ def in_bytes(text: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Caller:
+class Person:
     """Somebody with an account, a session and the secret of a client, and what belongs into each field."""
 
     api: Api
@@ -37,7 +37,7 @@ class Caller:
     right: dict[str, str]
 
     @classmethod
-    def of(cls, api: Api) -> Caller:
+    def of(cls, api: Api) -> Person:
         pair = api.signed_in()
         link = api.reset_token()
         right = {
@@ -59,24 +59,24 @@ class Caller:
             connection.execute(throttle_counters.delete())
         headers = list(fields or ())
         is_known = "Authorization" in {name for name, _ in headers}
-        if operation.client and not is_known:
+        if operation.caller is Caller.CLIENT and not is_known:
             headers += self.basic
-        token = self.token if operation.bearer and not is_known else None
+        token = self.token if operation.caller is Caller.USER and not is_known else None
         return self.api.send(operation.method, target, token=token, headers=headers, **body)
 
     def members(self, model: Any) -> dict[str, str]:
         return {name: self.right[name] for name in model.model_fields if name in self.right}
 
 
-Ask = Callable[[Caller, str], Answer]
+Ask = Callable[[Person, str], Answer]
 
 
 def in_json(operation: Operation, name: str) -> Ask:
-    def ask(caller: Caller, text: str) -> Answer:
+    def ask(person: Person, text: str) -> Answer:
         unknown = {"email": f"new.{TEXTS.index(text)}@example.com"} if operation.id == "signup" else {}
-        body = json.dumps(caller.members(operation.json) | unknown | {name: text}).encode()
+        body = json.dumps(person.members(operation.json) | unknown | {name: text}).encode()
         headers = [("Content-Type", "application/json")]
-        return caller.ask(operation, target=operation.path, fields=headers, content=body)
+        return person.ask(operation, target=operation.path, fields=headers, content=body)
 
     return ask
 
@@ -86,27 +86,27 @@ GRANTS = {"refresh_token": "refresh_token", "scope": "client_credentials"}
 
 
 def in_form(operation: Operation, name: str) -> Ask:
-    def ask(caller: Caller, text: str) -> Answer:
+    def ask(person: Person, text: str) -> Answer:
         grant = {"grant_type": GRANTS.get(name, "password")} if operation.id == "token" else {}
-        pairs = caller.members(operation.form) | grant | {name: text}
+        pairs = person.members(operation.form) | grant | {name: text}
         headers = [("Content-Type", "application/x-www-form-urlencoded")]
         if name == "scope":
-            headers += caller.basic
+            headers += person.basic
         body = urlencode({key: in_bytes(value) for key, value in pairs.items()}).encode()
-        return caller.ask(operation, target=operation.path, fields=headers, content=body)
+        return person.ask(operation, target=operation.path, fields=headers, content=body)
 
     return ask
 
 
 def in_query(operation: Operation, name: str) -> Ask:
-    return lambda caller, text: caller.ask(
+    return lambda person, text: person.ask(
         operation, target=f"{operation.path}?{name}={quote_from_bytes(in_bytes(text))}"
     )
 
 
 def in_path(operation: Operation, name: str) -> Ask:
     before, after = operation.path.split(f"{{{name}}}")
-    return lambda caller, text: caller.ask(
+    return lambda person, text: person.ask(
         operation, target=f"{before}{quote_from_bytes(in_bytes(text), safe='')}{after}"
     )
 
@@ -114,13 +114,13 @@ def in_path(operation: Operation, name: str) -> Ask:
 def in_header(operation: Operation, name: str, shape: Callable[[str], str]) -> Ask:
     """In a field of the head. What no server lets into one is left out."""
 
-    def ask(caller: Caller, text: str) -> Answer:
+    def ask(person: Person, text: str) -> Answer:
         value = shape(text)
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
             value = "x"
-        body = json.dumps(caller.members(operation.json)).encode() if operation.json else b""
+        body = json.dumps(person.members(operation.json)).encode() if operation.json else b""
         headers = [(name, value)] + ([("Content-Type", "application/json")] if operation.json else [])
-        return caller.ask(operation, target=operation.path, fields=headers, content=body)
+        return person.ask(operation, target=operation.path, fields=headers, content=body)
 
     return ask
 
@@ -166,10 +166,10 @@ FIELDS = list(fields())
 
 @pytest.mark.parametrize(("operation", "ask"), [one[1:] for one in FIELDS], ids=[one[0] for one in FIELDS])
 def test_a_hostile_text_in_any_field_is_a_text_or_refused(api: Api, operation: Operation, ask: Ask) -> None:
-    caller = Caller.of(api)
+    person = Person.of(api)
     welcome = {operation.status, *operation.notes}
     for text in TEXTS:
-        answer = ask(caller, text)
+        answer = ask(person, text)
         assert answer.status in welcome or 400 <= answer.status < 500, (text, answer.status, answer.body)
 
 

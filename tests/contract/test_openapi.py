@@ -8,7 +8,7 @@ import pytest
 
 from api_fastapi.app import create_app
 from core.http.openapi import document
-from core.http.operations import OPERATIONS
+from core.http.operations import OPERATIONS, Caller
 from tests.api import Api
 from tests.contract.conftest import House
 
@@ -59,7 +59,7 @@ def test_every_member_of_a_request_has_an_example() -> None:
 def test_protected_operations_name_their_security() -> None:
     for _, _, operation in operations():
         known = OPERATIONS[operation["operationId"]]
-        expected = known.bearer or known.client
+        expected = known.caller in (Caller.USER, Caller.CLIENT)
         assert bool(operation.get("security")) == expected
         assert ("401" in operation["responses"]) >= expected
 

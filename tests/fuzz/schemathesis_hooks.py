@@ -13,14 +13,14 @@ from typing import Any
 
 import schemathesis
 
-from core.http.operations import OPERATIONS
+from core.http.operations import OPERATIONS, Caller
 from tests.api import PASSWORD, Api
 from tests.clock import FakeClock
 from tests.drivers import LiveDriver
 
 URL, CLIENT = os.environ["AUTH_TEST_URL"], os.environ["AUTH_TEST_CLIENT"]
-BEARER = [operation.path for operation in OPERATIONS.values() if operation.bearer]
-BASIC = [operation.path for operation in OPERATIONS.values() if operation.client]
+BEARER = [operation.path for operation in OPERATIONS.values() if operation.caller is Caller.USER]
+BASIC = [operation.path for operation in OPERATIONS.values() if operation.caller is Caller.CLIENT]
 
 api = Api(LiveDriver(URL), None, FakeClock())  # type: ignore[arg-type]  # what lies behind it is in another process
 

@@ -15,9 +15,9 @@ from urllib.parse import quote, quote_plus
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from core.http.edge import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
-from core.http.operations import OPERATIONS, Operation
-from core.http.schemas import ResetPasswordRequest, RevocationsQuery, TokenForm, VerifyEmailRequest
+from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
+from core.http.operations import OPERATIONS, Caller, Operation
+from core.http.schemas.requests import ResetPasswordRequest, RevocationsQuery, TokenForm, VerifyEmailRequest
 from tests.api import PASSWORD
 from tests.fuzz.worlds import Asked, Known
 
@@ -800,11 +800,12 @@ def right_requests(draw: Draw, operation: Operation, known: Known) -> Asked:
     if operation.form is not None:
         pairs = list(draw(members(operation.form, known)).items())
         asked = replace(with_field(asked, "Content-Type", FORM), body=as_form(pairs, plus=draw(st.booleans())))
-    if operation.bearer:
+    if operation.caller is Caller.USER:
         token = draw(st.sampled_from((*[*known.access_tokens[:2]] * 12, *known.access_tokens)))
         asked = with_field(asked, "Authorization", f"Bearer {token}")
     of_client = 7 if b"client_credentials" in asked.body else 1
-    if operation.client or (operation.form is not None and draw(st.integers(0, 7)) < of_client):
+    is_client = operation.caller is Caller.CLIENT
+    if is_client or (operation.caller is Caller.OPTIONAL_CLIENT and draw(st.integers(0, 7)) < of_client):
         pair = draw(st.sampled_from((known.clients[0], *known.clients)))
         asked = with_field(asked, "Authorization", f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}")
     return asked

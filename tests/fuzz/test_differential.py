@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.http.edge import Routes
 from core.http.operations import OPERATIONS
+from core.http.routing import Routes
 from tests.fuzz.budget import budget
 from tests.fuzz.strategies import countable_requests
 from tests.fuzz.worlds import Twins

@@ -13,7 +13,7 @@ import pytest
 
 from core.app import build
 from core.audit import Client
-from core.http.edge import MAX_BODY, MAX_SECONDS, MAX_TARGET
+from core.http.admission import MAX_BODY, MAX_SECONDS, MAX_TARGET
 from core.passwords import threads
 from core.settings import PasswordSettings
 from core.texts import preferred_languages

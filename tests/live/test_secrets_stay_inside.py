@@ -26,8 +26,8 @@ from urllib.parse import quote
 import pytest
 from aiosmtpd.controller import Controller
 
-from core.http.edge import Routes
 from core.http.operations import OPERATIONS
+from core.http.routing import Routes
 from tests import servers
 from tests.api import Api
 from tests.databases import postgres_url

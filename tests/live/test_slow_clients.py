@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.http.edge import MAX_SECONDS
+from core.http.admission import MAX_SECONDS
 from tests.live.conftest import Figures
 from tests.servers import CHEAP, Server, serving
 

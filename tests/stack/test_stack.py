@@ -21,7 +21,8 @@ from typing import cast
 import pytest
 from dotenv import dotenv_values
 
-from core.http.edge import HSTS, MAX_SECONDS
+from core.http.admission import MAX_SECONDS
+from core.http.edge import HSTS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
 from tests.certificates import certificate

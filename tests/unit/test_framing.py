@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from cli.flask_server import ContractResponse, ContractWorker, PropagatingLogger
 from cli.framing import MAX_CHUNKED, MAX_HEAD, RequestReader
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
-from core.http.edge import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET, Edge
+from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
+from core.http.edge import Edge
 from core.http.wsgi import WsgiEdge
 from tests.conftest import make_settings
 

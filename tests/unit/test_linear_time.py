@@ -26,10 +26,10 @@ from core.email_tokens import digest_of
 from core.emails import canonical_or_none
 from core.errors import AuthError
 from core.http.client_address import client_address
-from core.http.edge import Routes
 from core.http.operations import OPERATIONS
 from core.http.reading import bearer_token, client_credentials, read_form, read_json, read_query
-from core.http.schemas import LoginRequest
+from core.http.routing import Routes
+from core.http.schemas.requests import LoginRequest
 from core.passwords import check_policy
 from core.refresh_tokens import RefreshTokens
 from core.texts import preferred_languages
