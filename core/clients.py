@@ -173,7 +173,7 @@ class ClientService:
 
     @retried
     def set_active(self, client_id: str, *, is_active: bool) -> None:
-        """Enable or disable a client.
+        """Enable or disable a client. The tokens of one that was disabled stay dead when it is enabled again.
 
         Raises:
             NotFound: there is none with this id.
@@ -184,7 +184,9 @@ class ClientService:
             if not work.clients.set_active(client_id, is_active=is_active):
                 raise NotFound
             if not is_active:
-                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=now + timedelta(seconds=1))
+                # Of the tokens of this second, none says whether it was issued before or after now.
+                not_before = now.replace(microsecond=0) + timedelta(seconds=1)
+                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=not_before)
             kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
             work.audit.add(event(kind, at=now, client=LOCAL, subject=client_id))
             work.commit()

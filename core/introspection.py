@@ -13,7 +13,7 @@ from core.clock import Clock
 from core.errors import InvalidClient, InvalidGrant, InvalidRefreshToken, InvalidRequest, InvalidToken
 from core.refresh_tokens import RefreshTokens
 from core.retries import retried
-from core.revocations import RevocationKind, hash_of, revoke
+from core.revocations import RevocationKind, revoke
 from core.sessions import Rotation, Session, SessionService, rotate
 from core.settings import TokenSettings
 from core.tokens import AccessClaims, AccessTokens
@@ -123,7 +123,9 @@ class TokenInspector:
         with self._store.reading() as read:
             if claims.session_id is not None:
                 return read.sessions.principal(claims.session_id, claims.user_id, now=now) is not None
-            if read.revocations.contains(RevocationKind.TOKEN, hash_of(claims.token_id), now=now):
+            if read.revocations.revokes(
+                token_id=claims.token_id, subject=claims.subject, issued_at=claims.issued_at, now=now
+            ):
                 return False
             client = read.clients.by_id(claims.client_id)
         return client is not None and client.is_active
