@@ -182,20 +182,21 @@ class Accounts:
             Overloaded: too many passwords are being checked.
 
         """
-        self.confirmed(principal, current_password, client, lambda checked: self._delete(principal, checked))
+        self.confirmed(principal, current_password, client, lambda checked: self._delete(principal, checked, client))
 
     @retried
-    def _delete(self, principal: Principal, password_hash: str) -> bool:
+    def _delete(self, principal: Principal, password_hash: str, client: Client) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
         with self._store.begin() as work:
             if work.users.hold_credentials(user_id, password_hash) is None:
                 return False
             end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
-            work.users.remove(user_id)
+            if (canonical := work.users.remove(user_id)) is None:
+                return False
             # A request for a link names nobody yet, but the address.
-            work.outbox.forget_address(parse_email(principal.user.email).canonical)
-            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, client=Client(), user_id=user_id))
+            work.outbox.forget_address(canonical)
+            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, client=client, user_id=user_id))
             work.audit.forget_addresses(user_id)
             work.commit()
         return True

@@ -115,15 +115,16 @@ class MemoryUsers:
             self._data.addresses[canonical_email] = user_id
         return user
 
-    def remove(self, user_id: uuid.UUID) -> bool:
-        """Delete a user with sessions, messages and tokens."""
+    def remove(self, user_id: uuid.UUID) -> str | None:
+        """Delete a user with sessions, messages and tokens. The canonical address that is free now."""
         if self._data.accounts.pop(user_id, None) is None:
-            return False
-        self._forget_addresses(user_id)
+            return None
+        (address,) = [text for text, owner in self._data.addresses.items() if owner == user_id]
+        del self._data.addresses[address]
         for belongings in (self._data.sessions, self._data.messages, self._data.tokens):
             for key in [key for key, value in belongings.items() if value.user_id == user_id]:
                 del belongings[key]
-        return True
+        return address
 
     def _is_active(self, user_id: uuid.UUID) -> bool:
         account = self.by_id(user_id)

@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from core.app import AuthApp, build, build_key_ring
 from core.audit import Client, EventKind
+from core.emails import canonical_or_none
 from core.errors import (
     EmailNotVerified,
     EmailTaken,
@@ -39,7 +40,7 @@ from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
 from tests.mail import RecordingMailer, kind_of, token_of
-from tests.repositories.values import account, account_in, events_in, messages_in, session, session_in, stored
+from tests.repositories.values import account, account_in, events_in, message, messages_in, session, session_in, stored
 
 CLIENT = Client(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
 TODAYS = "$bcrypt-sha256$"
@@ -577,6 +578,25 @@ def test_a_deletion_leaves_no_message_that_names_the_address(house: House) -> No
     house.app.recovery.request("nobody@example.com", CLIENT)
     house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
     assert [message.canonical_email for message in messages_in(house.store)] == ["nobody@example.com"]
+
+
+def test_a_deletion_is_recorded_with_its_request_and_without_an_address(house: House) -> None:
+    house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
+    (deleted,) = [event for event in events_in(house.store) if event.kind is EventKind.ACCOUNT_DELETED]
+    assert (deleted.user_id, deleted.request_id, deleted.ip) == (house.ann, "a-request", "")
+
+
+def test_an_account_can_be_deleted_whose_address_would_be_refused_today(house: House) -> None:
+    """It was accepted by an earlier release of what checks addresses."""
+    address = "ann@printer.local"
+    assert canonical_or_none(address) is None
+    old = account(address, password_hash=account_in(house.store, house.ann).password_hash)
+    login = session(old.user.id)
+    stored(house.store, old, login, message(MessageKind.PASSWORD_RESET, canonical_email=address))
+    house.app.accounts.delete(Principal(user=old.user, session_id=login.id), PASSWORD, CLIENT)
+    with house.store.reading() as read:
+        assert read.users.by_id(old.user.id) is None
+    assert address not in [message.canonical_email for message in messages_in(house.store)]
 
 
 def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_again(house: House) -> None:
