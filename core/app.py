@@ -10,6 +10,7 @@ from core.auth import Authentication
 from core.background import STOP_SECONDS
 from core.clients import ClientService
 from core.clock import Clock, SystemClock
+from core.confirmation import Confirmation
 from core.correspondence import Correspondence
 from core.email_tokens import EmailTokenMaker
 from core.errors import Stopping
@@ -116,20 +117,21 @@ def build(
     )
     throttle = _build_throttle(settings, store, clock)
     clients = ClientService(store=store, clock=clock, throttle=throttle)
-    accounts = Accounts(
-        store=store,
-        clock=clock,
-        passwords=passwords,
-        throttle=throttle,
-        min_length=settings.passwords.min_length,
-        verified_only=settings.mail.require_verified_email,
-    )
+    confirmation = Confirmation(store=store, clock=clock, passwords=passwords, throttle=throttle)
     texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
     return AuthApp(
         settings=settings,
         store=store,
         keys=keys,
-        accounts=accounts,
+        accounts=Accounts(
+            store=store,
+            clock=clock,
+            passwords=passwords,
+            throttle=throttle,
+            confirmation=confirmation,
+            min_length=settings.passwords.min_length,
+            verified_only=settings.mail.require_verified_email,
+        ),
         recovery=Recovery(
             store=store,
             clock=clock,
@@ -137,7 +139,7 @@ def build(
             throttle=throttle,
             min_length=settings.passwords.min_length,
         ),
-        verification=Verification(store=store, clock=clock, accounts=accounts, throttle=throttle),
+        verification=Verification(store=store, clock=clock, confirmation=confirmation, throttle=throttle),
         auth=Authentication(
             store=store,
             clock=clock,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.audit import Client, EventKind, event
 from core.clients import ClientService, Credentials, RegisteredClient, parse_scopes
 from core.clock import Clock
+from core.confirmation import if_proven
 from core.emails import canonical_or_none
 from core.errors import (
     EmailNotVerified,
@@ -115,33 +116,25 @@ class Authentication:
         """
         self._passwords.require_room()
         with self._throttle.attempt(email, client) as attempt:
-            account, pair = self._admit(email, password, client, attempt)
+            account, pair = if_proven(
+                password,
+                by=self._passwords,
+                find=lambda: self._account(email),
+                act=lambda account: self._admit(account, password, client, attempt),
+            )
         if pair is None:
             self._record_failure(account, client)
             raise InvalidCredentials
         return pair
 
-    def _admit(
-        self, email: str, password: str, client: Client, attempt: Attempt | None
-    ) -> tuple[Account | None, TokenPair | None]:
-        """Who is meant, and a session where the password is right."""
-        account = None
-        # Twice: a hash that was replaced while it was being checked is checked again. It was either upgraded by
-        # another login of the same user, who gets in, or belongs to a new password, which does not match.
-        for _ in range(2):
-            account = self._account(email)
-            # No connection is held while the hash is computed: it takes a quarter of a second.
-            matches = self._passwords.verify(password, account.password_hash if account else None)
-            if not matches or account is None or not account.user.is_active:
-                return account, None
-            if self._verified_only and not account.user.email_verified:
-                self._refuse_unverified(account, client)
-                raise EmailNotVerified
-            now = self._clock.now()
-            session = self._start_session(account, self._upgrade(account, password), client, attempt, now)
-            if session is not None:
-                return account, self._sessions.pair(session, account.user, now)
-        return account, None
+    def _admit(self, account: Account, password: str, client: Client, attempt: Attempt | None) -> TokenPair | None:
+        """Start a session for who has proved to be the owner; None where the hash was replaced meanwhile."""
+        if self._verified_only and not account.user.email_verified:
+            self._refuse_unverified(account, client)
+            raise EmailNotVerified
+        now = self._clock.now()
+        session = self._start_session(account, self._upgrade(account, password), client, attempt, now)
+        return None if session is None else self._sessions.pair(session, account.user, now)
 
     def grant(self, request: TokenRequest, credentials: Credentials | None, client: Client) -> Grant:
         """Answer the token endpoint, for a registered client or for a first party that has no credentials.

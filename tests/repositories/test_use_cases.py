@@ -463,6 +463,22 @@ def test_a_password_change_that_another_overtakes_is_refused(house: House) -> No
     assert account_in(house.store, house.ann).password_hash == "of another change"
 
 
+def test_a_user_who_was_made_inactive_meanwhile_confirms_nothing(house: House) -> None:
+    """Their token was checked a moment ago."""
+    inactive = account("bob@example.com", is_active=False, password_hash=house.app.accounts._passwords.hash(PASSWORD))
+    stored(house.store, inactive)
+    bob = Principal(user=inactive.user, session_id=uuid.uuid4())
+    calls: list[Callable[[], object]] = [
+        lambda: house.app.accounts.change_password(bob, PASSWORD, OTHER_PASSWORD, CLIENT),
+        lambda: house.app.accounts.delete(bob, PASSWORD, CLIENT),
+        lambda: house.app.verification.request_change(bob, NEW_EMAIL, PASSWORD, CLIENT),
+    ]
+    for call in calls:
+        with pytest.raises(WrongPassword):
+            call()
+    assert account_in(house.store, inactive.user.id) == inactive
+
+
 def test_a_use_case_that_the_database_undid_runs_again(house: House) -> None:
     def undo() -> None:
         raise TransactionConflict
