@@ -39,14 +39,16 @@ async def signup(
 
 @on("login")
 async def login(body: schemas.LoginRequest, auth: Auth, client: From) -> schemas.TokenPair:
-    return schemas.TokenPair.of(await run_in_threadpool(auth.auth.login, body.email, body.password, client))
+    return schemas.TokenPair.of(await run_in_threadpool(auth.authentication.login, body.email, body.password, client))
 
 
 @on("token")
 async def token(
     form: Annotated[schemas.TokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
 ) -> schemas.TokenAnswer:
-    return schemas.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), credentials, client))
+    return schemas.TokenAnswer.of(
+        await run_in_threadpool(auth.token_endpoint.grant, form.to_core(), credentials, client)
+    )
 
 
 @on("refresh")

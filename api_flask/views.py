@@ -44,13 +44,13 @@ class Signup(MethodView):
 class Login(MethodView):
     @endpoint("login")
     def post(self, body: schemas.LoginRequest) -> schemas.TokenPair:
-        return schemas.TokenPair.of(auth_app().auth.login(body.email, body.password, current_client()))
+        return schemas.TokenPair.of(auth_app().authentication.login(body.email, body.password, current_client()))
 
 
 class Token(MethodView):
     @endpoint("token")
     def post(self, form: schemas.TokenForm) -> schemas.TokenAnswer:
-        grant = auth_app().auth.grant(form.to_core(), current_credentials(), current_client())
+        grant = auth_app().token_endpoint.grant(form.to_core(), current_credentials(), current_client())
         return schemas.TokenAnswer.of(grant)
 
 

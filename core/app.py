@@ -31,6 +31,7 @@ from core.settings import Settings
 from core.store import Store
 from core.texts import Texts
 from core.throttle import Throttle
+from core.token_endpoint import TokenEndpoint
 from core.tokens import AccessTokens
 from core.verification import Verification
 
@@ -47,7 +48,8 @@ class AuthApp:
     accounts: Accounts
     recovery: Recovery
     verification: Verification
-    auth: Authentication
+    authentication: Authentication
+    token_endpoint: TokenEndpoint
     sessions: SessionService
     clients: ClientService
     tokens: TokenInspector
@@ -118,6 +120,15 @@ def build(
     throttle = _build_throttle(settings, store, clock)
     clients = ClientService(store=store, clock=clock, throttle=throttle)
     confirmation = Confirmation(store=store, clock=clock, passwords=passwords, throttle=throttle)
+    authentication = Authentication(
+        store=store,
+        clock=clock,
+        passwords=passwords,
+        sessions=sessions,
+        access_tokens=access_tokens,
+        throttle=throttle,
+        verified_only=settings.mail.require_verified_email,
+    )
     texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
     return AuthApp(
         settings=settings,
@@ -140,15 +151,13 @@ def build(
             min_length=settings.passwords.min_length,
         ),
         verification=Verification(store=store, clock=clock, confirmation=confirmation, throttle=throttle),
-        auth=Authentication(
-            store=store,
+        authentication=authentication,
+        token_endpoint=TokenEndpoint(
             clock=clock,
-            passwords=passwords,
+            authentication=authentication,
             sessions=sessions,
-            access_tokens=access_tokens,
             clients=clients,
-            throttle=throttle,
-            verified_only=settings.mail.require_verified_email,
+            access_tokens=access_tokens,
         ),
         sessions=sessions,
         clients=clients,

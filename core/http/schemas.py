@@ -10,13 +10,13 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from core.accounts import Export as CoreExport
-from core.auth import Grant, TokenRequest
 from core.introspection import ActiveToken
 from core.passwords import MAX_CHARACTERS, normalise
 from core.sessions import Principal
 from core.sessions import Session as CoreSession
 from core.sessions import TokenPair as CoreTokenPair
 from core.settings import Settings
+from core.token_endpoint import Grant, TokenRequest
 from core.users import User as CoreUser
 
 EXAMPLE_ID = "0197a3c2-6f1e-7d3a-9b52-0c6a1f4e8d21"

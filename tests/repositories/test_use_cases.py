@@ -58,16 +58,16 @@ class House:
     mailer: RecordingMailer
 
     def login(self, user_agent: str = "laptop", password: str = PASSWORD) -> TokenPair:
-        return self.app.auth.login(EMAIL, password, Client(user_agent=user_agent))
+        return self.app.authentication.login(EMAIL, password, Client(user_agent=user_agent))
 
     def refresh(self, pair: TokenPair) -> TokenPair:
         return self.app.sessions.refresh(pair.refresh_token, CLIENT)
 
     def principal(self, pair: TokenPair) -> Principal:
-        return self.app.auth.whoami(pair.access_token)
+        return self.app.authentication.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
-        claims = self.app.auth._access_tokens.verify(pair.access_token)
+        claims = self.app.authentication._access_tokens.verify(pair.access_token)
         assert claims.session_id is not None
         return session_in(self.store, claims.session_id)
 
@@ -152,7 +152,7 @@ def test_where_only_verified_addresses_log_in_no_signup_is_told_from_another(sto
     assert app.accounts.sign_up(EMAIL, OTHER_PASSWORD, "Eve", CLIENT) is None
     assert [event.kind for event in events_in(store)] == [EventKind.SIGNED_UP, EventKind.SIGNUP_REPEATED]
     with pytest.raises(EmailNotVerified):
-        app.auth.login(EMAIL, PASSWORD, CLIENT)
+        app.authentication.login(EMAIL, PASSWORD, CLIENT)
 
 
 # Rotation
@@ -201,7 +201,7 @@ def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(ho
     with pytest.raises(InvalidRefreshToken):
         house.refresh(second)
     with pytest.raises(InvalidToken):
-        house.app.auth.whoami(second.access_token)
+        house.app.authentication.whoami(second.access_token)
     assert house.live() == ["phone"]
     house.refresh(other)
 
@@ -304,7 +304,7 @@ def test_a_user_ends_another_of_the_own_sessions_once(house: House) -> None:
 def test_nobody_ends_the_session_of_another_user(house: House) -> None:
     mine = house.login()
     house.app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
-    bob = house.principal(house.app.auth.login("bob@example.com", PASSWORD, CLIENT))
+    bob = house.principal(house.app.authentication.login("bob@example.com", PASSWORD, CLIENT))
     for session_id in (house.session(mine).id, uuid.uuid4()):
         with pytest.raises(NotFound):
             house.app.sessions.end(bob, session_id, CLIENT)
@@ -348,7 +348,7 @@ def test_a_refused_password_change_is_recorded_and_changes_nothing(house: House)
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com", "not an address"])
 def test_a_refused_login_is_recorded_before_it_is_refused(house: House, email: str) -> None:
     with pytest.raises(InvalidCredentials):
-        house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+        house.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
     event = events_in(house.store)[-1]
     assert event.kind is EventKind.LOGIN_FAILED
     assert event.user_id == (house.ann if email == EMAIL else None)
@@ -360,7 +360,7 @@ def test_an_inactive_user_cannot_log_in(house: House) -> None:
     inactive = account("bob@example.com", is_active=False, password_hash=hashed)
     stored(house.store, inactive)
     with pytest.raises(InvalidCredentials):
-        house.app.auth.login("bob@example.com", PASSWORD, CLIENT)
+        house.app.authentication.login("bob@example.com", PASSWORD, CLIENT)
     with house.store.reading() as read:
         assert read.sessions.live_of(inactive.user.id, now=house.clock.now()) == []
 
@@ -382,17 +382,17 @@ def veteran(house: House) -> Account:
 
 
 def test_a_login_with_an_old_hash_upgrades_it(house: House, veteran: Account) -> None:
-    house.app.auth.login("old@example.com", PASSWORD, CLIENT)
+    house.app.authentication.login("old@example.com", PASSWORD, CLIENT)
     upgraded = account_in(house.store, veteran.user.id)
     assert upgraded.password_hash.startswith(TODAYS)
     assert upgraded.user == veteran.user, "an upgrade is nothing that the user did"
-    house.app.auth.login("old@example.com", PASSWORD, CLIENT)
+    house.app.authentication.login("old@example.com", PASSWORD, CLIENT)
     assert account_in(house.store, veteran.user.id) == upgraded
 
 
 def test_a_refused_login_upgrades_nothing(house: House, veteran: Account) -> None:
     with pytest.raises(InvalidCredentials):
-        house.app.auth.login("old@example.com", OTHER_PASSWORD, CLIENT)
+        house.app.authentication.login("old@example.com", OTHER_PASSWORD, CLIENT)
     assert account_in(house.store, veteran.user.id) == veteran
 
 
@@ -430,7 +430,7 @@ def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(house: House
     changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, veteran, changed))
     with pytest.raises(InvalidCredentials):
-        app.auth.login("old@example.com", PASSWORD, CLIENT)
+        app.authentication.login("old@example.com", PASSWORD, CLIENT)
     assert account_in(house.store, veteran.user.id).password_hash == changed
     with house.store.reading() as read:
         assert read.sessions.live_of(veteran.user.id, now=house.clock.now()) == []
@@ -440,8 +440,8 @@ def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(house: House
 def test_a_login_whose_hash_was_upgraded_by_another_gets_in(house: House, veteran: Account) -> None:
     upgraded = house.app.accounts._passwords.hash(PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, veteran, upgraded))
-    pair = app.auth.login("old@example.com", PASSWORD, CLIENT)
-    assert app.auth.whoami(pair.access_token).user.id == veteran.user.id
+    pair = app.authentication.login("old@example.com", PASSWORD, CLIENT)
+    assert app.authentication.whoami(pair.access_token).user.id == veteran.user.id
     assert account_in(house.store, veteran.user.id).password_hash == upgraded
 
 
@@ -450,7 +450,7 @@ def test_a_login_that_a_password_change_overtakes_is_refused(house: House) -> No
     changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, ann, changed))
     with pytest.raises(InvalidCredentials):
-        app.auth.login(EMAIL, PASSWORD, CLIENT)
+        app.authentication.login(EMAIL, PASSWORD, CLIENT)
     assert house.live() == []
 
 
@@ -584,7 +584,7 @@ def test_a_login_of_an_unverified_account_that_a_deletion_overtakes_is_refused(s
     overtaken = OvertakenStore(store, lambda: _delete(house))
     app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=overtaken, clock=house.clock)
     with pytest.raises((InvalidCredentials, EmailNotVerified)):
-        app.auth.login(EMAIL, PASSWORD, CLIENT)
+        app.authentication.login(EMAIL, PASSWORD, CLIENT)
     assert messages_in(store) == []
 
 
@@ -688,10 +688,10 @@ def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
     house.clock.advance(minutes=1)
     for email in (EMAIL, "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
-            house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+            house.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
     for _ in range(5):
         with pytest.raises(InvalidCredentials):
-            house.app.auth.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
+            house.app.authentication.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
     with pytest.raises(InvalidRefreshToken):
         house.refresh(phone)
     with pytest.raises(WrongPassword):
@@ -735,7 +735,7 @@ def _run_a_service(app: AuthApp) -> str:
 
 def _leave(house: House) -> None:
     """The last event of a life."""
-    ann = house.principal(house.app.auth.login(NEW_EMAIL, PASSWORD, CLIENT))
+    ann = house.principal(house.app.authentication.login(NEW_EMAIL, PASSWORD, CLIENT))
     house.app.accounts.delete(ann, PASSWORD, CLIENT)
 
 

@@ -16,9 +16,9 @@ from twinauth_verify.tokens import Expectations, verify_token
 
 from core.app import AuthApp, build
 from core.audit import LOCAL
-from core.auth import TokenRequest
 from core.http.discovery import key_set
 from core.repositories.memory import MemoryStore
+from core.token_endpoint import TokenRequest
 from tests.api import EMAIL, PASSWORD
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
@@ -88,7 +88,7 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
     def token(seconds: float) -> str:
         both.at(seconds)
         request = TokenRequest(grant_type="client_credentials")
-        return both.app.auth.grant(request, (registered.id, secret), LOCAL).access_token
+        return both.app.token_endpoint.grant(request, (registered.id, secret), LOCAL).access_token
 
     tokens = {seconds: token(seconds) for seconds in (0, 0.999999, 1.0)}
     both.at(disabled_at)
@@ -101,13 +101,13 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
 
 def test_they_agree_on_a_token_of_a_client_that_was_revoked(both: Both) -> None:
     request = TokenRequest(grant_type="client_credentials")
-    one, other = (both.app.auth.grant(request, both.asking, LOCAL).access_token for _ in range(2))
+    one, other = (both.app.token_endpoint.grant(request, both.asking, LOCAL).access_token for _ in range(2))
     both.app.tokens.revoke(one, both.asking, LOCAL)
     assert [both.agree(one), both.agree(other)] == [False, True]
 
 
 def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
     both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL)
-    one, other = (both.app.auth.login(EMAIL, PASSWORD, LOCAL).access_token for _ in range(2))
-    both.app.sessions.logout(both.app.auth.whoami(one), LOCAL)
+    one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL).access_token for _ in range(2))
+    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL)
     assert [both.agree(one), both.agree(other)] == [False, True]
