@@ -10,7 +10,7 @@ import secrets
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from core.audit import LOCAL, Client, EventKind, event
 from core.clock import Clock, new_id
@@ -29,12 +29,17 @@ MAX_NAME = 100
 # `last_used_at` is for people; a write for every token request is not.
 USE_RESOLUTION = timedelta(minutes=1)
 
-Credentials: TypeAlias = tuple[str, str]
-"""Client id and secret, as HTTP Basic carries them."""
-
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # scope-token of RFC 6749 section 3.3
 _ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
 _SECRET = re.compile(rf"({SECRET_PREFIX}[A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Client id and secret, as HTTP Basic carries them."""
+
+    client_id: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,9 +222,9 @@ class ClientService:
             InvalidClient: for every reason alike.
 
         """
-        client_id, secret = credentials
-        is_possible = _ID.fullmatch(client_id) and is_well_formed(secret)
-        found = self._client_with(client_id, digest_of(secret)) if is_possible else None
+        client_id = credentials.client_id
+        is_possible = _ID.fullmatch(client_id) and is_well_formed(credentials.secret)
+        found = self._client_with(client_id, digest_of(credentials.secret)) if is_possible else None
         if found is None or not found.is_active:
             self._record_refusal(client_id, client)
             raise InvalidClient

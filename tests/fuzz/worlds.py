@@ -23,6 +23,7 @@ from sqlalchemy import Table, event, select
 
 from core.app import AuthApp
 from core.audit import Client
+from core.clients import Credentials
 from core.letters import KIND_HEADER
 from core.outbox import MessageKind
 from core.repositories.tables import metadata
@@ -221,7 +222,9 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
 
     client, secret = auth.clients.create("bench", ("orders:read", "orders:write"))
     disabled, its_secret = auth.clients.create("disabled", ())
-    of_client = auth.token_endpoint.grant(TokenRequest(grant_type="client_credentials"), (client.id, secret), here)
+    of_client = auth.token_endpoint.grant(
+        TokenRequest(grant_type="client_credentials"), Credentials(client_id=client.id, secret=secret), here
+    )
     auth.clients.set_active(disabled.id, is_active=False)
 
     for email in (ann, ben):

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, event, insert, select
 
 from core.app import AuthApp, build
 from core.audit import Client
+from core.clients import Credentials
 from core.errors import AuthError, EmailTaken, InvalidClient, InvalidCredentials, InvalidRefreshToken, WrongPassword
 from core.outbox import Message, MessageKind
 from core.repositories.tables import metadata
@@ -171,7 +172,8 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
     "reseal the keys": lambda scene: scene.app.keys.reseal(),
     "register a client": lambda scene: scene.app.clients.create("Orders", ()),
     "fail to be a client": _refused(
-        InvalidClient, lambda scene: scene.app.clients.authenticate((f"twc_{0:032}", "wrong"), CLIENT)
+        InvalidClient,
+        lambda scene: scene.app.clients.authenticate(Credentials(client_id=f"twc_{0:032}", secret="wrong"), CLIENT),
     ),
     "sign up with an address that is taken": _refused(
         EmailTaken, lambda scene: scene.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)

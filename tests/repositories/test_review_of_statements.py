@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, event, make_url
 from benchmarks.costs.filled import fill
 from core.app import AuthApp, build
 from core.audit import Client
+from core.clients import Credentials
 from core.outbox import MessageKind
 from core.repositories.unit_of_work import SqlStore, SqlUnitOfWork
 from migrations.runner import upgrade
@@ -158,7 +159,7 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     (token,) = [token_of(letter) for letter in mailer.letters if kind_of(letter) == MessageKind.EMAIL_CHANGE]
     app.verification.verify(token, CLIENT)
     registered, secret = app.clients.create("Orders", ("orders:read",))
-    app.tokens.introspect(pair.access_token, (registered.id, secret), CLIENT)
+    app.tokens.introspect(pair.access_token, Credentials(client_id=registered.id, secret=secret), CLIENT)
     app.sessions.end_all(ann, CLIENT, keep_current=True)
     app.accounts.export(ann, CLIENT)
     app.sessions.logout(ann, CLIENT)

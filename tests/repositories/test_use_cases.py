@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from core.app import AuthApp, build, build_key_ring
 from core.audit import Client, EventKind
+from core.clients import Credentials
 from core.emails import canonical_or_none
 from core.errors import (
     EmailNotVerified,
@@ -727,7 +728,7 @@ def _run_a_service(app: AuthApp) -> str:
         app.clients.set_active(registered.id, is_active=is_active)
     secret = app.clients.rotate_secret(registered.id, overlap=timedelta(0))
     with pytest.raises(InvalidClient):
-        app.clients.authenticate((secret, secret), CLIENT)
+        app.clients.authenticate(Credentials(client_id=secret, secret=secret), CLIENT)
     app.keys.rotate()
     app.keys.reseal()
     return secret

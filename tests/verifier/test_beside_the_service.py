@@ -16,6 +16,7 @@ from twinauth_verify.tokens import Expectations, verify_token
 
 from core.app import AuthApp, build
 from core.audit import LOCAL
+from core.clients import Credentials
 from core.http.discovery import key_set
 from core.repositories.memory import MemoryStore
 from core.token_endpoint import TokenRequest
@@ -30,11 +31,11 @@ class Both:
 
     app: AuthApp
     clock: FakeClock
-    asking: tuple[str, str] = field(init=False)
+    asking: Credentials = field(init=False)
 
     def __post_init__(self) -> None:
         registered, secret = self.app.clients.create("Asking", ())
-        self.asking = (registered.id, secret)
+        self.asking = Credentials(client_id=registered.id, secret=secret)
 
     def at(self, seconds: float) -> None:
         self.clock.at = START + timedelta(seconds=seconds)
@@ -84,11 +85,12 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
     both: Both, disabled_at: float
 ) -> None:
     registered, secret = both.app.clients.create("Orders", ())
+    credentials = Credentials(client_id=registered.id, secret=secret)
 
     def token(seconds: float) -> str:
         both.at(seconds)
         request = TokenRequest(grant_type="client_credentials")
-        return both.app.token_endpoint.grant(request, (registered.id, secret), LOCAL).access_token
+        return both.app.token_endpoint.grant(request, credentials, LOCAL).access_token
 
     tokens = {seconds: token(seconds) for seconds in (0, 0.999999, 1.0)}
     both.at(disabled_at)
