@@ -16,7 +16,7 @@ from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import Principal, Session, SessionService, TokenPair
 from core.throttle import Attempt, Throttle
-from core.tokens import AccessTokens
+from core.tokens import AccessTokens, ClientClaims, UserClaims
 
 if TYPE_CHECKING:
     from core.store import Store
@@ -52,10 +52,11 @@ class Authentication:
             InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
 
         """
-        claims = self._access_tokens.verify(access_token)
-        if claims.session_id is None:
-            raise InvalidToken  # a client's: there is no user behind it
-        return self._principal(claims.session_id, claims.user_id)
+        match self._access_tokens.verify(access_token):
+            case UserClaims(session_id=session_id, user_id=user_id):
+                return self._principal(session_id, user_id)
+            case ClientClaims():
+                raise InvalidToken  # there is no user behind it
 
     @retried
     def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:

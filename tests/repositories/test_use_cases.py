@@ -36,6 +36,7 @@ from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, Session, TokenPair
 from core.settings import MailSettings, TokenSettings
 from core.store import Store, UnitOfWork
+from core.tokens import UserClaims
 from core.users import Account
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
@@ -69,7 +70,7 @@ class House:
 
     def session(self, pair: TokenPair) -> Session:
         claims = self.app.authentication._access_tokens.verify(pair.access_token)
-        assert claims.session_id is not None
+        assert isinstance(claims, UserClaims)
         return session_in(self.store, claims.session_id)
 
     def live(self) -> list[str]:
