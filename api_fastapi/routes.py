@@ -36,14 +36,16 @@ async def signup(
 
 @on("login")
 async def login(body: requests.LoginRequest, auth: Auth, client: From) -> responses.TokenPair:
-    return responses.TokenPair.of(await run_in_threadpool(auth.auth.login, body.email, body.password, client))
+    return responses.TokenPair.of(await run_in_threadpool(auth.authentication.login, body.email, body.password, client))
 
 
 @on("token")
 async def token(
     form: Annotated[requests.TokenForm, Form()], credentials: OptionalClient, auth: Auth, client: From
 ) -> responses.TokenAnswer:
-    return responses.TokenAnswer.of(await run_in_threadpool(auth.auth.grant, form.to_core(), credentials, client))
+    return responses.TokenAnswer.of(
+        await run_in_threadpool(auth.token_endpoint.grant, form.to_core(), credentials, client)
+    )
 
 
 @on("refresh")

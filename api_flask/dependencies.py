@@ -55,7 +55,7 @@ def authenticate() -> None:
 
     Nowhere else: identity kept on a function or a module leaks into the requests of other threads.
     """
-    g.principal = auth_app().auth.whoami(bearer_token(request.headers.get("authorization")))
+    g.principal = auth_app().authentication.whoami(bearer_token(request.headers.get("authorization")))
 
 
 def current_principal() -> Principal:

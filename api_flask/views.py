@@ -38,14 +38,14 @@ class Signup(MethodView):
 class Login(MethodView):
     @endpoint("login")
     def post(self, body: requests.LoginRequest) -> responses.TokenPair:
-        return responses.TokenPair.of(auth_app().auth.login(body.email, body.password, current_client()))
+        return responses.TokenPair.of(auth_app().authentication.login(body.email, body.password, current_client()))
 
 
 @on
 class Token(MethodView):
     @endpoint("token")
     def post(self, form: requests.TokenForm) -> responses.TokenAnswer:
-        grant = auth_app().auth.grant(form.to_core(), current_credentials(), current_client())
+        grant = auth_app().token_endpoint.grant(form.to_core(), current_credentials(), current_client())
         return responses.TokenAnswer.of(grant)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from core.audit import AuditEvent, Client, EventKind, event
 from core.clock import Clock, new_id
+from core.confirmation import Confirmation
 from core.email_tokens import EmailToken, end_links
 from core.emails import parse_email
-from core.errors import EmailTaken, InvalidToken, WrongPassword
+from core.errors import EmailTaken, InvalidToken
 from core.outbox import Message, MessageKind, message
 from core.passwords import PasswordHasher, check_policy
 from core.retries import retried
@@ -46,6 +46,7 @@ class Accounts:
         clock: Clock,
         passwords: PasswordHasher,
         throttle: Throttle,
+        confirmation: Confirmation,
         min_length: int,
         verified_only: bool,
     ) -> None:
@@ -53,6 +54,7 @@ class Accounts:
         self._clock = clock
         self._passwords = passwords
         self._throttle = throttle
+        self._confirmation = confirmation
         self._min_length = min_length
         self._verified_only = verified_only
 
@@ -129,50 +131,13 @@ class Accounts:
 
         """
         check_policy(new_password, minimum=self._min_length, address=principal.user.email, field="new_password")
-        self.confirmed(
+        self._confirmation.confirm(
             principal,
             current_password,
             client,
             lambda old_hash: self._replace_password(principal, old_hash, self._passwords.hash(new_password), client),
             failure=EventKind.PASSWORD_CHANGE_FAILED,
         )
-
-    def confirmed(
-        self,
-        principal: Principal,
-        current_password: str,
-        client: Client,
-        change: Callable[[str], bool],
-        *,
-        failure: EventKind = EventKind.CONFIRMATION_FAILED,
-    ) -> None:
-        """Make a change for who knows the current password, and not only holds a token.
-
-        ``change`` is given the hash that was checked; it gives False where that is no longer the account's.
-
-        Raises:
-            WrongPassword: the password is wrong.
-            TooManyAttempts: too many passwords were wrong.
-            Overloaded: too many passwords are being checked.
-
-        """
-        self._passwords.require_room()
-        with self._throttle.attempt(principal.user.email, client) as attempt:
-            is_changed = self._is_changed(principal, current_password, change)
-        if not is_changed:
-            self._record_failure(failure, principal, client)
-            raise WrongPassword
-        self._throttle.forget(attempt)
-
-    def _is_changed(self, principal: Principal, current_password: str, change: Callable[[str], bool]) -> bool:
-        # Twice: a login at the same moment may have upgraded the hash while it was being checked.
-        for _ in range(2):
-            password_hash = self._password_hash(principal)
-            if not self._passwords.verify(current_password, password_hash):
-                return False
-            if change(password_hash):
-                return True
-        return False
 
     def delete(self, principal: Principal, current_password: str, client: Client) -> None:
         """Remove the user and all that belongs to it; of the audit log, the network addresses.
@@ -182,20 +147,23 @@ class Accounts:
             Overloaded: too many passwords are being checked.
 
         """
-        self.confirmed(principal, current_password, client, lambda checked: self._delete(principal, checked))
+        self._confirmation.confirm(
+            principal, current_password, client, lambda checked: self._delete(principal, checked, client)
+        )
 
     @retried
-    def _delete(self, principal: Principal, password_hash: str) -> bool:
+    def _delete(self, principal: Principal, password_hash: str, client: Client) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
         with self._store.begin() as work:
             if work.users.hold_credentials(user_id, password_hash) is None:
                 return False
             end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
-            work.users.remove(user_id)
+            if (canonical := work.users.remove(user_id)) is None:
+                return False
             # A request for a link names nobody yet, but the address.
-            work.outbox.forget_address(parse_email(principal.user.email).canonical)
-            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, client=Client(), user_id=user_id))
+            work.outbox.forget_address(canonical)
+            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, client=client, user_id=user_id))
             work.audit.forget_addresses(user_id)
             work.commit()
         return True
@@ -220,14 +188,6 @@ class Accounts:
             )
             work.commit()
         return export
-
-    @retried
-    def _password_hash(self, principal: Principal) -> str:
-        with self._store.reading() as read:
-            account = read.users.by_id(principal.user.id)
-        if account is None:
-            raise InvalidToken
-        return account.password_hash
 
     @retried
     def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, client: Client) -> bool:
@@ -258,10 +218,3 @@ class Accounts:
             )
             work.commit()
         return True
-
-    @retried
-    def _record_failure(self, kind: EventKind, principal: Principal, client: Client) -> None:
-        now = self._clock.now()
-        with self._store.begin() as work:
-            work.audit.add(event(kind, at=now, client=client, user_id=principal.user.id))
-            work.commit()

@@ -10,6 +10,7 @@ from core.auth import Authentication
 from core.background import STOP_SECONDS
 from core.clients import ClientService
 from core.clock import Clock, SystemClock
+from core.confirmation import Confirmation
 from core.correspondence import Correspondence
 from core.email_tokens import EmailTokenMaker
 from core.errors import Stopping
@@ -30,6 +31,7 @@ from core.settings import Settings
 from core.store import Store
 from core.texts import Texts
 from core.throttle import Throttle
+from core.token_endpoint import TokenEndpoint
 from core.tokens import AccessTokens
 from core.verification import Verification
 
@@ -46,7 +48,8 @@ class AuthApp:
     accounts: Accounts
     recovery: Recovery
     verification: Verification
-    auth: Authentication
+    authentication: Authentication
+    token_endpoint: TokenEndpoint
     sessions: SessionService
     clients: ClientService
     tokens: TokenInspector
@@ -116,12 +119,14 @@ def build(
     )
     throttle = _build_throttle(settings, store, clock)
     clients = ClientService(store=store, clock=clock, throttle=throttle)
-    accounts = Accounts(
+    confirmation = Confirmation(store=store, clock=clock, passwords=passwords, throttle=throttle)
+    authentication = Authentication(
         store=store,
         clock=clock,
         passwords=passwords,
+        sessions=sessions,
+        access_tokens=access_tokens,
         throttle=throttle,
-        min_length=settings.passwords.min_length,
         verified_only=settings.mail.require_verified_email,
     )
     texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
@@ -129,7 +134,15 @@ def build(
         settings=settings,
         store=store,
         keys=keys,
-        accounts=accounts,
+        accounts=Accounts(
+            store=store,
+            clock=clock,
+            passwords=passwords,
+            throttle=throttle,
+            confirmation=confirmation,
+            min_length=settings.passwords.min_length,
+            verified_only=settings.mail.require_verified_email,
+        ),
         recovery=Recovery(
             store=store,
             clock=clock,
@@ -137,16 +150,14 @@ def build(
             throttle=throttle,
             min_length=settings.passwords.min_length,
         ),
-        verification=Verification(store=store, clock=clock, accounts=accounts, throttle=throttle),
-        auth=Authentication(
-            store=store,
+        verification=Verification(store=store, clock=clock, confirmation=confirmation, throttle=throttle),
+        authentication=authentication,
+        token_endpoint=TokenEndpoint(
             clock=clock,
-            passwords=passwords,
+            authentication=authentication,
             sessions=sessions,
-            access_tokens=access_tokens,
             clients=clients,
-            throttle=throttle,
-            verified_only=settings.mail.require_verified_email,
+            access_tokens=access_tokens,
         ),
         sessions=sessions,
         clients=clients,

@@ -3,62 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from core.audit import Client, EventKind, event
-from core.clients import ClientService, Credentials, RegisteredClient, parse_scopes
 from core.clock import Clock
+from core.confirmation import if_proven
 from core.emails import canonical_or_none
-from core.errors import (
-    EmailNotVerified,
-    InvalidClient,
-    InvalidCredentials,
-    InvalidGrant,
-    InvalidRefreshToken,
-    InvalidRequest,
-    InvalidScope,
-    InvalidToken,
-    Overloaded,
-    UnauthorizedClient,
-    UnsupportedGrantType,
-)
+from core.errors import EmailNotVerified, InvalidCredentials, InvalidToken, Overloaded
 from core.outbox import MessageKind, message
 from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import Principal, Session, SessionService, TokenPair
 from core.throttle import Attempt, Throttle
-from core.tokens import AccessTokens
+from core.tokens import AccessTokens, ClientClaims, UserClaims
 
 if TYPE_CHECKING:
     from core.store import Store
     from core.users import Account
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
-    """A request to the token endpoint (RFC 6749 section 3.2). A parameter without a value is None."""
-
-    grant_type: str | None
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    refresh_token: str | None = field(default=None, repr=False)
-    scope: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """What the token endpoint gives (RFC 6749 section 5.1). ``expires_in`` is in seconds."""
-
-    access_token: str = field(repr=False)
-    expires_in: int
-    refresh_token: str | None = field(default=None, repr=False)
-    scope: str | None = None
-
-
 class Authentication:
-    """Login, the token endpoint, and whoami."""
+    """Login, and whoami."""
 
     def __init__(
         self,
@@ -68,7 +34,6 @@ class Authentication:
         passwords: PasswordHasher,
         sessions: SessionService,
         access_tokens: AccessTokens,
-        clients: ClientService,
         throttle: Throttle,
         verified_only: bool,
     ) -> None:
@@ -79,7 +44,6 @@ class Authentication:
         self._verified_only = verified_only
         self._sessions = sessions
         self._access_tokens = access_tokens
-        self._clients = clients
 
     def whoami(self, access_token: str) -> Principal:
         """The user and session that a token speaks for: one signature check and one statement.
@@ -88,10 +52,11 @@ class Authentication:
             InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
 
         """
-        claims = self._access_tokens.verify(access_token)
-        if claims.session_id is None:
-            raise InvalidToken  # a client's: there is no user behind it
-        return self._principal(claims.session_id, claims.user_id)
+        match self._access_tokens.verify(access_token):
+            case UserClaims(session_id=session_id, user_id=user_id):
+                return self._principal(session_id, user_id)
+            case ClientClaims():
+                raise InvalidToken  # there is no user behind it
 
     @retried
     def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
@@ -115,89 +80,25 @@ class Authentication:
         """
         self._passwords.require_room()
         with self._throttle.attempt(email, client) as attempt:
-            account, pair = self._admit(email, password, client, attempt)
+            account, pair = if_proven(
+                password,
+                by=self._passwords,
+                find=lambda: self._account(email),
+                act=lambda account: self._admit(account, password, client, attempt),
+            )
         if pair is None:
             self._record_failure(account, client)
             raise InvalidCredentials
         return pair
 
-    def _admit(
-        self, email: str, password: str, client: Client, attempt: Attempt | None
-    ) -> tuple[Account | None, TokenPair | None]:
-        """Who is meant, and a session where the password is right."""
-        account = None
-        # Twice: a hash that was replaced while it was being checked is checked again. It was either upgraded by
-        # another login of the same user, who gets in, or belongs to a new password, which does not match.
-        for _ in range(2):
-            account = self._account(email)
-            # No connection is held while the hash is computed: it takes a quarter of a second.
-            matches = self._passwords.verify(password, account.password_hash if account else None)
-            if not matches or account is None or not account.user.is_active:
-                return account, None
-            if self._verified_only and not account.user.email_verified:
-                self._refuse_unverified(account, client)
-                raise EmailNotVerified
-            now = self._clock.now()
-            session = self._start_session(account, self._upgrade(account, password), client, attempt, now)
-            if session is not None:
-                return account, self._sessions.pair(session, account.user, now)
-        return account, None
-
-    def grant(self, request: TokenRequest, credentials: Credentials | None, client: Client) -> Grant:
-        """Answer the token endpoint, for a registered client or for a first party that has no credentials.
-
-        Raises:
-            InvalidClient: the client's authentication failed, or is missing where the grant needs it.
-            InvalidRequest: a parameter is missing.
-            InvalidGrant: the credentials or the refresh token are refused.
-            InvalidScope: the client asks for more than it has.
-            UnauthorizedClient: a registered client asks for a grant that is for first parties.
-            UnsupportedGrantType: the grant is not one of ours.
-
-        """
-        registered = self._clients.authenticate(credentials, client) if credentials else None
-        match request.grant_type:
-            case None:
-                raise InvalidRequest("The parameter grant_type is missing.")
-            case "client_credentials":
-                return self._grant_to_client(request, registered)
-            case "password" | "refresh_token":
-                if registered is not None:
-                    # RFC 9700 section 2.4: no third party is to see a user's password.
-                    raise UnauthorizedClient
-                return self._grant_to_user(request, client)
-            case _:
-                raise UnsupportedGrantType
-
-    def _grant_to_client(self, request: TokenRequest, registered: RegisteredClient | None) -> Grant:
-        if registered is None:
-            raise InvalidClient
-        scopes = parse_scopes(request.scope) if request.scope else registered.scopes
-        if not set(scopes) <= set(registered.scopes):
-            raise InvalidScope
+    def _admit(self, account: Account, password: str, client: Client, attempt: Attempt | None) -> TokenPair | None:
+        """Start a session for who has proved to be the owner; None where the hash was replaced meanwhile."""
+        if self._verified_only and not account.user.email_verified:
+            self._refuse_unverified(account, client)
+            raise EmailNotVerified
         now = self._clock.now()
-        token, expires_at = self._access_tokens.issue_to_client(registered.id, scopes, now=now)
-        return Grant(
-            access_token=token, expires_in=int((expires_at - now).total_seconds()), scope=" ".join(scopes) or None
-        )
-
-    def _grant_to_user(self, request: TokenRequest, client: Client) -> Grant:
-        try:
-            pair = self._pair(request, client)
-        except (InvalidCredentials, InvalidRefreshToken):
-            raise InvalidGrant from None
-        except EmailNotVerified as error:
-            raise InvalidGrant(error.text) from None
-        return Grant(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
-
-    def _pair(self, request: TokenRequest, client: Client) -> TokenPair:
-        match request:
-            case TokenRequest(grant_type="password", username=str(username), password=str(password)):
-                return self.login(username, password, client)
-            case TokenRequest(grant_type="refresh_token", refresh_token=str(refresh_token)):
-                return self._sessions.refresh(refresh_token, client)
-            case _:
-                raise InvalidRequest("A parameter that this grant needs is missing.")
+        session = self._start_session(account, self._upgrade(account, password), client, attempt, now)
+        return None if session is None else self._sessions.pair(session, account.user, now)
 
     @retried
     def _account(self, email: str) -> Account | None:

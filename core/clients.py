@@ -10,7 +10,7 @@ import secrets
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from core.audit import LOCAL, Client, EventKind, event
 from core.clock import Clock, new_id
@@ -29,12 +29,17 @@ MAX_NAME = 100
 # `last_used_at` is for people; a write for every token request is not.
 USE_RESOLUTION = timedelta(minutes=1)
 
-Credentials: TypeAlias = tuple[str, str]
-"""Client id and secret, as HTTP Basic carries them."""
-
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # scope-token of RFC 6749 section 3.3
 _ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
 _SECRET = re.compile(rf"({SECRET_PREFIX}[A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """Client id and secret, as HTTP Basic carries them."""
+
+    client_id: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +178,7 @@ class ClientService:
 
     @retried
     def set_active(self, client_id: str, *, is_active: bool) -> None:
-        """Enable or disable a client.
+        """Enable or disable a client. The tokens of one that was disabled stay dead when it is enabled again.
 
         Raises:
             NotFound: there is none with this id.
@@ -184,7 +189,9 @@ class ClientService:
             if not work.clients.set_active(client_id, is_active=is_active):
                 raise NotFound
             if not is_active:
-                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=now + timedelta(seconds=1))
+                # Of the tokens of this second, none says whether it was issued before or after now.
+                not_before = now.replace(microsecond=0) + timedelta(seconds=1)
+                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=not_before)
             kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
             work.audit.add(event(kind, at=now, client=LOCAL, subject=client_id))
             work.commit()
@@ -215,9 +222,9 @@ class ClientService:
             InvalidClient: for every reason alike.
 
         """
-        client_id, secret = credentials
-        is_possible = _ID.fullmatch(client_id) and is_well_formed(secret)
-        found = self._client_with(client_id, digest_of(secret)) if is_possible else None
+        client_id = credentials.client_id
+        is_possible = _ID.fullmatch(client_id) and is_well_formed(credentials.secret)
+        found = self._client_with(client_id, digest_of(credentials.secret)) if is_possible else None
         if found is None or not found.is_active:
             self._record_refusal(client_id, client)
             raise InvalidClient

@@ -1,8 +1,8 @@
-"""Where times and ids come from, so that a test can hold them still."""
+"""Where times and ids come from, so that a test can hold them still, and how durations are told."""
 
 import secrets
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -20,6 +20,11 @@ class SystemClock:
     def now(self) -> datetime:
         """The current time, aware and in UTC."""
         return datetime.now(UTC)
+
+
+def whole_seconds(duration: timedelta) -> int:
+    """A duration as answers say it: in seconds, never more than it is."""
+    return int(duration.total_seconds())
 
 
 def new_id(at: datetime) -> uuid.UUID:

@@ -13,13 +13,13 @@ from core.clock import Clock
 from core.errors import InvalidClient, InvalidGrant, InvalidRefreshToken, InvalidRequest, InvalidToken
 from core.refresh_tokens import RefreshTokens
 from core.retries import retried
-from core.revocations import RevocationKind, hash_of, revoke
+from core.revocations import RevocationKind, revoke
 from core.sessions import Rotation, Session, SessionService, rotate
 from core.settings import TokenSettings
-from core.tokens import AccessClaims, AccessTokens
+from core.tokens import AccessTokens, ClientClaims, UserClaims
 
 if TYPE_CHECKING:
-    from core.store import Store
+    from core.store import Store, UnitOfWork
     from core.users import User
 
 
@@ -102,13 +102,13 @@ class TokenInspector:
             _require_owner(self._access_tokens.client_id, caller)
             self._sessions.revoke(session.id, user.id, client)
 
-    def _active_access_token(self, claims: AccessClaims) -> ActiveToken | None:
+    def _active_access_token(self, claims: UserClaims | ClientClaims) -> ActiveToken | None:
         if not self._is_live(claims):
             return None
         return ActiveToken(
             subject=claims.subject,
             client_id=claims.client_id,
-            session_id=str(claims.session_id) if claims.session_id else None,
+            session_id=str(claims.session_id) if isinstance(claims, UserClaims) else None,
             token_id=claims.token_id,
             token_type="Bearer",  # noqa: S106 - a scheme
             scope=claims.scope,
@@ -118,15 +118,14 @@ class TokenInspector:
         )
 
     @retried
-    def _is_live(self, claims: AccessClaims) -> bool:
+    def _is_live(self, claims: UserClaims | ClientClaims) -> bool:
         now = self._clock.now()
         with self._store.reading() as read:
-            if claims.session_id is not None:
-                return read.sessions.principal(claims.session_id, claims.user_id, now=now) is not None
-            if read.revocations.contains(RevocationKind.TOKEN, hash_of(claims.token_id), now=now):
-                return False
-            client = read.clients.by_id(claims.client_id)
-        return client is not None and client.is_active
+            match claims:
+                case UserClaims():
+                    return read.sessions.principal(claims.session_id, claims.user_id, now=now) is not None
+                case ClientClaims():
+                    return _is_clients_live(read, claims, now)
 
     def _active_refresh_token(self, token: str) -> ActiveToken:
         session, user = self._session_of(token)
@@ -160,23 +159,33 @@ class TokenInspector:
             raise InvalidRefreshToken
         return found
 
-    def _revoke_access_token(self, claims: AccessClaims, caller: RegisteredClient | None, client: Client) -> None:
-        if claims.session_id is None:
-            if caller is None:
-                raise InvalidClient
-            _require_owner(claims.client_id, caller)
-            self._revoke_client_token(claims, client)
-            return
-        _require_owner(claims.client_id, caller)
-        self._sessions.revoke(claims.session_id, claims.user_id, client)
+    def _revoke_access_token(
+        self, claims: UserClaims | ClientClaims, caller: RegisteredClient | None, client: Client
+    ) -> None:
+        match claims:
+            case UserClaims():
+                _require_owner(claims.client_id, caller)
+                self._sessions.revoke(claims.session_id, claims.user_id, client)
+            case ClientClaims():
+                if caller is None:
+                    raise InvalidClient
+                _require_owner(claims.client_id, caller)
+                self._revoke_client_token(claims, client)
 
     @retried
-    def _revoke_client_token(self, claims: AccessClaims, client: Client) -> None:
+    def _revoke_client_token(self, claims: ClientClaims, client: Client) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
             revoke(work, RevocationKind.TOKEN, [claims.token_id], at=now)
             work.audit.add(event(EventKind.TOKEN_REVOKED, at=now, client=client, subject=claims.client_id))
             work.commit()
+
+
+def _is_clients_live(read: UnitOfWork, claims: ClientClaims, now: datetime) -> bool:
+    if read.revocations.revokes(token_id=claims.token_id, subject=claims.subject, issued_at=claims.issued_at, now=now):
+        return False
+    client = read.clients.by_id(claims.client_id)
+    return client is not None and client.is_active
 
 
 def _require_owner(client_id: str, caller: RegisteredClient | None) -> None:

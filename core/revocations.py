@@ -73,8 +73,12 @@ class Revocations(Protocol):
         """The entries behind a number that have not expired, in order, and the number of the last one."""
         ...
 
-    def contains(self, kind: RevocationKind, value_hash: str, *, now: datetime) -> bool:
-        """Whether an entry of this kind and value is in force."""
+    def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
+        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then.
+
+        The same question as every verifier asks itself of what it has heard. The sessions of tokens that have one are
+        asked themselves.
+        """
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:
@@ -95,7 +99,10 @@ def revoke(
     at: datetime,
     not_before: datetime | None = None,
 ) -> None:
-    """Tell the verifiers, inside the unit of work that ends what is revoked."""
+    """Tell the verifiers, inside the unit of work that ends what is revoked.
+
+    ``not_before`` is a whole second, as the feed says it and tokens say when they were issued.
+    """
     work.revocations.add(
         Revocation(
             id=new_id(at),

@@ -10,7 +10,7 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from core.audit import Client, EventKind, event
-from core.clock import Clock, new_id
+from core.clock import Clock, new_id, whole_seconds
 from core.errors import InvalidRefreshToken, NotFound, TransactionConflict
 from core.outbox import MessageKind, message
 from core.refresh_tokens import RefreshToken, RefreshTokens, new_seed
@@ -316,9 +316,9 @@ class SessionService:
         access_token, expires_at = self._access_tokens.issue(user, session.id, now=now, not_after=session.ends_at)
         return TokenPair(
             access_token=access_token,
-            expires_in=_whole_seconds(expires_at - now),
+            expires_in=whole_seconds(expires_at - now),
             refresh_token=self._refresh_tokens.make(session.id, session.seed, session.generation),
-            refresh_expires_in=_whole_seconds(session.ends_at - now),
+            refresh_expires_in=whole_seconds(session.ends_at - now),
         )
 
 
@@ -332,7 +332,3 @@ def end_sessions(
 ) -> None:
     """End every live session of a user but ``keep``, and tell the verifiers."""
     revoke_sessions(work, work.sessions.end_all(user_id, at=at, reason=reason, keep=keep), at=at)
-
-
-def _whole_seconds(duration: timedelta) -> int:
-    return int(duration.total_seconds())

@@ -38,21 +38,28 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessClaims:
-    """What a verified access token says. A service client's token has no session."""
+    """What every verified access token says."""
 
     subject: str
     client_id: str
-    session_id: uuid.UUID | None
     token_id: str
     scope: str | None
     roles: tuple[str, ...] | None
     issued_at: datetime
     expires_at: datetime
 
-    @property
-    def user_id(self) -> uuid.UUID:
-        """The user, where there is a session."""
-        return uuid.UUID(self.subject)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserClaims(AccessClaims):
+    """What a user's says: it speaks for the user in one session."""
+
+    user_id: uuid.UUID
+    session_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientClaims(AccessClaims):
+    """What a service client's says: it speaks for the client, which has no session."""
 
 
 class AccessTokens:
@@ -92,10 +99,10 @@ class AccessTokens:
         header = {"typ": TYPE, "kid": key.kid}
         return jwt.encode({**common, **claims}, private_key, algorithm=key.algorithm, headers=header), expires_at
 
-    def verify(self, text: str) -> AccessClaims:
+    def verify(self, text: str) -> UserClaims | ClientClaims:
         """Verify a token: form, header, key, signature, claims, times.
 
-        Whether its session has ended is the store's to say.
+        Whether its session has ended, or it was revoked, is the store's to say.
 
         Raises:
             InvalidToken: for every defect alike, so that nothing can be learnt from the answer.
@@ -128,7 +135,7 @@ class AccessTokens:
             raise ValueError("no such key for this algorithm")
         return key
 
-    def _claims(self, claims: dict[str, Any]) -> AccessClaims:
+    def _claims(self, claims: dict[str, Any]) -> UserClaims | ClientClaims:
         now = self._clock.now()
         issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
         if _text(claims, "iss") != self._issuer or _text(claims, "aud") != self._audience:
@@ -137,22 +144,22 @@ class AccessTokens:
             raise ValueError("not now")
         if "nbf" in claims and now < _time(claims, "nbf"):
             raise ValueError("not yet")
-        made = AccessClaims(
-            subject=_text(claims, "sub"),
-            client_id=_text(claims, "client_id"),
-            session_id=uuid.UUID(_text(claims, "sid")) if "sid" in claims else None,
-            token_id=_text(claims, "jti"),
-            scope=_text(claims, "scope") if claims.get("scope") else None,
-            roles=_texts(claims, "roles") if "roles" in claims else None,
-            issued_at=issued_at,
-            expires_at=expires_at,
-        )
+        common: dict[str, Any] = {
+            "subject": _text(claims, "sub"),
+            "client_id": _text(claims, "client_id"),
+            "token_id": _text(claims, "jti"),
+            "scope": _text(claims, "scope") if claims.get("scope") else None,
+            "roles": _texts(claims, "roles") if "roles" in claims else None,
+            "issued_at": issued_at,
+            "expires_at": expires_at,
+        }
         # A user's token has a session and a user; a client's has neither, and is the client's own.
-        if made.session_id is None and made.subject != made.client_id:
+        if "sid" in claims:
+            session_id = uuid.UUID(_text(claims, "sid"))
+            return UserClaims(user_id=uuid.UUID(common["subject"]), session_id=session_id, **common)
+        if common["subject"] != common["client_id"]:
             raise ValueError("neither a user's nor a client's")
-        if made.session_id is not None:
-            uuid.UUID(made.subject)
-        return made
+        return ClientClaims(**common)
 
 
 def _is_canonical(part: str) -> bool:

@@ -79,6 +79,9 @@ class Users(Protocol):
         """
         ...
 
-    def remove(self, user_id: uuid.UUID) -> bool:
-        """Delete a user with sessions, messages and tokens; False where there is none."""
+    def remove(self, user_id: uuid.UUID) -> str | None:
+        """Delete a user with sessions, messages and tokens.
+
+        The canonical address that is free now, as it was stored; None where there is no such user.
+        """
         ...

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core.accounts import Accounts
 from core.audit import Client, EventKind, event
 from core.clock import Clock
+from core.confirmation import Confirmation
 from core.email_tokens import EmailToken, Purpose, digest_of, end_links
 from core.emails import EmailAddress, parse_email
 from core.errors import EmailTaken, InvalidToken, InvalidVerificationToken
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class Verification:
     """Use cases in which an owner proves to read the mail of an address."""
 
-    def __init__(self, *, store: Store, clock: Clock, accounts: Accounts, throttle: Throttle) -> None:
+    def __init__(self, *, store: Store, clock: Clock, confirmation: Confirmation, throttle: Throttle) -> None:
         self._store = store
         self._clock = clock
         self._throttle = throttle
-        self._accounts = accounts
+        self._confirmation = confirmation
 
     def request(self, principal: Principal, client: Client) -> None:
         """Send the user a link; one whose address is verified is sent none.
@@ -63,7 +63,7 @@ class Verification:
         """
         address = parse_email(new_email, field="new_email")
         self._throttle.count(CounterKind.MAIL_FROM_BLOCK, client)
-        self._accounts.confirmed(
+        self._confirmation.confirm(
             principal,
             current_password,
             client,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
+from core.clients import Credentials
 from core.errors import (
     FieldError,
     InvalidClient,
@@ -152,7 +153,7 @@ def bearer_token(authorization: str | None) -> str:
     return token
 
 
-def client_credentials(authorization: str | None) -> tuple[str, str] | None:
+def client_credentials(authorization: str | None) -> Credentials | None:
     """Take client id and secret out of an Authorization header (RFC 7617), or None where no client is named.
 
     An empty id and secret name none: Swagger UI sends them where its user left both fields empty.
@@ -172,7 +173,8 @@ def client_credentials(authorization: str | None) -> tuple[str, str] | None:
     if not colon:
         raise InvalidClient
     # RFC 6749 section 2.3.1: both are form-encoded before they are joined.
-    return (unquote_plus(client_id), unquote_plus(secret)) if client_id or secret else None
+    found = Credentials(client_id=unquote_plus(client_id), secret=unquote_plus(secret))
+    return found if client_id or secret else None
 
 
 def invalid(operation: Operation, errors: Iterable[Mapping[str, Any]]) -> InvalidInput | InvalidRequest:

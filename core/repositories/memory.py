@@ -16,7 +16,7 @@ from core.email_tokens import EmailToken, Purpose
 from core.errors import EmailTaken
 from core.keys import KeyNumberTakenError, SigningKey
 from core.outbox import MAX_ERROR, Message, MessageKind
-from core.revocations import Revocation, RevocationKind
+from core.revocations import Revocation, RevocationKind, hash_of
 from core.sessions import EndReason, Session
 from core.throttle import Counter
 from core.users import Account, User
@@ -115,15 +115,16 @@ class MemoryUsers:
             self._data.addresses[canonical_email] = user_id
         return user
 
-    def remove(self, user_id: uuid.UUID) -> bool:
-        """Delete a user with sessions, messages and tokens."""
+    def remove(self, user_id: uuid.UUID) -> str | None:
+        """Delete a user with sessions, messages and tokens. The canonical address that is free now."""
         if self._data.accounts.pop(user_id, None) is None:
-            return False
-        self._forget_addresses(user_id)
+            return None
+        (address,) = [text for text, owner in self._data.addresses.items() if owner == user_id]
+        del self._data.addresses[address]
         for belongings in (self._data.sessions, self._data.messages, self._data.tokens):
             for key in [key for key, value in belongings.items() if value.user_id == user_id]:
                 del belongings[key]
-        return True
+        return address
 
     def _is_active(self, user_id: uuid.UUID) -> bool:
         account = self.by_id(user_id)
@@ -320,10 +321,13 @@ class MemoryRevocations:
         found = sorted(found, key=lambda entry: numbers[entry.id])[:limit]
         return found, numbers[found[-1].id] if found else number
 
-    def contains(self, kind: RevocationKind, value_hash: str, *, now: datetime) -> bool:
-        """Whether an entry of this kind and value is in force."""
+    def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
+        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then."""
+        hashes = {RevocationKind.TOKEN: hash_of(token_id), RevocationKind.SUBJECT: hash_of(subject)}
         return any(
-            entry.kind == kind and entry.value_hash == value_hash and entry.expires_at > now
+            entry.value_hash == hashes.get(entry.kind)
+            and (entry.not_before is None or entry.not_before > issued_at)
+            and entry.expires_at > now
             for entry in self._data.revocations
         )
 

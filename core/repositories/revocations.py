@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, exists, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, null, or_, select, update
 
 from core.repositories.tables import revocation_feed, revocations
-from core.revocations import Revocation, RevocationKind
+from core.revocations import Revocation, RevocationKind, hash_of
 
 
 class SqlRevocations:
@@ -73,21 +73,18 @@ class SqlRevocations:
         ]
         return found, rows[-1].number if rows else number
 
-    def contains(self, kind: RevocationKind, value_hash: str, *, now: datetime) -> bool:
-        """Whether an entry of this kind and value is in force."""
-        return bool(
-            self._connection.scalar(
-                select(
-                    exists().where(
-                        revocations.c.value_hash == value_hash,
-                        revocations.c.kind == kind.value,
-                        revocations.c.expires_at > now,
-                    )
-                )
-            )
-        )
+    def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
+        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then."""
+        named = or_(_is(RevocationKind.TOKEN, token_id), _is(RevocationKind.SUBJECT, subject))
+        not_before = revocations.c.not_before
+        in_force = and_(or_(not_before.is_(null()), not_before > issued_at), revocations.c.expires_at > now)
+        return bool(self._connection.scalar(select(exists().where(named, in_force))))
 
     def purge(self, *, now: datetime, limit: int) -> int:
         """Delete up to ``limit`` expired entries."""
         expired = select(revocations.c.id).where(revocations.c.expires_at <= now).limit(limit)
         return self._connection.execute(delete(revocations).where(revocations.c.id.in_(expired))).rowcount
+
+
+def _is(kind: RevocationKind, value: str) -> ColumnElement[bool]:
+    return and_(revocations.c.value_hash == hash_of(value), revocations.c.kind == kind.value)

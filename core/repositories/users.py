@@ -130,9 +130,10 @@ class SqlUsers:
                 updated_at=at,
             )
 
-    def remove(self, user_id: uuid.UUID) -> bool:
-        """Delete a user; what belongs to it goes by its foreign keys."""
-        return self._connection.execute(delete(users).where(users.c.id == user_id)).rowcount == 1
+    def remove(self, user_id: uuid.UUID) -> str | None:
+        """Delete a user; what belongs to it goes by its foreign keys. The canonical address that is free now."""
+        removed = delete(users).where(users.c.id == user_id).returning(users.c.canonical_email)
+        return self._connection.scalars(removed).one_or_none()
 
     def _change(self, user_id: uuid.UUID, *conditions: ColumnElement[bool], **values: Any) -> User | None:
         row = self._connection.execute(

@@ -244,6 +244,19 @@ class TestIntrospection:
         client.api.auth.clients.set_active(client.id, is_active=False)
         assert other.introspect(token) == {"active": False}
 
+    def test_of_a_token_from_before_its_client_was_disabled_tells_nothing_ever_again(
+        self, client: ServiceClient
+    ) -> None:
+        token = client.token().json["access_token"]
+        other = register(client.api, "Other")
+        client.api.clock.advance(seconds=5)
+        client.api.auth.clients.set_active(client.id, is_active=False)
+        assert other.introspect(token) == {"active": False}
+        client.api.clock.advance(seconds=5)
+        client.api.auth.clients.set_active(client.id, is_active=True)
+        assert other.introspect(token) == {"active": False}
+        assert other.introspect(client.token().json["access_token"])["active"]
+
 
 class TestRevocation:
     @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])

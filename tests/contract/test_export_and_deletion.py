@@ -221,6 +221,14 @@ class TestTheDeletion:
         assert {str(row["user_id"]) for row in rows} == {user_id}
         assert {row["ip"] for row in rows} == {""}
 
+    def test_is_recorded_with_its_request(self, api: Api) -> None:
+        token = api.signed_in()["access_token"]
+        answer = api.post("/v1/account/delete", {"current_password": PASSWORD}, token=token)
+        with api.engine.connect() as connection:
+            rows = connection.execute(select(audit_events)).mappings().all()
+        (deleted,) = [row for row in rows if row["kind"] == "account_deleted"]
+        assert (deleted["request_id"], deleted["ip"]) == (answer.header("X-Request-Id"), "")
+
     def test_leaves_others_alone(self, door: Api) -> None:
         door.signup("ben@example.com")
         ben = door.login("ben@example.com")

@@ -70,7 +70,7 @@ def test_every_login_starts_a_new_session(api: Api) -> None:
 
 def test_a_full_line_of_hashes_answers_503_and_leaves_whoami_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     token = api.signed_in()["access_token"]
-    line = api.auth.auth._passwords._line
+    line = api.auth.authentication._passwords._line
 
     def full(*_: Any) -> Any:
         raise Overloaded

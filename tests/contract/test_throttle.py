@@ -203,7 +203,7 @@ def test_other_accounts_are_not_slowed_down(api: Api) -> None:
 
 def test_a_refused_attempt_costs_no_hash(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.signup()
-    passwords = api.auth.auth._passwords
+    passwords = api.auth.authentication._passwords
     verified: list[str] = []
     original = passwords.verify
 
@@ -225,7 +225,7 @@ def test_a_password_that_was_not_looked_at_for_want_of_time_is_not_counted(
         raise Overloaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.auth.auth._passwords._line, "run", full)
+        patch.setattr(api.auth.authentication._passwords._line, "run", full)
         assert [log_in(api, OTHER_PASSWORD).status for _ in range(10)] == [503] * 10
     assert fail(api, ALLOWANCE + 1) == [401] * ALLOWANCE + [429]
 

@@ -173,15 +173,15 @@ def test_a_commit_that_is_answered_so_by_the_server_is_not_done_again(store: Sql
 
 USE_CASES: dict[str, Callable[[AuthApp, TokenPair], object]] = {
     "sign up": lambda app, _pair: app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT),
-    "log in": lambda app, _pair: app.auth.login(EMAIL, PASSWORD, CLIENT),
-    "whoami": lambda app, pair: app.auth.whoami(pair.access_token),
+    "log in": lambda app, _pair: app.authentication.login(EMAIL, PASSWORD, CLIENT),
+    "whoami": lambda app, pair: app.authentication.whoami(pair.access_token),
     "refresh": lambda app, pair: app.sessions.refresh(pair.refresh_token, CLIENT),
     "change password": lambda app, pair: app.accounts.change_password(
-        app.auth.whoami(pair.access_token), PASSWORD, OTHER_PASSWORD, CLIENT
+        app.authentication.whoami(pair.access_token), PASSWORD, OTHER_PASSWORD, CLIENT
     ),
-    "log out": lambda app, pair: app.sessions.logout(app.auth.whoami(pair.access_token), CLIENT),
+    "log out": lambda app, pair: app.sessions.logout(app.authentication.whoami(pair.access_token), CLIENT),
     "ask for a reset": lambda app, _pair: app.recovery.request(EMAIL, CLIENT),
-    "delete": lambda app, pair: app.accounts.delete(app.auth.whoami(pair.access_token), PASSWORD, CLIENT),
+    "delete": lambda app, pair: app.accounts.delete(app.authentication.whoami(pair.access_token), PASSWORD, CLIENT),
 }
 
 
@@ -193,7 +193,7 @@ def test_a_use_case_goes_on_whatever_statement_of_it_loses_the_server(store: Sql
     while lost:
         empty(store)
         app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
-        pair = app.auth.login(EMAIL, PASSWORD, CLIENT)
+        pair = app.authentication.login(EMAIL, PASSWORD, CLIENT)
         before = len(events_in(store))
         with losing(store, turn) as seen:
             USE_CASES[use_case](app, pair)

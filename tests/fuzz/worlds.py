@@ -23,11 +23,12 @@ from sqlalchemy import Table, event, select
 
 from core.app import AuthApp
 from core.audit import Client
-from core.auth import TokenRequest
+from core.clients import Credentials
 from core.letters import KIND_HEADER
 from core.outbox import MessageKind
 from core.repositories.tables import metadata
 from core.repositories.unit_of_work import SqlStore
+from core.token_endpoint import TokenRequest
 from tests.api import OTHER_PASSWORD, PASSWORD
 from tests.clock import FakeClock
 from tests.databases import migrated_store
@@ -205,29 +206,31 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
     ann, ben, cyn = "ann@example.com", "ben@example.com", "cyn@example.com"
     for email, name in ((ann, "Ann"), (ben, None), (cyn, "Cyn ☃")):
         auth.accounts.sign_up(email, PASSWORD, name, here)
-    expired = auth.auth.login(ann, PASSWORD, here)
+    expired = auth.authentication.login(ann, PASSWORD, here)
     clock.advance(hours=2)
 
-    rotated = auth.auth.login(ann, PASSWORD, here)
+    rotated = auth.authentication.login(ann, PASSWORD, here)
     generations = [rotated.refresh_token]
     for _ in range(3):
         clock.advance(seconds=60)
         generations.append(auth.sessions.refresh(generations[-1], here).refresh_token)
-    second, other = auth.auth.login(ann, PASSWORD, here), auth.auth.login(ben, PASSWORD, here)
-    ended, closed = auth.auth.login(ben, PASSWORD, here), auth.auth.login(cyn, PASSWORD, here)
-    auth.sessions.logout(auth.auth.whoami(ended.access_token), here)
-    sessions = auth.sessions.live(auth.auth.whoami(second.access_token))
-    sessions += auth.sessions.live(auth.auth.whoami(other.access_token))
+    second, other = auth.authentication.login(ann, PASSWORD, here), auth.authentication.login(ben, PASSWORD, here)
+    ended, closed = auth.authentication.login(ben, PASSWORD, here), auth.authentication.login(cyn, PASSWORD, here)
+    auth.sessions.logout(auth.authentication.whoami(ended.access_token), here)
+    sessions = auth.sessions.live(auth.authentication.whoami(second.access_token))
+    sessions += auth.sessions.live(auth.authentication.whoami(other.access_token))
 
     client, secret = auth.clients.create("bench", ("orders:read", "orders:write"))
     disabled, its_secret = auth.clients.create("disabled", ())
-    of_client = auth.auth.grant(TokenRequest(grant_type="client_credentials"), (client.id, secret), here)
+    of_client = auth.token_endpoint.grant(
+        TokenRequest(grant_type="client_credentials"), Credentials(client_id=client.id, secret=secret), here
+    )
     auth.clients.set_active(disabled.id, is_active=False)
 
     for email in (ann, ben):
         auth.recovery.request(email, here)
     auth.relay.run_once()
-    principal = auth.auth.whoami(closed.access_token)
+    principal = auth.authentication.whoami(closed.access_token)
     auth.accounts.delete(principal, PASSWORD, here)
     clock.advance(seconds=1)
     return Known(

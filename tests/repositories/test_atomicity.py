@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, event, insert, select
 
 from core.app import AuthApp, build
 from core.audit import Client
+from core.clients import Credentials
 from core.errors import AuthError, EmailTaken, InvalidClient, InvalidCredentials, InvalidRefreshToken, WrongPassword
 from core.outbox import Message, MessageKind
 from core.repositories.tables import metadata
@@ -104,9 +105,9 @@ def scene(sql_store: SqlStore) -> Scene:
     pairs = []
     for _ in range(3):
         clock.advance(seconds=1)
-        pairs.append(app.auth.login(EMAIL, PASSWORD, CLIENT))
+        pairs.append(app.authentication.login(EMAIL, PASSWORD, CLIENT))
     clock.advance(minutes=1)
-    principal = app.auth.whoami(pairs[0].access_token)
+    principal = app.authentication.whoami(pairs[0].access_token)
     app.recovery.request(EMAIL, CLIENT)
     app.verification.request_change(principal, NEW_EMAIL, PASSWORD, CLIENT)
     app.relay.run_once()
@@ -148,10 +149,10 @@ def _waiting(scene: Scene) -> Message:
 
 USE_CASES: dict[str, Callable[[Scene], object]] = {
     "sign up": lambda scene: scene.app.accounts.sign_up(NEWCOMER, PASSWORD, "New", CLIENT),
-    "log in": lambda scene: scene.app.auth.login(EMAIL, PASSWORD, CLIENT),
-    "log in and upgrade the hash": lambda scene: scene.app.auth.login("old@example.com", PASSWORD, CLIENT),
+    "log in": lambda scene: scene.app.authentication.login(EMAIL, PASSWORD, CLIENT),
+    "log in and upgrade the hash": lambda scene: scene.app.authentication.login("old@example.com", PASSWORD, CLIENT),
     "log in with a wrong password": _refused(
-        InvalidCredentials, lambda scene: scene.app.auth.login(EMAIL, OTHER_PASSWORD, CLIENT)
+        InvalidCredentials, lambda scene: scene.app.authentication.login(EMAIL, OTHER_PASSWORD, CLIENT)
     ),
     "refresh": lambda scene: scene.app.sessions.refresh(scene.pairs[0].refresh_token, CLIENT),
     "reuse a refresh token": _refused(InvalidRefreshToken, _reuse),
@@ -171,7 +172,8 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
     "reseal the keys": lambda scene: scene.app.keys.reseal(),
     "register a client": lambda scene: scene.app.clients.create("Orders", ()),
     "fail to be a client": _refused(
-        InvalidClient, lambda scene: scene.app.clients.authenticate((f"twc_{0:032}", "wrong"), CLIENT)
+        InvalidClient,
+        lambda scene: scene.app.clients.authenticate(Credentials(client_id=f"twc_{0:032}", secret="wrong"), CLIENT),
     ),
     "sign up with an address that is taken": _refused(
         EmailTaken, lambda scene: scene.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)

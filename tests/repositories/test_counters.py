@@ -213,7 +213,7 @@ class Verified:
         self.count = 0
 
     def spy_on(self, app: AuthApp) -> AuthApp:
-        passwords = app.auth._passwords
+        passwords = app.authentication._passwords
         original = passwords.verify
 
         def verify(password: str, stored: str | None) -> bool:
@@ -264,7 +264,9 @@ def test_of_a_hundred_guesses_at_once_the_allowance_is_looked_at(patient: SqlSto
     verified = Verified()
     app = verified.spy_on(an_app(patient))
     app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
-    outcomes = at_once([partial(app.auth.login, EMAIL, f"guess number {number}", Client()) for number in range(100)])
+    outcomes = at_once(
+        [partial(app.authentication.login, EMAIL, f"guess number {number}", Client()) for number in range(100)]
+    )
     assert kinds(outcomes) == {InvalidCredentials: ALLOWANCE, TooManyAttempts: 100 - ALLOWANCE}
     assert verified.count == ALLOWANCE
 
@@ -275,7 +277,7 @@ def test_processes_that_know_nothing_of_each_other_count_together(patient: SqlSt
         apps = [verified.spy_on(an_app(store)) for store in (patient, one, two)]
         apps[0].accounts.sign_up(EMAIL, PASSWORD, None, Client())
         outcomes = at_once(
-            [partial(own.auth.login, EMAIL, OTHER_PASSWORD, Client()) for own in apps for _ in range(10)]
+            [partial(own.authentication.login, EMAIL, OTHER_PASSWORD, Client()) for own in apps for _ in range(10)]
         )
     assert kinds(outcomes) == {InvalidCredentials: ALLOWANCE, TooManyAttempts: 30 - ALLOWANCE}
     assert verified.count == ALLOWANCE
@@ -285,11 +287,11 @@ def test_guesses_at_every_door_to_the_password_share_one_allowance(patient: SqlS
     verified = Verified()
     app = verified.spy_on(an_app(patient))
     app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
-    ann = app.auth.whoami(app.auth.login(EMAIL, PASSWORD, Client()).access_token)
+    ann = app.authentication.whoami(app.authentication.login(EMAIL, PASSWORD, Client()).access_token)
     verified.count = 0
 
     def log_in() -> TokenPair:
-        return app.auth.login(EMAIL, OTHER_PASSWORD, Client())
+        return app.authentication.login(EMAIL, OTHER_PASSWORD, Client())
 
     def change() -> None:
         app.accounts.change_password(ann, OTHER_PASSWORD, "yet another sentence", Client())
@@ -311,7 +313,10 @@ def test_guesses_from_many_addresses_at_once_stay_within_the_strangers_allowance
     app = verified.spy_on(an_app(patient, throttle_strangers=7))
     app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
     outcomes = at_once(
-        [partial(app.auth.login, EMAIL, OTHER_PASSWORD, Client(ip=f"198.51.100.{number}")) for number in range(40)]
+        [
+            partial(app.authentication.login, EMAIL, OTHER_PASSWORD, Client(ip=f"198.51.100.{number}"))
+            for number in range(40)
+        ]
     )
     assert kinds(outcomes) == {InvalidCredentials: 7, TooManyAttempts: 33}
     assert verified.count == 7
@@ -359,15 +364,15 @@ def test_logins_guesses_resets_and_deletions_do_not_hinder_each_other(patient: S
     people: list[Principal] = []
     for email in emails:
         app.accounts.sign_up(email, PASSWORD, None, Client())
-        people.append(app.auth.whoami(app.auth.login(email, PASSWORD, Client()).access_token))
+        people.append(app.authentication.whoami(app.authentication.login(email, PASSWORD, Client()).access_token))
         app.recovery.request(email, Client())
     app.relay.run_once()
     assert set(letters.tokens) == set(emails)
 
     calls: list[Callable[[], Any]] = []
     for email, person in zip(emails, people, strict=True):
-        calls += [partial(app.auth.login, email, PASSWORD, Client())] * 5
-        calls += [partial(app.auth.login, email, OTHER_PASSWORD, Client())] * 5
+        calls += [partial(app.authentication.login, email, PASSWORD, Client())] * 5
+        calls += [partial(app.authentication.login, email, OTHER_PASSWORD, Client())] * 5
         calls += [partial(app.recovery.reset, letters.tokens[email], OTHER_PASSWORD, Client())] * 2
         calls.append(partial(app.accounts.delete, person, PASSWORD, Client()))
         calls.append(partial(app.accounts.change_password, person, PASSWORD, "yet another one", Client()))
@@ -401,5 +406,5 @@ def test_a_right_password_that_the_database_had_no_time_for_is_no_failure(postgr
             work.users.hold(ann.id)
             for _ in range(ALLOWANCE + 1):
                 with pytest.raises(DatabaseUnavailable):
-                    app.auth.login(EMAIL, PASSWORD, Client())
-        app.auth.login(EMAIL, PASSWORD, Client())
+                    app.authentication.login(EMAIL, PASSWORD, Client())
+        app.authentication.login(EMAIL, PASSWORD, Client())

@@ -310,8 +310,8 @@ def keep_logging_in(app: AuthApp, is_over: threading.Event) -> int:
     """Log in and refresh until it is over, and at least once; how often that was."""
     times = 0
     while times == 0 or not is_over.is_set():
-        pair = app.auth.login("bob@example.com", PASSWORD, Client())
-        app.auth.whoami(app.sessions.refresh(pair.refresh_token, Client()).access_token)
+        pair = app.authentication.login("bob@example.com", PASSWORD, Client())
+        app.authentication.whoami(app.sessions.refresh(pair.refresh_token, Client()).access_token)
         times += 1
     return times
 

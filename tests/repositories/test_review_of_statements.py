@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, event, make_url
 from benchmarks.costs.filled import fill
 from core.app import AuthApp, build
 from core.audit import Client
+from core.clients import Credentials
 from core.outbox import MessageKind
 from core.repositories.unit_of_work import SqlStore, SqlUnitOfWork
 from migrations.runner import upgrade
@@ -146,8 +147,8 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     """The use cases, each once."""
     app.check_ready()
     app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
-    pair = app.auth.login(EMAIL, PASSWORD, CLIENT)
-    ann = app.auth.whoami(pair.access_token)
+    pair = app.authentication.login(EMAIL, PASSWORD, CLIENT)
+    ann = app.authentication.whoami(pair.access_token)
     app.sessions.refresh(pair.refresh_token, CLIENT)
     app.sessions.live(ann)
     app.accounts.rename(ann, "Anna", CLIENT)
@@ -158,12 +159,12 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     (token,) = [token_of(letter) for letter in mailer.letters if kind_of(letter) == MessageKind.EMAIL_CHANGE]
     app.verification.verify(token, CLIENT)
     registered, secret = app.clients.create("Orders", ("orders:read",))
-    app.tokens.introspect(pair.access_token, (registered.id, secret), CLIENT)
+    app.tokens.introspect(pair.access_token, Credentials(client_id=registered.id, secret=secret), CLIENT)
     app.sessions.end_all(ann, CLIENT, keep_current=True)
     app.accounts.export(ann, CLIENT)
     app.sessions.logout(ann, CLIENT)
     app.revocations.read(None, wait=0)
-    again = app.auth.whoami(app.auth.login("anna@example.com", OTHER_PASSWORD, CLIENT).access_token)
+    again = app.authentication.whoami(app.authentication.login("anna@example.com", OTHER_PASSWORD, CLIENT).access_token)
     app.accounts.delete(again, OTHER_PASSWORD, CLIENT)
     app.keys.rotate()
     app.housekeeper.run_once()

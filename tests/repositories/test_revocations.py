@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -15,8 +15,13 @@ HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
 
 
-def entry(value: str, *, kind: RevocationKind = RevocationKind.SESSION, ends: timedelta = HOUR) -> Revocation:
-    not_before = NOW if kind is RevocationKind.SUBJECT else None
+def entry(
+    value: str,
+    *,
+    kind: RevocationKind = RevocationKind.SESSION,
+    not_before: datetime | None = None,
+    ends: timedelta = HOUR,
+) -> Revocation:
     return Revocation(
         id=new_id(NOW), kind=kind, value_hash=hash_of(value), not_before=not_before, expires_at=NOW + ends
     )
@@ -53,7 +58,7 @@ def test_nothing_is_given_out_before_it_has_a_number(store: Store) -> None:
 
 
 def test_an_entry_comes_back_as_it_was_stored(store: Store) -> None:
-    one = entry("client", kind=RevocationKind.SUBJECT)
+    one = entry("client", kind=RevocationKind.SUBJECT, not_before=NOW)
     add(store, one)
     number(store)
     with store.reading() as read:
@@ -93,15 +98,50 @@ def test_an_entry_leaves_when_no_token_can_outlive_it(store: Store) -> None:
     assert after(store, 0, late=HOUR) == (set(), 0)
 
 
-@pytest.mark.parametrize("kind", RevocationKind)
-def test_an_entry_is_found_by_kind_and_value_while_it_is_in_force(store: Store, kind: RevocationKind) -> None:
-    add(store, entry("a", kind=kind))
+ISSUED = NOW.replace(microsecond=0)
+SECOND = timedelta(seconds=1)
+
+
+def revokes(
+    store: Store, *, token_id: str = "a", subject: str = "ann", issued_at: datetime = ISSUED, now: datetime = NOW
+) -> bool:
     with store.reading() as read:
-        contains = read.revocations.contains
-        assert contains(kind, hash_of("a"), now=NOW)
-        assert not contains(kind, hash_of("b"), now=NOW)
-        assert not contains(kind, hash_of("a"), now=NOW + HOUR)
-        assert [contains(other, hash_of("a"), now=NOW) for other in RevocationKind].count(True) == 1
+        return read.revocations.revokes(token_id=token_id, subject=subject, issued_at=issued_at, now=now)
+
+
+def test_a_token_is_revoked_by_its_id_while_the_entry_is_in_force(store: Store) -> None:
+    add(store, entry("a", kind=RevocationKind.TOKEN))
+    assert revokes(store)
+    assert revokes(store, issued_at=ISSUED + HOUR, now=NOW + HOUR - TICK)
+    assert not revokes(store, token_id="b")
+    assert not revokes(store, now=NOW + HOUR)
+
+
+def test_a_token_is_revoked_by_its_subject_where_it_was_issued_before_the_time_of_the_entry(store: Store) -> None:
+    add(store, entry("ann", kind=RevocationKind.SUBJECT, not_before=ISSUED))
+    assert revokes(store, issued_at=ISSUED - SECOND)
+    assert not revokes(store, issued_at=ISSUED)
+    assert not revokes(store, issued_at=ISSUED - SECOND, subject="ben")
+    assert not revokes(store, issued_at=ISSUED - SECOND, now=NOW + HOUR)
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+def test_of_two_entries_of_a_subject_the_one_that_revokes_more_counts(store: Store, *, later_first: bool) -> None:
+    times = sorted([ISSUED, ISSUED + SECOND], reverse=later_first)
+    add(store, *(entry("ann", kind=RevocationKind.SUBJECT, not_before=time) for time in times))
+    assert revokes(store, issued_at=ISSUED)
+    assert not revokes(store, issued_at=ISSUED + SECOND)
+
+
+def test_an_entry_says_nothing_of_what_it_does_not_speak_of(store: Store) -> None:
+    add(
+        store,
+        entry("ann", kind=RevocationKind.TOKEN),
+        entry("a", kind=RevocationKind.SUBJECT, not_before=ISSUED + HOUR),
+        entry("a"),
+        entry("ann"),
+    )
+    assert not revokes(store)
 
 
 def test_expired_entries_are_purged_in_batches(store: Store) -> None:

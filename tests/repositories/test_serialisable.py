@@ -108,7 +108,9 @@ def test_logins_at_once_start_a_session_or_are_told_to_try_again(serialisable: S
     emails = [f"user{number}@example.com" for number in range(2 * THREADS)]
     for email in emails:
         app.accounts.sign_up(email, PASSWORD, None, Client())
-    outcomes = _at_once(*(lambda email=email: app.auth.login(email, PASSWORD, Client()) for email in emails * 2))
+    outcomes = _at_once(
+        *(lambda email=email: app.authentication.login(email, PASSWORD, Client()) for email in emails * 2)
+    )
     pairs = [outcome for outcome in outcomes if isinstance(outcome, TokenPair)]
     assert pairs
     assert {type(outcome) for outcome in outcomes} <= {TokenPair, TransactionConflict}
@@ -116,15 +118,15 @@ def test_logins_at_once_start_a_session_or_are_told_to_try_again(serialisable: S
     kinds = Counter(event.kind for event in events_in(serialisable))
     assert kinds[EventKind.LOGGED_IN] == len(pairs)
     for pair in pairs:
-        app.auth.whoami(pair.access_token)
+        app.authentication.whoami(pair.access_token)
 
 
 def test_refreshes_and_logouts_of_different_users_at_once(app: AuthApp) -> None:
     pairs = []
     for number in range(2 * THREADS):
         app.accounts.sign_up(f"user{number}@example.com", PASSWORD, None, Client())
-        pairs.append(app.auth.login(f"user{number}@example.com", PASSWORD, Client()))
-    principals = [app.auth.whoami(pair.access_token) for pair in pairs]
+        pairs.append(app.authentication.login(f"user{number}@example.com", PASSWORD, Client()))
+    principals = [app.authentication.whoami(pair.access_token) for pair in pairs]
     refreshed = _at_once(*(lambda pair=pair: app.sessions.refresh(pair.refresh_token, Client()) for pair in pairs))
     assert {type(outcome) for outcome in refreshed} <= {TokenPair, TransactionConflict}
     ended = _at_once(*(lambda ann=ann: app.sessions.logout(ann, Client()) for ann in principals))

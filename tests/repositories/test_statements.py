@@ -43,7 +43,7 @@ def app(single: SqlStore) -> AuthApp:
 @pytest.fixture
 def pair(app: AuthApp) -> TokenPair:
     app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
-    return app.auth.login(EMAIL, PASSWORD, CLIENT)
+    return app.authentication.login(EMAIL, PASSWORD, CLIENT)
 
 
 def _verbs(statements: list[str]) -> list[str]:
@@ -88,7 +88,7 @@ def test_a_transaction_after_reading_is_a_transaction_again(single: SqlStore) ->
 
 def test_whoami_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
     with overheard(single) as heard:
-        app.auth.whoami(pair.access_token)
+        app.authentication.whoami(pair.access_token)
     assert _verbs(heard) == ["SELECT"]
 
 
@@ -99,7 +99,7 @@ def test_a_refresh_is_one_read_and_one_conditional_update(single: SqlStore, app:
 
 
 def test_listing_sessions_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.auth.whoami(pair.access_token)
+    principal = app.authentication.whoami(pair.access_token)
     with overheard(single) as heard:
         app.sessions.live(principal)
     assert _verbs(heard) == ["SELECT"]
@@ -152,7 +152,7 @@ def test_a_token_is_used_by_one_conditional_update(single: SqlStore) -> None:
 
 
 def test_deleting_an_account_is_one_transaction(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.auth.whoami(pair.access_token)
+    principal = app.authentication.whoami(pair.access_token)
     with overheard(single) as heard:
         app.accounts.delete(principal, PASSWORD, CLIENT)
     verbs = _verbs(heard)

@@ -16,6 +16,8 @@ from sqlalchemy import select
 
 from core.app import AuthApp, build, build_key_ring
 from core.audit import Client, EventKind
+from core.clients import Credentials
+from core.emails import canonical_or_none
 from core.errors import (
     EmailNotVerified,
     EmailTaken,
@@ -34,12 +36,13 @@ from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, Session, TokenPair
 from core.settings import MailSettings, TokenSettings
 from core.store import Store, UnitOfWork
+from core.tokens import UserClaims
 from core.users import Account
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
 from tests.mail import RecordingMailer, kind_of, token_of
-from tests.repositories.values import account, account_in, events_in, messages_in, session, session_in, stored
+from tests.repositories.values import account, account_in, events_in, message, messages_in, session, session_in, stored
 
 CLIENT = Client(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
 TODAYS = "$bcrypt-sha256$"
@@ -57,17 +60,17 @@ class House:
     mailer: RecordingMailer
 
     def login(self, user_agent: str = "laptop", password: str = PASSWORD) -> TokenPair:
-        return self.app.auth.login(EMAIL, password, Client(user_agent=user_agent))
+        return self.app.authentication.login(EMAIL, password, Client(user_agent=user_agent))
 
     def refresh(self, pair: TokenPair) -> TokenPair:
         return self.app.sessions.refresh(pair.refresh_token, CLIENT)
 
     def principal(self, pair: TokenPair) -> Principal:
-        return self.app.auth.whoami(pair.access_token)
+        return self.app.authentication.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
-        claims = self.app.auth._access_tokens.verify(pair.access_token)
-        assert claims.session_id is not None
+        claims = self.app.authentication._access_tokens.verify(pair.access_token)
+        assert isinstance(claims, UserClaims)
         return session_in(self.store, claims.session_id)
 
     def live(self) -> list[str]:
@@ -151,7 +154,7 @@ def test_where_only_verified_addresses_log_in_no_signup_is_told_from_another(sto
     assert app.accounts.sign_up(EMAIL, OTHER_PASSWORD, "Eve", CLIENT) is None
     assert [event.kind for event in events_in(store)] == [EventKind.SIGNED_UP, EventKind.SIGNUP_REPEATED]
     with pytest.raises(EmailNotVerified):
-        app.auth.login(EMAIL, PASSWORD, CLIENT)
+        app.authentication.login(EMAIL, PASSWORD, CLIENT)
 
 
 # Rotation
@@ -200,7 +203,7 @@ def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(ho
     with pytest.raises(InvalidRefreshToken):
         house.refresh(second)
     with pytest.raises(InvalidToken):
-        house.app.auth.whoami(second.access_token)
+        house.app.authentication.whoami(second.access_token)
     assert house.live() == ["phone"]
     house.refresh(other)
 
@@ -303,7 +306,7 @@ def test_a_user_ends_another_of_the_own_sessions_once(house: House) -> None:
 def test_nobody_ends_the_session_of_another_user(house: House) -> None:
     mine = house.login()
     house.app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
-    bob = house.principal(house.app.auth.login("bob@example.com", PASSWORD, CLIENT))
+    bob = house.principal(house.app.authentication.login("bob@example.com", PASSWORD, CLIENT))
     for session_id in (house.session(mine).id, uuid.uuid4()):
         with pytest.raises(NotFound):
             house.app.sessions.end(bob, session_id, CLIENT)
@@ -347,7 +350,7 @@ def test_a_refused_password_change_is_recorded_and_changes_nothing(house: House)
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com", "not an address"])
 def test_a_refused_login_is_recorded_before_it_is_refused(house: House, email: str) -> None:
     with pytest.raises(InvalidCredentials):
-        house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+        house.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
     event = events_in(house.store)[-1]
     assert event.kind is EventKind.LOGIN_FAILED
     assert event.user_id == (house.ann if email == EMAIL else None)
@@ -359,7 +362,7 @@ def test_an_inactive_user_cannot_log_in(house: House) -> None:
     inactive = account("bob@example.com", is_active=False, password_hash=hashed)
     stored(house.store, inactive)
     with pytest.raises(InvalidCredentials):
-        house.app.auth.login("bob@example.com", PASSWORD, CLIENT)
+        house.app.authentication.login("bob@example.com", PASSWORD, CLIENT)
     with house.store.reading() as read:
         assert read.sessions.live_of(inactive.user.id, now=house.clock.now()) == []
 
@@ -381,17 +384,17 @@ def veteran(house: House) -> Account:
 
 
 def test_a_login_with_an_old_hash_upgrades_it(house: House, veteran: Account) -> None:
-    house.app.auth.login("old@example.com", PASSWORD, CLIENT)
+    house.app.authentication.login("old@example.com", PASSWORD, CLIENT)
     upgraded = account_in(house.store, veteran.user.id)
     assert upgraded.password_hash.startswith(TODAYS)
     assert upgraded.user == veteran.user, "an upgrade is nothing that the user did"
-    house.app.auth.login("old@example.com", PASSWORD, CLIENT)
+    house.app.authentication.login("old@example.com", PASSWORD, CLIENT)
     assert account_in(house.store, veteran.user.id) == upgraded
 
 
 def test_a_refused_login_upgrades_nothing(house: House, veteran: Account) -> None:
     with pytest.raises(InvalidCredentials):
-        house.app.auth.login("old@example.com", OTHER_PASSWORD, CLIENT)
+        house.app.authentication.login("old@example.com", OTHER_PASSWORD, CLIENT)
     assert account_in(house.store, veteran.user.id) == veteran
 
 
@@ -429,7 +432,7 @@ def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(house: House
     changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, veteran, changed))
     with pytest.raises(InvalidCredentials):
-        app.auth.login("old@example.com", PASSWORD, CLIENT)
+        app.authentication.login("old@example.com", PASSWORD, CLIENT)
     assert account_in(house.store, veteran.user.id).password_hash == changed
     with house.store.reading() as read:
         assert read.sessions.live_of(veteran.user.id, now=house.clock.now()) == []
@@ -439,8 +442,8 @@ def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(house: House
 def test_a_login_whose_hash_was_upgraded_by_another_gets_in(house: House, veteran: Account) -> None:
     upgraded = house.app.accounts._passwords.hash(PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, veteran, upgraded))
-    pair = app.auth.login("old@example.com", PASSWORD, CLIENT)
-    assert app.auth.whoami(pair.access_token).user.id == veteran.user.id
+    pair = app.authentication.login("old@example.com", PASSWORD, CLIENT)
+    assert app.authentication.whoami(pair.access_token).user.id == veteran.user.id
     assert account_in(house.store, veteran.user.id).password_hash == upgraded
 
 
@@ -449,7 +452,7 @@ def test_a_login_that_a_password_change_overtakes_is_refused(house: House) -> No
     changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, ann, changed))
     with pytest.raises(InvalidCredentials):
-        app.auth.login(EMAIL, PASSWORD, CLIENT)
+        app.authentication.login(EMAIL, PASSWORD, CLIENT)
     assert house.live() == []
 
 
@@ -460,6 +463,22 @@ def test_a_password_change_that_another_overtakes_is_refused(house: House) -> No
     with pytest.raises(WrongPassword):
         app.accounts.change_password(principal, PASSWORD, OTHER_PASSWORD, CLIENT)
     assert account_in(house.store, house.ann).password_hash == "of another change"
+
+
+def test_a_user_who_was_made_inactive_meanwhile_confirms_nothing(house: House) -> None:
+    """Their token was checked a moment ago."""
+    inactive = account("bob@example.com", is_active=False, password_hash=house.app.accounts._passwords.hash(PASSWORD))
+    stored(house.store, inactive)
+    bob = Principal(user=inactive.user, session_id=uuid.uuid4())
+    calls: list[Callable[[], object]] = [
+        lambda: house.app.accounts.change_password(bob, PASSWORD, OTHER_PASSWORD, CLIENT),
+        lambda: house.app.accounts.delete(bob, PASSWORD, CLIENT),
+        lambda: house.app.verification.request_change(bob, NEW_EMAIL, PASSWORD, CLIENT),
+    ]
+    for call in calls:
+        with pytest.raises(WrongPassword):
+            call()
+    assert account_in(house.store, inactive.user.id) == inactive
 
 
 def test_a_use_case_that_the_database_undid_runs_again(house: House) -> None:
@@ -567,7 +586,7 @@ def test_a_login_of_an_unverified_account_that_a_deletion_overtakes_is_refused(s
     overtaken = OvertakenStore(store, lambda: _delete(house))
     app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=overtaken, clock=house.clock)
     with pytest.raises((InvalidCredentials, EmailNotVerified)):
-        app.auth.login(EMAIL, PASSWORD, CLIENT)
+        app.authentication.login(EMAIL, PASSWORD, CLIENT)
     assert messages_in(store) == []
 
 
@@ -577,6 +596,25 @@ def test_a_deletion_leaves_no_message_that_names_the_address(house: House) -> No
     house.app.recovery.request("nobody@example.com", CLIENT)
     house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
     assert [message.canonical_email for message in messages_in(house.store)] == ["nobody@example.com"]
+
+
+def test_a_deletion_is_recorded_with_its_request_and_without_an_address(house: House) -> None:
+    house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
+    (deleted,) = [event for event in events_in(house.store) if event.kind is EventKind.ACCOUNT_DELETED]
+    assert (deleted.user_id, deleted.request_id, deleted.ip) == (house.ann, "a-request", "")
+
+
+def test_an_account_can_be_deleted_whose_address_would_be_refused_today(house: House) -> None:
+    """It was accepted by an earlier release of what checks addresses."""
+    address = "ann@printer.local"
+    assert canonical_or_none(address) is None
+    old = account(address, password_hash=account_in(house.store, house.ann).password_hash)
+    login = session(old.user.id)
+    stored(house.store, old, login, message(MessageKind.PASSWORD_RESET, canonical_email=address))
+    house.app.accounts.delete(Principal(user=old.user, session_id=login.id), PASSWORD, CLIENT)
+    with house.store.reading() as read:
+        assert read.users.by_id(old.user.id) is None
+    assert address not in [message.canonical_email for message in messages_in(house.store)]
 
 
 def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_again(house: House) -> None:
@@ -652,10 +690,10 @@ def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
     house.clock.advance(minutes=1)
     for email in (EMAIL, "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
-            house.app.auth.login(email, OTHER_PASSWORD, CLIENT)
+            house.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
     for _ in range(5):
         with pytest.raises(InvalidCredentials):
-            house.app.auth.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
+            house.app.authentication.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
     with pytest.raises(InvalidRefreshToken):
         house.refresh(phone)
     with pytest.raises(WrongPassword):
@@ -691,7 +729,7 @@ def _run_a_service(app: AuthApp) -> str:
         app.clients.set_active(registered.id, is_active=is_active)
     secret = app.clients.rotate_secret(registered.id, overlap=timedelta(0))
     with pytest.raises(InvalidClient):
-        app.clients.authenticate((secret, secret), CLIENT)
+        app.clients.authenticate(Credentials(client_id=secret, secret=secret), CLIENT)
     app.keys.rotate()
     app.keys.reseal()
     return secret
@@ -699,7 +737,7 @@ def _run_a_service(app: AuthApp) -> str:
 
 def _leave(house: House) -> None:
     """The last event of a life."""
-    ann = house.principal(house.app.auth.login(NEW_EMAIL, PASSWORD, CLIENT))
+    ann = house.principal(house.app.authentication.login(NEW_EMAIL, PASSWORD, CLIENT))
     house.app.accounts.delete(ann, PASSWORD, CLIENT)
 
 

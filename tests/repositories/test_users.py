@@ -430,7 +430,7 @@ def test_an_unknown_user_cannot_be_removed(store: Store) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
-        assert not work.users.remove(uuid.uuid4())
+        assert work.users.remove(uuid.uuid4()) is None
         work.commit()
     assert account_in(store, ann.user.id) == ann
 
@@ -439,8 +439,17 @@ def test_a_user_is_removed_once(store: Store) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
-        assert work.users.remove(ann.user.id)
-        assert not work.users.remove(ann.user.id)
+        assert work.users.remove(ann.user.id) == ann.user.email
+        assert work.users.remove(ann.user.id) is None
+        work.commit()
+
+
+def test_a_removed_user_leaves_the_canonical_address_as_it_was_stored(store: Store) -> None:
+    ann = account("Ann@Exämple.com")
+    with store.begin() as work:
+        work.users.add(ann, canonical_email="ann@xn--exmple-cua.com")
+        assert work.users.set_email(ann.user.id, "Ann@B.example", canonical_email="ann@b.example", at=NOW)
+        assert work.users.remove(ann.user.id) == "ann@b.example"
         work.commit()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from core.clients import Credentials
 from core.errors import (
     AuthError,
     InvalidClient,
@@ -317,7 +318,11 @@ class TestBasicCredentials:
         ],
     )
     def test_are_an_id_and_a_secret(self, authorization: str, credentials: tuple[str, str]) -> None:
-        assert client_credentials(authorization) == credentials
+        client_id, secret = credentials
+        assert client_credentials(authorization) == Credentials(client_id=client_id, secret=secret)
+
+    def test_leave_no_secret_in_a_repr(self) -> None:
+        assert repr(client_credentials(basic("orders:canary"))) == "Credentials(client_id='orders')"
 
     @pytest.mark.parametrize("authorization", [None, "", "Bearer a.b.c", "Basics YTpi", "YTpi", basic(":")])
     def test_that_name_nobody_are_nobodys(self, authorization: str | None) -> None:

@@ -31,7 +31,7 @@ from core.keys import KeyRing, Seal, generate, public_jwk
 from core.refresh_tokens import RefreshTokens, new_seed
 from core.repositories.memory import MemoryStore
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
-from core.tokens import MAX_CHARACTERS, SKEW, AccessTokens
+from core.tokens import MAX_CHARACTERS, SKEW, AccessTokens, ClientClaims, UserClaims
 from core.users import User
 from tests.clock import START, FakeClock
 
@@ -111,6 +111,12 @@ class House:
         payload = self.claims() if payload is None else payload
         return f"{base64url(encoded(header))}.{base64url(encoded(payload))}"
 
+    def speaker(self, text: str) -> UserClaims:
+        """What an accepted token of a user says."""
+        claims = self.tokens.verify(text)
+        assert isinstance(claims, UserClaims)
+        return claims
+
     def refuses(self, text: str) -> bool:
         """Whether a token is refused, as every other is: with nothing to learn from it."""
         try:
@@ -152,24 +158,31 @@ def house_of(houses: dict[Algorithm, House]) -> Callable[[Algorithm], House]:
 def house(house_of: Callable[[Algorithm], House]) -> House:
     house = house_of("ES256")
     # The control without which a refusal says nothing: the same token unchanged is accepted.
-    assert house.tokens.verify(house.sign()).session_id == SESSION_ID
+    assert house.speaker(house.sign()).session_id == SESSION_ID
     return house
 
 
 @pytest.fixture(params=ALGORITHMS)
 def any_house(request: pytest.FixtureRequest, house_of: Callable[[Algorithm], House]) -> House:
     house = house_of(request.param)
-    assert house.tokens.verify(house.sign()).session_id == SESSION_ID
+    assert house.speaker(house.sign()).session_id == SESSION_ID
     return house
 
 
 class TestIssuedTokens:
     def test_say_whom_and_what_session_they_speak_for(self, any_house: House) -> None:
         token = any_house.issue()
-        claims = any_house.tokens.verify(token)
+        claims = any_house.speaker(token)
         assert (claims.user_id, claims.session_id) == (USER.id, SESSION_ID)
         assert claims.expires_at == START + LIFETIME
         assert claims.token_id == jwt.decode(token, options={"verify_signature": False})["jti"]
+
+    def test_of_a_client_speak_for_it_and_no_session(self, any_house: House) -> None:
+        token, expires_at = any_house.tokens.issue_to_client("twc_orders", ["a", "b"], now=any_house.clock.now())
+        claims = any_house.tokens.verify(token)
+        assert isinstance(claims, ClientClaims)
+        assert (claims.subject, claims.client_id, claims.scope) == ("twc_orders", "twc_orders", "a b")
+        assert (claims.issued_at, claims.expires_at) == (START, expires_at)
 
     def test_have_the_form_of_rfc_9068_and_no_personal_data(self, any_house: House) -> None:
         header, payload, _ = any_house.issue().split(".")
@@ -229,7 +242,7 @@ class TestIssuedTokens:
         house.clock.advance(seconds=0.7)
         now = house.clock.now()
         token, _ = tokens.issue(USER, SESSION_ID, now=now, not_after=now + timedelta(days=1))
-        assert tokens.verify(token).user_id == USER.id
+        assert tokens.verify(token).subject == str(USER.id)
 
 
 def changes(**tables: Iterable[Any]) -> list[Any]:
@@ -292,7 +305,7 @@ class TestHeaders:
         "typ", ["at+jwt", "AT+JWT", "At+Jwt", "application/at+jwt", "Application/AT+jwt", "APPLICATION/AT+JWT"]
     )
     def test_name_the_type_in_either_form_and_any_case(self, house: House, typ: str) -> None:
-        assert house.tokens.verify(house.sign(house.header(typ=typ))).user_id == USER.id
+        assert house.speaker(house.sign(house.header(typ=typ))).user_id == USER.id
 
     @pytest.mark.parametrize(
         "respell",
@@ -368,7 +381,7 @@ class TestHeaders:
 
     def test_that_are_valid_are_read_whatever_their_order_and_spaces(self, house: House) -> None:
         header = json.dumps(dict(reversed(house.header().items())), indent=4).encode()
-        assert house.tokens.verify(house.sign(header)).user_id == USER.id
+        assert house.speaker(house.sign(header)).user_id == USER.id
 
     def test_make_nobody_fetch_anything(self, house: House) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -417,7 +430,7 @@ class TestForeignKeys:
         token = house.issue()
         house.ring.rotate()
         clock.advance(minutes=14)
-        assert house.tokens.verify(token).user_id == USER.id
+        assert house.speaker(token).user_id == USER.id
         kids = {jwt.get_unverified_header(text)["kid"] for text in (token, house.issue())}
         assert len(kids) == 2
         clock.advance(days=1)

@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from core import emails, passwords, revocations, tokens
-from core.auth import TokenRequest
+from core.token_endpoint import TokenRequest
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - the one from the comic
 

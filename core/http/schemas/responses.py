@@ -6,12 +6,12 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.auth import Grant
 from core.introspection import ActiveToken
 from core.sessions import Principal
 from core.sessions import Session as CoreSession
 from core.sessions import TokenPair as CoreTokenPair
 from core.settings import Settings
+from core.token_endpoint import Grant
 from core.users import User as CoreUser
 
 EXAMPLE_ID = "0197a3c2-6f1e-7d3a-9b52-0c6a1f4e8d21"
