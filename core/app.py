@@ -89,6 +89,9 @@ def build(
 ) -> AuthApp:
     """Wire the service. A test or an embedding application may bring its own store, clock and mailer.
 
+    What happens by itself happens from `AuthApp.start` on: until then no signing key is followed by the next one,
+    nothing that is over is deleted, and no mail leaves.
+
     Raises:
         TextsError: the operator's folder of texts cannot be used.
 
@@ -161,7 +164,7 @@ def build(
         ),
         revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
         relay=build_relay(settings, store=store, clock=clock, mailer=mailer, texts=texts),
-        housekeeper=Housekeeper(store=store, clock=clock, settings=settings),
+        housekeeper=Housekeeper(store=store, clock=clock, ring=keys, settings=settings),
         texts=texts,
         stopping=stopping,
     )

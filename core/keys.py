@@ -33,7 +33,7 @@ from core.retries import retried
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
 
 if TYPE_CHECKING:
-    from core.store import Store
+    from core.store import Store, UnitOfWork
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -113,9 +113,9 @@ def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
     ]
 
 
-def is_due(newest: SigningKey, now: datetime, settings: TokenSettings) -> bool:
-    """Whether a successor of the newest key must be published now."""
-    return now >= newest.activates_at + settings.key_lifetime - settings.key_propagation
+def is_due(keys: list[SigningKey], now: datetime, settings: TokenSettings) -> bool:
+    """Whether a successor of the newest key must be published now. The first key of a ring succeeds nobody."""
+    return bool(keys) and now >= keys[-1].activates_at + settings.key_lifetime - settings.key_propagation
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
@@ -187,7 +187,10 @@ class _Snapshot:
 
 
 class KeyRing:
-    """The ring as the token code uses it: cached, shared by all threads, and read again on a schedule."""
+    """The ring as the token code uses it: cached, shared by all threads, and read again on a schedule.
+
+    Whoever signs or verifies only reads, but for the first key of all.
+    """
 
     def __init__(self, *, store: Store, clock: Clock, seal: Seal, settings: TokenSettings) -> None:
         self._store = store
@@ -247,11 +250,22 @@ class KeyRing:
             KeyNumberTakenError: another process rotated at the same moment.
 
         """
-        key = self._add_next(
-            self._make(algorithm or self._settings.algorithm, activates_after=self._settings.key_propagation)
-        )
+        key = self._add_next(self._make_next(algorithm or self._settings.algorithm))
         self._read()
         return key
+
+    def rotate_when_due(self) -> None:
+        """Publish the next key in time for it to take over when this one has signed long enough.
+
+        Any number of processes may ask, again and again: one of them rotates. Whoever comes late does no harm; the old
+        key signs on until the new one was published for as long as every key is.
+        """
+        if not self._is_due():
+            return
+        key = self._make_next(self._settings.algorithm)
+        with contextlib.suppress(KeyNumberTakenError):  # another process had the same thought
+            if self._add_when_due(key):
+                self._read()
 
     @retried
     def reseal(self) -> int:
@@ -279,16 +293,39 @@ class KeyRing:
                 work.commit()
 
     @retried
+    def _is_due(self) -> bool:
+        with self._store.reading() as read:
+            return is_due(read.keys.all(), self._clock.now(), self._settings)
+
+    @retried
     def _add_next(self, key: SigningKey) -> SigningKey:
         with self._store.begin() as work:
-            keys = work.keys.all()
-            for old in retired(keys, self._clock.now()):
-                work.keys.remove(old.kid)
-            key = replace(key, number=max((key.number for key in keys), default=0) + 1)
-            work.keys.add(key)
-            work.audit.add(event(EventKind.KEY_ROTATED, at=key.created_at, client=LOCAL, subject=key.kid))
+            key = self._succeed(work, work.keys.all(), key)
             work.commit()
         return key
+
+    @retried
+    def _add_when_due(self, key: SigningKey) -> bool:
+        with self._store.begin() as work:
+            keys = work.keys.all()
+            # Asked again inside: while this key was being made, another process may have published its own.
+            if not is_due(keys, self._clock.now(), self._settings):
+                return False
+            self._succeed(work, keys, key)
+            work.commit()
+        return True
+
+    def _succeed(self, work: UnitOfWork, keys: list[SigningKey], key: SigningKey) -> SigningKey:
+        """Add the successor of these keys, and remove those that nobody needs any more."""
+        for old in retired(keys, self._clock.now()):
+            work.keys.remove(old.kid)
+        key = replace(key, number=max((key.number for key in keys), default=0) + 1)
+        work.keys.add(key)
+        work.audit.add(event(EventKind.KEY_ROTATED, at=key.created_at, client=LOCAL, subject=key.kid))
+        return key
+
+    def _make_next(self, algorithm: Algorithm) -> SigningKey:
+        return self._make(algorithm, activates_after=self._settings.key_propagation)
 
     def _make(self, algorithm: Algorithm, *, activates_after: timedelta) -> SigningKey:
         """Make a key, outside any unit of work: an RSA key takes a second in which nobody else could write."""
@@ -312,19 +349,11 @@ class KeyRing:
         if self._age(snapshot) < self._refresh or not self._lock.acquire(blocking=False):
             return snapshot
         try:
-            return self._rotated_when_due(self._read())
+            return self._read()
         except DatabaseUnavailable:
             return snapshot  # an old ring is a ring; the request itself will say that the database is away
         finally:
             self._lock.release()
-
-    def _rotated_when_due(self, snapshot: _Snapshot) -> _Snapshot:
-        """Publish the next key in time for it to take over when this one has signed long enough."""
-        if not snapshot.keys or not is_due(snapshot.keys[-1], self._clock.now(), self._settings):
-            return snapshot
-        with contextlib.suppress(KeyNumberTakenError):  # another process had the same thought
-            self.rotate()
-        return self._read()
 
     def _age(self, snapshot: _Snapshot) -> timedelta:
         """How old a copy is, in either direction: after a clock was set back, the copy is old, not young."""
