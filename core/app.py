@@ -15,7 +15,8 @@ from core.email_tokens import EmailTokenMaker
 from core.errors import Stopping
 from core.housekeeping import Housekeeper
 from core.introspection import TokenInspector
-from core.keys import KeyRing, Seal
+from core.key_material import Seal
+from core.key_ring import KeyRing
 from core.letters import LetterWriter
 from core.mailer import LocalMailbox, Mailer, SmtpMailer, SmtpServer
 from core.passwords import PasswordHasher

@@ -17,7 +17,7 @@ from core.errors import DatabaseUnavailable
 from core.retries import retried
 
 if TYPE_CHECKING:
-    from core.keys import KeyRing
+    from core.key_ring import KeyRing
     from core.settings import Settings
     from core.store import Store, UnitOfWork
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from core.http.operations import JWT, OPERATIONS
 from core.http.pages import Page
 from core.http.schemas import JsonWebKey, JsonWebKeySet, RevocationsQuery, ServerMetadata
-from core.keys import KeyRing
+from core.key_ring import KeyRing
 from core.revocations import RevocationFeed
 from core.settings import Settings
 

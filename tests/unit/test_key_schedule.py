@@ -10,7 +10,9 @@ from pydantic import SecretStr
 from core.app import build
 from core.audit import Client
 from core.errors import InvalidRefreshToken
-from core.keys import KeyRing, KeyRingLockedError, Seal, current
+from core.key_material import KeyRingLockedError, Seal
+from core.key_ring import KeyRing
+from core.keys import current
 from core.repositories.memory import MemoryStore
 from core.settings import TokenSettings
 from tests.api import EMAIL, PASSWORD

@@ -14,22 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from core.errors import DatabaseUnavailable
-from core.keys import (
-    REFRESH,
-    RSA_BITS,
-    SKEW,
-    UNKNOWN_KID_COOLDOWN,
-    KeyRing,
-    KeyRingLockedError,
-    PrivateKey,
-    Seal,
-    SigningKey,
-    current,
-    generate,
-    public_jwk,
-    retired,
-    thumbprint,
-)
+from core.key_material import RSA_BITS, KeyRingLockedError, PrivateKey, Seal, generate, public_jwk, thumbprint
+from core.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
+from core.keys import SKEW, SigningKey, current, retired
 from core.repositories.memory import MemoryStore, MemoryUnitOfWork
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from tests.clock import START, FakeClock
