@@ -19,6 +19,7 @@ from core.key_material import Seal
 from core.key_ring import KeyRing
 from core.letters import LetterWriter
 from core.mailer import LocalMailbox, Mailer, SmtpMailer, SmtpServer
+from core.password_policy import PasswordPolicy
 from core.passwords import PasswordHasher
 from core.recovery import Recovery
 from core.refresh_tokens import RefreshTokens
@@ -44,6 +45,7 @@ class AuthApp:
     settings: Settings
     store: Store
     keys: KeyRing
+    password_policy: PasswordPolicy
     accounts: Accounts
     recovery: Recovery
     verification: Verification
@@ -72,7 +74,8 @@ class AuthApp:
         self.store.check()
 
     def start(self) -> None:
-        """Begin the work that a serving process does besides requests."""
+        """Read what requests should not wait for, and begin the work that a serving process does besides them."""
+        self.password_policy.load()
         self.housekeeper.start()
         if self.settings.mail.relay:
             self.relay.start()
@@ -110,6 +113,7 @@ def build(
         lifetime=settings.tokens.access_ttl,
     )
     passwords = PasswordHasher(settings.passwords)
+    policy = PasswordPolicy(min_length=settings.passwords.min_length)
     refresh_tokens = RefreshTokens(derive_keys(settings.secrets, "refresh tokens"))
     sessions = SessionService(
         store=store,
@@ -125,7 +129,7 @@ def build(
         clock=clock,
         passwords=passwords,
         throttle=throttle,
-        min_length=settings.passwords.min_length,
+        policy=policy,
         verified_only=settings.mail.require_verified_email,
     )
     texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
@@ -133,13 +137,14 @@ def build(
         settings=settings,
         store=store,
         keys=keys,
+        password_policy=policy,
         accounts=accounts,
         recovery=Recovery(
             store=store,
             clock=clock,
             passwords=passwords,
             throttle=throttle,
-            min_length=settings.passwords.min_length,
+            policy=policy,
         ),
         verification=Verification(store=store, clock=clock, accounts=accounts, throttle=throttle),
         auth=Authentication(

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from core.accounts import Export as CoreExport
 from core.auth import Grant, TokenRequest
 from core.introspection import ActiveToken
-from core.passwords import MAX_CHARACTERS, normalise
+from core.password_policy import MAX_CHARACTERS, normalise
 from core.sessions import Principal
 from core.sessions import Session as CoreSession
 from core.sessions import TokenPair as CoreTokenPair
