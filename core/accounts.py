@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from core.audit import AuditEvent, Client, EventKind, event
 from core.clock import Clock, new_id
+from core.counters import CounterKind
 from core.email_tokens import EmailToken, end_links
 from core.emails import parse_email
 from core.errors import EmailTaken, InvalidToken, WrongPassword
@@ -17,7 +18,7 @@ from core.password_policy import PasswordPolicy
 from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import EndReason, Principal, Session, end_sessions
-from core.throttle import CounterKind, Throttle
+from core.throttle import Throttle
 from core.users import Account, User
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from core.background import STOP_SECONDS
 from core.clients import ClientService
 from core.clock import Clock, SystemClock
 from core.correspondence import Correspondence
+from core.counters import rules
 from core.email_tokens import EmailTokenMaker
 from core.errors import Stopping
 from core.housekeeping import Housekeeper
@@ -23,6 +24,7 @@ from core.password_policy import PasswordPolicy
 from core.passwords import PasswordHasher
 from core.recovery import Recovery
 from core.refresh_tokens import RefreshTokens
+from core.refusals import RefusalLog
 from core.relay import Relay, RelaySettings
 from core.repositories.unit_of_work import open_store
 from core.revocations import RevocationFeed
@@ -30,6 +32,7 @@ from core.secret import derive_keys
 from core.sessions import SessionService
 from core.settings import Settings
 from core.store import Store
+from core.tally import Tally
 from core.texts import Texts
 from core.throttle import Throttle
 from core.tokens import AccessTokens
@@ -122,8 +125,8 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = _build_throttle(settings, store, clock)
-    clients = ClientService(store=store, clock=clock, throttle=throttle)
+    throttle = Throttle(store=store, clock=clock, tally=_build_tally(settings), is_on=settings.throttling.throttle)
+    clients = build_clients(settings, store=store, clock=clock)
     accounts = Accounts(
         store=store,
         clock=clock,
@@ -215,15 +218,15 @@ def build_mailer(settings: Settings) -> Mailer:
     return SmtpMailer(SmtpServer.parse(settings.mail.smtp_url, timeout=timeout, name=settings.public_host))
 
 
-def build_clients(settings: Settings, *, store: Store) -> ClientService:
+def build_clients(settings: Settings, *, store: Store, clock: Clock | None = None) -> ClientService:
     """Wire the registered clients alone, for the command line."""
-    clock = SystemClock()
-    return ClientService(store=store, clock=clock, throttle=_build_throttle(settings, store, clock))
+    clock = clock or SystemClock()
+    refusals = RefusalLog(store=store, clock=clock, tally=_build_tally(settings))
+    return ClientService(store=store, clock=clock, refusals=refusals)
 
 
-def _build_throttle(settings: Settings, store: Store, clock: Clock) -> Throttle:
-    key = derive_keys(settings.secrets, "throttle")[0]
-    return Throttle(store=store, clock=clock, key=key, settings=settings.throttling)
+def _build_tally(settings: Settings) -> Tally:
+    return Tally(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.audit import Client, EventKind, event
 from core.clock import Clock
+from core.counters import CounterKind
 from core.email_tokens import EmailToken, Purpose, digest_of, end_links
 from core.emails import parse_email
 from core.errors import InvalidResetToken
@@ -14,7 +15,7 @@ from core.password_policy import PasswordPolicy
 from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import EndReason, end_sessions
-from core.throttle import CounterKind, Throttle
+from core.throttle import Throttle
 
 if TYPE_CHECKING:
     from core.store import Store

@@ -19,6 +19,7 @@ from core import background, housekeeping
 from core.app import AuthApp, build, build_key_ring
 from core.audit import Client, EventKind
 from core.clock import new_id
+from core.counters import Counter
 from core.email_tokens import EmailToken, Purpose
 from core.errors import DatabaseUnavailable
 from core.housekeeping import BATCH, Housekeeper
@@ -30,7 +31,6 @@ from core.repositories.unit_of_work import SqlStore
 from core.revocations import Revocation, RevocationKind
 from core.settings import AuditSettings, MailSettings
 from core.store import Store, UnitOfWork
-from core.throttle import Counter
 from core.users import Account
 from tests.api import EMAIL, PASSWORD
 from tests.clock import FakeClock
