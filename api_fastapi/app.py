@@ -15,7 +15,6 @@ from core.http import openapi
 from core.http.asgi import AsgiEdge
 from core.http.edge import Edge
 from core.http.pages import Pages
-from core.passwords import threads
 
 
 def create_app(auth: AuthApp) -> FastAPI:
@@ -23,7 +22,7 @@ def create_app(auth: AuthApp) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        current_default_thread_limiter().total_tokens = threads(auth.settings.passwords)
+        current_default_thread_limiter().total_tokens = auth.settings.threads
         yield
         auth.close()
 

@@ -28,7 +28,6 @@ from cli.preparation import edge
 from cli.stopping import FAREWELL, SETTLE, Departure, leave_in_peace, let_go
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.admission import MAX_FIELD, MAX_FIELDS, MAX_SECONDS
-from core.passwords import threads
 
 GRACE = 30  # seconds for requests in flight when the server is told to stop
 KEEP_ALIVE = 5
@@ -43,7 +42,7 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": workers,
             "worker_class": f"{__name__}.{ContractWorker.__name__}",
-            "threads": threads(settings().passwords),
+            "threads": settings().threads,
             "keepalive": KEEP_ALIVE,
             "graceful_timeout": GRACE + round(settings().http.drain.total_seconds()),
             "reload": reload,

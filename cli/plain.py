@@ -7,7 +7,8 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from core.errors import DatabaseUnavailable, InvalidInput, InvalidScope, NotFound, NotReady
-from core.keys import KeyNumberTakenError, KeyRingLockedError
+from core.key_material import KeyRingLockedError
+from core.keys import KeyNumberTakenError
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings, SettingsError, load_settings
 from core.texts import TextsError

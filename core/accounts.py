@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 from core.audit import AuditEvent, Client, EventKind, event
 from core.clock import Clock, new_id
 from core.confirmation import Confirmation
+from core.counters import CounterKind
 from core.email_tokens import EmailToken, end_links
 from core.emails import parse_email
 from core.errors import EmailTaken, InvalidToken
 from core.outbox import Message, MessageKind, message
-from core.passwords import PasswordHasher, check_policy
+from core.password_policy import PasswordPolicy
+from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import EndReason, Principal, Session, end_sessions
-from core.throttle import CounterKind, Throttle
+from core.throttle import Throttle
 from core.users import Account, User
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class Accounts:
         passwords: PasswordHasher,
         throttle: Throttle,
         confirmation: Confirmation,
-        min_length: int,
+        policy: PasswordPolicy,
         verified_only: bool,
     ) -> None:
         self._store = store
@@ -55,7 +57,7 @@ class Accounts:
         self._passwords = passwords
         self._throttle = throttle
         self._confirmation = confirmation
-        self._min_length = min_length
+        self._policy = policy
         self._verified_only = verified_only
 
     def sign_up(self, email: str, password: str, display_name: str | None, client: Client) -> User | None:
@@ -72,7 +74,7 @@ class Accounts:
 
         """
         address = parse_email(email)
-        check_policy(password, minimum=self._min_length, address=address.address, field="password")
+        self._policy.check(password, address=address.address, field="password")
         self._passwords.require_room()
         self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, client)
         user = self._add(address, self._passwords.hash(password), display_name, client)
@@ -130,7 +132,7 @@ class Accounts:
             Overloaded: too many passwords are being hashed.
 
         """
-        check_policy(new_password, minimum=self._min_length, address=principal.user.email, field="new_password")
+        self._policy.check(new_password, address=principal.user.email, field="new_password")
         self._confirmation.confirm(
             principal,
             current_password,

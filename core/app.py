@@ -12,16 +12,20 @@ from core.clients import ClientService
 from core.clock import Clock, SystemClock
 from core.confirmation import Confirmation
 from core.correspondence import Correspondence
+from core.counters import rules
 from core.email_tokens import EmailTokenMaker
 from core.errors import Stopping
 from core.housekeeping import Housekeeper
 from core.introspection import TokenInspector
-from core.keys import KeyRing, Seal
+from core.key_material import Seal
+from core.key_ring import KeyRing
 from core.letters import LetterWriter
 from core.mailer import LocalMailbox, Mailer, SmtpMailer, SmtpServer
+from core.password_policy import PasswordPolicy
 from core.passwords import PasswordHasher
 from core.recovery import Recovery
 from core.refresh_tokens import RefreshTokens
+from core.refusals import RefusalLog
 from core.relay import Relay, RelaySettings
 from core.repositories.unit_of_work import open_store
 from core.revocations import RevocationFeed
@@ -29,6 +33,7 @@ from core.secret import derive_keys
 from core.sessions import SessionService
 from core.settings import Settings
 from core.store import Store
+from core.tally import Tally
 from core.texts import Texts
 from core.throttle import Throttle
 from core.token_endpoint import TokenEndpoint
@@ -45,6 +50,7 @@ class AuthApp:
     settings: Settings
     store: Store
     keys: KeyRing
+    password_policy: PasswordPolicy
     accounts: Accounts
     recovery: Recovery
     verification: Verification
@@ -74,7 +80,8 @@ class AuthApp:
         self.store.check()
 
     def start(self) -> None:
-        """Begin the work that a serving process does besides requests."""
+        """Read what requests should not wait for, and begin the work that a serving process does besides them."""
+        self.password_policy.load()
         self.housekeeper.start()
         if self.settings.mail.relay:
             self.relay.start()
@@ -91,6 +98,9 @@ def build(
     settings: Settings, *, store: Store | None = None, clock: Clock | None = None, mailer: Mailer | None = None
 ) -> AuthApp:
     """Wire the service. A test or an embedding application may bring its own store, clock and mailer.
+
+    What happens by itself happens from `AuthApp.start` on: until then no signing key is followed by the next one,
+    nothing that is over is deleted, and no mail leaves.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
@@ -109,6 +119,7 @@ def build(
         lifetime=settings.tokens.access_ttl,
     )
     passwords = PasswordHasher(settings.passwords)
+    policy = PasswordPolicy(min_length=settings.passwords.min_length)
     refresh_tokens = RefreshTokens(derive_keys(settings.secrets, "refresh tokens"))
     sessions = SessionService(
         store=store,
@@ -117,8 +128,8 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = _build_throttle(settings, store, clock)
-    clients = ClientService(store=store, clock=clock, throttle=throttle)
+    throttle = Throttle(store=store, clock=clock, tally=_build_tally(settings), is_on=settings.throttling.throttle)
+    clients = build_clients(settings, store=store, clock=clock)
     confirmation = Confirmation(store=store, clock=clock, passwords=passwords, throttle=throttle)
     authentication = Authentication(
         store=store,
@@ -134,13 +145,14 @@ def build(
         settings=settings,
         store=store,
         keys=keys,
+        password_policy=policy,
         accounts=Accounts(
             store=store,
             clock=clock,
             passwords=passwords,
             throttle=throttle,
             confirmation=confirmation,
-            min_length=settings.passwords.min_length,
+            policy=policy,
             verified_only=settings.mail.require_verified_email,
         ),
         recovery=Recovery(
@@ -148,7 +160,7 @@ def build(
             clock=clock,
             passwords=passwords,
             throttle=throttle,
-            min_length=settings.passwords.min_length,
+            policy=policy,
         ),
         verification=Verification(store=store, clock=clock, confirmation=confirmation, throttle=throttle),
         authentication=authentication,
@@ -172,7 +184,7 @@ def build(
         ),
         revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
         relay=build_relay(settings, store=store, clock=clock, mailer=mailer, texts=texts),
-        housekeeper=Housekeeper(store=store, clock=clock, settings=settings),
+        housekeeper=Housekeeper(store=store, clock=clock, ring=keys, settings=settings),
         texts=texts,
         stopping=stopping,
     )
@@ -217,15 +229,15 @@ def build_mailer(settings: Settings) -> Mailer:
     return SmtpMailer(SmtpServer.parse(settings.mail.smtp_url, timeout=timeout, name=settings.public_host))
 
 
-def build_clients(settings: Settings, *, store: Store) -> ClientService:
+def build_clients(settings: Settings, *, store: Store, clock: Clock | None = None) -> ClientService:
     """Wire the registered clients alone, for the command line."""
-    clock = SystemClock()
-    return ClientService(store=store, clock=clock, throttle=_build_throttle(settings, store, clock))
+    clock = clock or SystemClock()
+    refusals = RefusalLog(store=store, clock=clock, tally=_build_tally(settings))
+    return ClientService(store=store, clock=clock, refusals=refusals)
 
 
-def _build_throttle(settings: Settings, store: Store, clock: Clock) -> Throttle:
-    key = derive_keys(settings.secrets, "throttle")[0]
-    return Throttle(store=store, clock=clock, key=key, settings=settings.throttling)
+def _build_tally(settings: Settings) -> Tally:
+    return Tally(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

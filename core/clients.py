@@ -19,8 +19,8 @@ from core.retries import retried
 from core.revocations import RevocationKind, revoke
 
 if TYPE_CHECKING:
+    from core.refusals import RefusalLog
     from core.store import Store
-    from core.throttle import Throttle
 
 ID_PREFIX = "twc_"
 SECRET_PREFIX = "tws_"  # noqa: S105 - what scanners for leaked secrets look for
@@ -137,10 +137,10 @@ def parse_scopes(text: str) -> tuple[str, ...]:
 class ClientService:
     """Registers clients and checks who they are."""
 
-    def __init__(self, *, store: Store, clock: Clock, throttle: Throttle) -> None:
+    def __init__(self, *, store: Store, clock: Clock, refusals: RefusalLog) -> None:
         self._store = store
         self._clock = clock
-        self._throttle = throttle
+        self._refusals = refusals
 
     @retried
     def create(self, name: str, scopes: tuple[str, ...]) -> tuple[RegisteredClient, str]:
@@ -234,7 +234,7 @@ class ClientService:
     def _record_refusal(self, client_id: str, client: Client) -> None:
         # What has another form may be a secret that was sent in place of the id.
         subject = client_id if _ID.fullmatch(client_id) else None
-        self._throttle.record(EventKind.CLIENT_REFUSED, client, subject=subject)
+        self._refusals.record(EventKind.CLIENT_REFUSED, client, subject=subject)
 
     @retried
     def _client_with(self, client_id: str, digest: bytes) -> RegisteredClient | None:

@@ -1,9 +1,10 @@
-"""Housekeeping: rows that say nothing any more are deleted, a small batch at a time."""
+"""Housekeeping: the next signing key is published in time, and rows that say nothing any more are deleted."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from core.errors import DatabaseUnavailable
 from core.retries import retried
 
 if TYPE_CHECKING:
+    from core.key_ring import KeyRing
     from core.settings import Settings
     from core.store import Store, UnitOfWork
 
@@ -41,11 +43,12 @@ class Retention:
 
 
 class Housekeeper:
-    """Deletes what is over. Every serving process does it; they do not get in each other's way."""
+    """Does what is due by itself. Every serving process does it; they do not get in each other's way."""
 
-    def __init__(self, *, store: Store, clock: Clock, settings: Settings) -> None:
+    def __init__(self, *, store: Store, clock: Clock, ring: KeyRing, settings: Settings) -> None:
         self._store = store
         self._clock = clock
+        self._ring = ring
         self._retention = Retention(
             messages=settings.mail.mail_retention,
             audit_events=settings.audit.retention,
@@ -60,28 +63,31 @@ class Housekeeper:
         self._background.start()
 
     def stop(self) -> None:
-        """Finish the batch that is being deleted."""
+        """Finish the key that is being made, or the batch that is being deleted."""
         self._background.stop()
 
     def run_once(self) -> int:
-        """Delete everything that is over; how many rows that were.
+        """Publish the next signing key where it is due, and delete everything that is over; how many rows that were.
 
         Raises:
             DatabaseUnavailable: the database is away.
-            ExceptionGroup: kinds that cannot be deleted; the others are.
+            ExceptionGroup: what cannot be done; the rest is.
 
         """
-        total, failures = 0, []
+        total = 0
+        failures: list[Exception] = []
+        with _noted(failures):  # first: after a long pause there may be hours of deleting
+            self._rotate_when_due()
         for kind in _PURGES:
-            try:
+            with _noted(failures):
                 total += self._all_of(kind)
-            except DatabaseUnavailable:
-                raise
-            except Exception as failure:  # noqa: BLE001 - raised below
-                failures.append(failure)
         if failures:
-            raise ExceptionGroup("some kinds of rows cannot be deleted", failures)
+            raise ExceptionGroup("some of the housekeeping cannot be done", failures)
         return total
+
+    def _rotate_when_due(self) -> None:
+        if not self._background.is_stopping:
+            self._ring.rotate_when_due()
 
     def _all_of(self, kind: str) -> int:
         total = 0
@@ -100,6 +106,17 @@ class Housekeeper:
             count = purge(work, self._clock.now(), self._retention)
             work.commit()
         return count
+
+
+@contextmanager
+def _noted(failures: list[Exception]) -> Iterator[None]:
+    """Let the work go on behind a failure, unless all of it would fail alike."""
+    try:
+        yield
+    except DatabaseUnavailable:
+        raise
+    except Exception as failure:  # noqa: BLE001 - raised when everything was tried
+        failures.append(failure)
 
 
 Purge = Callable[["UnitOfWork", datetime, Retention], int]

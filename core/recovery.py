@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from core.audit import Client, EventKind, event
 from core.clock import Clock
+from core.counters import CounterKind
 from core.email_tokens import EmailToken, Purpose, digest_of, end_links
 from core.emails import parse_email
 from core.errors import InvalidResetToken
 from core.outbox import MessageKind, message
-from core.passwords import PasswordHasher, check_policy
+from core.password_policy import PasswordPolicy
+from core.passwords import PasswordHasher
 from core.retries import retried
 from core.sessions import EndReason, end_sessions
-from core.throttle import CounterKind, Throttle
+from core.throttle import Throttle
 
 if TYPE_CHECKING:
     from core.store import Store
@@ -24,13 +26,13 @@ class Recovery:
     """Use cases of who has forgotten the password, or lost the account to somebody else."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle, min_length: int
+        self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle, policy: PasswordPolicy
     ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
         self._throttle = throttle
-        self._min_length = min_length
+        self._policy = policy
 
     def request(self, email: str, client: Client) -> None:
         """Ask for a link.
@@ -67,7 +69,7 @@ class Recovery:
 
         """
         found = self._find(token)
-        check_policy(new_password, minimum=self._min_length, address=found.address, field="new_password")
+        self._policy.check(new_password, address=found.address, field="new_password")
         self._reset(found, self._passwords.hash(new_password), client)
 
     @retried

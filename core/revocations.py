@@ -21,7 +21,7 @@ from core.retries import retried
 from core.settings import MAX_ACCESS_TTL
 
 if TYPE_CHECKING:
-    from core.keys import KeyRing
+    from core.key_ring import KeyRing
     from core.store import Store, UnitOfWork
 
 TYPE = "revocations+jwt"

@@ -5,12 +5,12 @@ from typing import Protocol
 
 from core.audit import AuditLog
 from core.clients import Clients
+from core.counters import Counters
 from core.email_tokens import EmailTokens
 from core.keys import Keys
 from core.outbox import Outbox
 from core.revocations import Revocations
 from core.sessions import Sessions
-from core.throttle import Counters
 from core.users import Users
 
 

@@ -21,7 +21,7 @@ from core.strict_json import strict_loads
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-    from core.keys import KeyRing
+    from core.key_ring import KeyRing
     from core.users import User
 
 TYPE = "at+jwt"

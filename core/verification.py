@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from core.audit import Client, EventKind, event
 from core.clock import Clock
 from core.confirmation import Confirmation
+from core.counters import CounterKind
 from core.email_tokens import EmailToken, Purpose, digest_of, end_links
 from core.emails import EmailAddress, parse_email
 from core.errors import EmailTaken, InvalidToken, InvalidVerificationToken
 from core.outbox import MessageKind, message
 from core.retries import retried
 from core.sessions import Principal
-from core.throttle import CounterKind, Throttle
+from core.throttle import Throttle
 from core.users import User
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from core.http.answer import Answer
 from core.http.operations import JWT, OPERATIONS
 from core.http.schemas.requests import RevocationsQuery
 from core.http.schemas.responses import JsonWebKey, JsonWebKeySet, ServerMetadata
-from core.keys import KeyRing
+from core.key_ring import KeyRing
 from core.revocations import RevocationFeed
 from core.settings import Settings
 

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
+from core.counters import Counter
 from core.repositories.inserts import insert_or_meet
 from core.repositories.tables import throttle_counters
-from core.throttle import Counter
 
 _COLUMNS = (
     throttle_counters.c.key,

@@ -12,13 +12,13 @@ from typing import Any
 from core.audit import AuditEvent
 from core.clients import ClientSecret, RegisteredClient
 from core.clock import first_id
+from core.counters import Counter
 from core.email_tokens import EmailToken, Purpose
 from core.errors import EmailTaken
 from core.keys import KeyNumberTakenError, SigningKey
 from core.outbox import MAX_ERROR, Message, MessageKind
 from core.revocations import Revocation, RevocationKind, hash_of
 from core.sessions import EndReason, Session
-from core.throttle import Counter
 from core.users import Account, User
 
 

@@ -27,6 +27,7 @@ from core.settings.values import Secrets
 # A JWKS is cached for five minutes; a key that signs sooner would meet verifiers that do not know it.
 MIN_PROPAGATION = timedelta(minutes=6)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+FREE_THREADS = 32  # for requests that neither hash nor wait for it
 
 Environment = Literal["development", "production"]
 
@@ -137,6 +138,11 @@ class Settings(SettingsGroup):
         if self.database.url is not None:
             return self.database.url.get_secret_value()
         return f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"
+
+    @property
+    def threads(self) -> int:
+        """The threads that a serving process needs: those that hash or wait for it, and some for the others."""
+        return self.passwords.hash_concurrency + self.passwords.hash_queue + FREE_THREADS
 
     @property
     def docs_enabled(self) -> bool:

@@ -13,9 +13,9 @@ import jwt
 import pytest
 from sqlalchemy import select
 
+from core.counters import RECORDED_REFUSALS
 from core.errors import NotFound
 from core.repositories.tables import audit_events
-from core.throttle import RECORDED_REFUSALS
 from tests.api import EMAIL, PASSWORD, Api
 from tests.drivers import Answer, Headers
 

@@ -14,8 +14,7 @@ import pytest
 from core.app import build
 from core.audit import Client
 from core.http.admission import MAX_BODY, MAX_SECONDS, MAX_TARGET
-from core.passwords import threads
-from core.settings import PasswordSettings
+from core.settings import Settings
 from core.texts import preferred_languages
 from tests.api import PASSWORD
 from tests.clock import FakeClock
@@ -26,7 +25,7 @@ from tests.fuzz.wire import LiveTwins, chunks, exchange, whole
 from tests.fuzz.worlds import Asked, Letterbox, Twins, quick_store
 from tests.servers import parsed
 
-MORE_THAN_THREADS = threads(PasswordSettings()) + 20
+MORE_THAN_THREADS = Settings().threads + 20
 
 CLOSING = [b"Host: localhost", b"Connection: close"]
 BODY = b'{"email":"zed@example.com"}'

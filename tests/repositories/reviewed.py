@@ -14,12 +14,12 @@ from sqlalchemy import Connection, Engine, event
 
 from core.clients import ClientSecret, RegisteredClient
 from core.clock import new_id
+from core.counters import Counter
 from core.email_tokens import Purpose
 from core.outbox import MessageKind
 from core.repositories.unit_of_work import SqlUnitOfWork
 from core.revocations import Revocation, RevocationKind
 from core.sessions import EndReason
-from core.throttle import Counter
 from tests.repositories.values import HASH, NOW, account, audit_event, email_token, key, message, session
 
 LATER = NOW + timedelta(days=1000)

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.app import AuthApp, build
 from core.audit import Client
+from core.counters import Counter
 from core.errors import (
     AuthError,
     DatabaseUnavailable,
@@ -35,7 +36,6 @@ from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, TokenPair
 from core.settings import PasswordSettings, ThrottleSettings
 from core.store import Store
-from core.throttle import Counter
 from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings

@@ -1,4 +1,7 @@
-"""Housekeeping: what is over goes when its time has come, in small batches, and in nobody's way."""
+"""Housekeeping: what is due by itself is done.
+
+The next key is published in time; what is over goes when its time has come, in small batches, and in nobody's way.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ import pytest
 from sqlalchemy import event, func, select
 
 from core import background, housekeeping
-from core.app import AuthApp, build
-from core.audit import Client
+from core.app import AuthApp, build, build_key_ring
+from core.audit import Client, EventKind
 from core.clock import new_id
+from core.counters import Counter
 from core.email_tokens import EmailToken, Purpose
 from core.errors import DatabaseUnavailable
 from core.housekeeping import BATCH, Housekeeper
+from core.keys import SigningKey
 from core.outbox import Message, MessageKind
 from core.repositories.memory import MemoryStore
 from core.repositories.tables import metadata
@@ -26,13 +31,12 @@ from core.repositories.unit_of_work import SqlStore
 from core.revocations import Revocation, RevocationKind
 from core.settings import AuditSettings, MailSettings
 from core.store import Store, UnitOfWork
-from core.throttle import Counter
 from core.users import Account
 from tests.api import EMAIL, PASSWORD
 from tests.clock import FakeClock
 from tests.conftest import make_settings
 from tests.repositories.faults import opened, url_of
-from tests.repositories.values import NOW, account, audit_event, key, session, stored
+from tests.repositories.values import NOW, account, audit_event, events_in, session, stored
 
 TICK = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -44,7 +48,9 @@ def housekeeper(store: Store, now: datetime = NOW) -> Housekeeper:
     settings = make_settings(
         mail=MailSettings(mail_retention=KEPT_MESSAGES), audit=AuditSettings(retention=KEPT_EVENTS)
     )
-    return Housekeeper(store=store, clock=FakeClock(now), settings=settings)
+    clock = FakeClock(now)
+    ring = build_key_ring(settings, store=store, clock=clock)
+    return Housekeeper(store=store, clock=clock, ring=ring, settings=settings)
 
 
 def count(store: Store, kind: str) -> int:
@@ -152,6 +158,13 @@ def add(store: Store, name: str, over: datetime, times: int = 1) -> str:
     return kind
 
 
+def make_key(store: Store, at: datetime) -> SigningKey:
+    """Make the first key of a ring, which is due to be followed by another after thirty days."""
+    ring = build_key_ring(make_settings(), store=store, clock=FakeClock(at))
+    ring.ensure()
+    return ring.signer()[0]
+
+
 @pytest.fixture
 def ann(store: Store) -> Account:
     stored(store, ANN)
@@ -185,12 +198,12 @@ def test_what_is_not_over_is_never_touched_however_old_it_is(store: Store) -> No
     with store.begin() as work:
         work.outbox.add(message(due_at=old))
         work.sessions.add(session(ANN.user.id, id=new_id(old), created_at=old, ended_at=old, expires_at=NOW + DAY))
-        work.keys.add(key(created_at=old, activates_at=old))
         work.commit()
+    old_key = make_key(store, old)
     assert housekeeper(store).run_once() == 0
     with store.reading() as read:
         assert read.users.by_id(ANN.user.id) == ANN
-        assert len(read.keys.all()) == 1
+        assert read.keys.all()[0] == old_key  # and its successor, which does not sign yet
         assert len(read.sessions.of(ANN.user.id)) == 1
         assert read.outbox.is_due(now=NOW)
 
@@ -212,6 +225,74 @@ def test_a_session_that_lives_longer_than_others_does_not_keep_them(store: Store
         stored(store, session(ANN.user.id, id=new_id(began), created_at=began, expires_at=end))
     assert housekeeper(store).run_once() == 1
     assert count(store, "sessions") == 1
+
+
+# The next signing key
+
+
+def numbers(store: Store) -> list[int]:
+    """The numbers of the keys, in their order."""
+    with store.reading() as read:
+        return [found.number for found in read.keys.all()]
+
+
+def test_the_next_key_is_published_once(store: Store) -> None:
+    make_key(store, NOW - 30 * DAY)
+    keeper = housekeeper(store)
+    for _ in range(3):
+        assert keeper.run_once() == 0  # rows deleted
+        assert numbers(store) == [1, 2]
+
+
+def test_processes_that_run_at_one_moment_publish_one_key(sql_store: SqlStore) -> None:
+    make_key(sql_store, NOW - 30 * DAY)
+    start = threading.Barrier(8)
+
+    def run(store: SqlStore) -> None:
+        keeper = housekeeper(store)
+        start.wait(10)
+        keeper.run_once()
+
+    patient = timedelta(seconds=30)
+    with (
+        opened(url_of(sql_store), timeout=patient) as one,
+        opened(url_of(sql_store), timeout=patient) as two,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for future in [pool.submit(run, store) for store in (one, two) * 4]:
+            future.result(60)
+    assert numbers(sql_store) == [1, 2]
+    assert [found.kind for found in events_in(sql_store)] == [EventKind.KEY_ROTATED]
+
+
+def test_a_key_that_cannot_be_made_does_not_keep_rows_from_being_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = housekeeper(store)
+    monkeypatch.setattr(keeper._ring, "rotate_when_due", failing(ValueError("a defect")))
+    add(store, "an audit event", NOW - TICK)
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a defect")):
+        keeper.run_once()
+    assert count(store, "audit events") == 0
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a defect")])
+def test_rows_that_cannot_be_deleted_do_not_keep_the_next_key_from_being_published(
+    store: Store, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_key(store, NOW - 30 * DAY)
+    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(error))
+    with pytest.raises((DatabaseUnavailable, ExceptionGroup)):
+        housekeeper(store).run_once()
+    assert numbers(store) == [1, 2]
+
+
+def test_a_stopped_housekeeper_makes_no_key(store: Store) -> None:
+    make_key(store, NOW - 30 * DAY)
+    keeper = housekeeper(store)
+    keeper.stop()
+    keeper.run_once()
+    assert numbers(store) == [1]
 
 
 # Batches
@@ -380,6 +461,7 @@ def test_a_stopped_housekeeper_deletes_nothing_more(store: Store) -> None:
 
 def test_a_serving_process_keeps_house(store: Store) -> None:
     add(store, "an audit event", NOW - TICK)
+    make_key(store, NOW - 30 * DAY)
     app = build(make_settings(audit=AuditSettings(retention=KEPT_EVENTS)), store=store, clock=FakeClock(NOW))
     is_done = threading.Event()
     original = app.housekeeper._background._work
@@ -396,7 +478,8 @@ def test_a_serving_process_keeps_house(store: Store) -> None:
         assert is_done.wait(10)
     finally:
         app.housekeeper.stop()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit events") == 1  # that of the rotation
+    assert numbers(store) == [1, 2]
 
 
 # What it costs to find nothing

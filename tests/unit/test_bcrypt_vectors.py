@@ -2,7 +2,8 @@
 
 import pytest
 
-from core.passwords import PasswordHasher, normalise
+from core.password_policy import normalise
+from core.passwords import PasswordHasher
 from core.settings import PasswordSettings
 from tests.unit import vectors
 

@@ -10,7 +10,9 @@ from pydantic import SecretStr
 from core.app import build
 from core.audit import Client
 from core.errors import InvalidRefreshToken
-from core.keys import KeyRing, KeyRingLockedError, Seal, current
+from core.key_material import KeyRingLockedError, Seal
+from core.key_ring import KeyRing
+from core.keys import current
 from core.repositories.memory import MemoryStore
 from core.settings import TokenSettings
 from tests.api import EMAIL, PASSWORD
@@ -18,6 +20,9 @@ from tests.clock import START, FakeClock
 from tests.conftest import SECRET, make_settings
 
 LIFETIME = timedelta(days=30)
+SHORTEST = timedelta(hours=2)
+PROPAGATION = timedelta(minutes=10)
+TICK = timedelta(seconds=1)
 NEW_SECRET = "Zt7Qm2Xw9Lk4Vb6Nc1Rj8Hd5Fg3Ps0Ya"
 CLIENT = Client()
 
@@ -32,22 +37,94 @@ def test_the_next_key_is_published_in_time_to_take_over(clock: FakeClock) -> Non
     found.ensure()
     first = found.signer()[0]
     clock.at = START + LIFETIME - timedelta(minutes=10, seconds=1)
+    found.rotate_when_due()
     assert found.signer()[0] == first
     assert len(found.jwks()["keys"]) == 1
-    clock.at = START + LIFETIME - timedelta(minutes=9)
+    clock.at = START + LIFETIME - timedelta(minutes=10)
+    found.rotate_when_due()
     assert found.signer()[0] == first
     assert len(found.jwks()["keys"]) == 2
-    clock.advance(minutes=10, seconds=1)
+    clock.at = START + LIFETIME
     assert found.signer()[0].number == 2
+
+
+def test_whoever_comes_late_publishes_before_signing_all_the_same(clock: FakeClock) -> None:
+    """A service that was down for longer than a key's lifetime: nobody has seen the next key, so the old one signs."""
+    store = MemoryStore()
+    ring(store, clock).ensure()
+    clock.at = START + 3 * LIFETIME
+    found = ring(store, clock)
+    found.rotate_when_due()
+    first = found.signer()[0]
+    assert first.number == 1
+    _, successor = found.keys()
+    assert successor.activates_at == clock.now() + PROPAGATION
+    clock.advance(minutes=10)
+    found.rotate_when_due()
+    assert found.signer()[0].number == 2
+    assert found.verifier(first.kid) is not None
+    assert len(store.data.keys) == 2
+
+
+def test_a_key_that_was_rotated_by_hand_has_its_whole_lifetime(clock: FakeClock) -> None:
+    store = MemoryStore()
+    found = ring(store, clock)
+    found.ensure()
+    clock.at = START + LIFETIME - timedelta(hours=1)
+    by_hand = found.rotate()
+    for clock.at in (START + LIFETIME, by_hand.activates_at + LIFETIME - PROPAGATION - TICK):
+        found.rotate_when_due()
+        assert len(store.data.keys) == 2
+    clock.advance(seconds=1)
+    found.rotate_when_due()
+    left, successor = found.keys()
+    assert (left.number, successor.number) == (2, 3)
+
+
+def test_the_next_key_is_of_the_algorithm_that_is_set_now(clock: FakeClock) -> None:
+    """And a process that was started with another algorithm is no reason to rotate before the time."""
+    store = MemoryStore()
+    ring(store, clock).ensure()
+    changed = KeyRing(store=store, clock=clock, seal=Seal((bytes(32),)), settings=TokenSettings(algorithm="EdDSA"))
+    changed.rotate_when_due()
+    assert changed.signer()[0].algorithm == "ES256"
+    clock.at = START + LIFETIME
+    changed.rotate_when_due()
+    _, successor = changed.keys()
+    assert successor.algorithm == "EdDSA"
+
+
+def test_a_ring_without_keys_waits_for_its_first(clock: FakeClock) -> None:
+    """Which signs at once; a successor would sign in ten minutes only."""
+    store = MemoryStore()
+    found = ring(store, clock)
+    found.rotate_when_due()
+    assert store.data.keys == {}
+    found.ensure()
+    found.rotate_when_due()
+    assert found.signer()[0].activates_at == START
+    assert len(store.data.keys) == 1
+
+
+def test_who_signs_or_verifies_makes_no_key_however_late_it_is(clock: FakeClock) -> None:
+    """An RSA key takes a second to make, which would be a second of somebody's login."""
+    store = MemoryStore()
+    found = ring(store, clock)
+    kid = found.signer()[0].kid
+    clock.at = START + 3 * LIFETIME
+    assert found.signer()[0].kid == kid
+    assert found.verifier(kid) is not None
+    assert found.verifier("junk") is None
+    assert len(found.jwks()["keys"]) == len(store.data.keys) == 1
 
 
 def test_a_key_that_rotated_by_itself_leaves_when_its_last_token_has_run_out(clock: FakeClock) -> None:
     found = ring(MemoryStore(), clock)
     found.ensure()
     clock.at = START + LIFETIME
-    found.signer()
+    found.rotate_when_due()
     clock.advance(minutes=11)
-    found.signer()
+    found.rotate_when_due()
     assert len(found.jwks()["keys"]) == 2
     clock.advance(hours=2)
     assert len(found.jwks()["keys"]) == 1
@@ -61,9 +138,23 @@ def test_two_processes_rotate_once(clock: FakeClock) -> None:
         found.signer()
     clock.at = START + LIFETIME
     for found in rings:
-        found.signer()
+        found.rotate_when_due()
     clock.advance(minutes=11)
     assert [found.signer()[0].number for found in rings] == [2, 2]
+    assert len(store.data.keys) == 2
+
+
+def test_tokens_of_keys_that_nobody_knows_do_not_put_the_next_key_off(clock: FakeClock) -> None:
+    """Each of them lets the ring be read again, so that the copy of a process under such a rain is never an old one."""
+    store = MemoryStore()
+    app = build(make_settings(tokens=TokenSettings(key_lifetime=SHORTEST)), store=store, clock=clock)
+    app.keys.ensure()
+    while clock.now() < START + SHORTEST:
+        app.housekeeper.run_once()
+        for _ in range(30):
+            clock.advance(seconds=2)
+            app.keys.verifier("junk")
+    assert app.keys.signer()[0].number == 2
     assert len(store.data.keys) == 2
 
 

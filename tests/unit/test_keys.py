@@ -14,22 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from core.errors import DatabaseUnavailable
-from core.keys import (
-    REFRESH,
-    RSA_BITS,
-    SKEW,
-    UNKNOWN_KID_COOLDOWN,
-    KeyRing,
-    KeyRingLockedError,
-    PrivateKey,
-    Seal,
-    SigningKey,
-    current,
-    generate,
-    public_jwk,
-    retired,
-    thumbprint,
-)
+from core.key_material import RSA_BITS, KeyRingLockedError, PrivateKey, Seal, generate, public_jwk, thumbprint
+from core.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
+from core.keys import SKEW, SigningKey, current, retired
 from core.repositories.memory import MemoryStore, MemoryUnitOfWork
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from tests.clock import START, FakeClock
@@ -220,6 +207,18 @@ class TestRing:
         together([ring.ensure for ring in rings])
         assert len(rings[0].keys()) == 1
         assert len({ring.signer()[0].kid for ring in rings}) == 1
+
+    def test_rotates_once_for_processes_that_find_it_due_at_the_same_moment(self, clock: FakeClock) -> None:
+        """Whoever asks before making its key finds it due, also while another process is making one."""
+        processes = 4
+        store = MeetingStore(processes)
+        rings = [ring_of(store, clock) for _ in range(processes)]
+        together([ring.ensure for ring in rings])
+        clock.at = START + timedelta(days=30)
+        store.meet_again()
+        together([ring.rotate_when_due for ring in rings])
+        first, second = rings[0].keys()
+        assert (first.number, second.number) == (1, 2)
 
     def test_publishes_waits_signs_and_retires(self, store: MemoryStore, clock: FakeClock) -> None:
         ring = ring_of(store, clock)
@@ -452,6 +451,9 @@ class MeetingStore(MemoryStore):
     def __init__(self, parties: int) -> None:
         super().__init__()
         self._parties = threading.Barrier(parties)
+
+    def meet_again(self) -> None:
+        self._parties.reset()
 
     @contextmanager
     def begin(self) -> Iterator[MemoryUnitOfWork]:

@@ -30,7 +30,7 @@ from core.http.operations import OPERATIONS
 from core.http.reading import bearer_token, client_credentials, read_form, read_json, read_query
 from core.http.routing import Routes
 from core.http.schemas.requests import LoginRequest
-from core.passwords import check_policy
+from core.password_policy import PasswordPolicy
 from core.refresh_tokens import RefreshTokens
 from core.texts import preferred_languages
 
@@ -80,13 +80,14 @@ HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 refresh_tokens = RefreshTokens([b"key"])
+policy = PasswordPolicy(min_length=12)
 routes = Routes(OPERATIONS.values())
 
 READERS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
     "address, letters": (canonical_or_none, lambda n: "a" * n + "@"),
     "address, labels": (canonical_or_none, lambda n: "a@" + "a." * n),
     "password, digits": (
-        lambda text: check_policy(text, minimum=12, address="a@b.c", field=""),
+        lambda text: policy.check(text, address="a@b.c", field=""),
         lambda n: "1" * n + "a1",
     ),
     "password, marks in their wrong order": (
@@ -94,7 +95,7 @@ READERS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
         lambda n: "\u0301" * n + "\u0316" * n,
     ),
     "new password, marks in their wrong order": (
-        lambda text: check_policy(text, minimum=12, address="a@b.c", field=""),
+        lambda text: policy.check(text, address="a@b.c", field=""),
         lambda n: "\u0301" * n + "\u0316" * n,
     ),
     "refresh token": (refresh_tokens.read, lambda n: "twr_" + "a" * n + "!"),

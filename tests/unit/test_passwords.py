@@ -17,9 +17,15 @@ from passlib.hash import pbkdf2_sha256, pbkdf2_sha512, scrypt, sha512_crypt
 from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
+from core import password_policy
+from core.app import build
 from core.errors import InvalidInput, Overloaded
-from core.passwords import HashingLine, PasswordHasher, check_policy
+from core.hashing_line import HashingLine
+from core.password_policy import PasswordPolicy
+from core.passwords import PasswordHasher
+from core.repositories.memory import MemoryStore
 from core.settings import PasswordSettings
+from tests.conftest import make_settings
 from tests.hashes import computed_hashes
 
 PASSWORD = "correct horse battery"
@@ -50,7 +56,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def refusal(password: str, *, minimum: int = 12, address: str = ADDRESS) -> str | None:
     """The code of the one reason, or None where the password is accepted."""
     try:
-        check_policy(password, minimum=minimum, address=address, field="password")
+        PasswordPolicy(min_length=minimum).check(password, address=address, field="password")
     except InvalidInput as error:
         (reason,) = error.errors
         assert reason.field == "password"
@@ -163,6 +169,15 @@ class TestPolicy:
         known = {word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 12}
         assert len(known) >= 3000
         assert [word for word in known if refusal(word) != "password_too_common"] == []
+
+    def test_is_read_when_a_service_starts_and_not_before(self) -> None:
+        """The first signup does not wait for it, and a command that signs nobody up does without."""
+        password_policy._common.cache_clear()
+        app = build(make_settings(), store=MemoryStore())
+        assert password_policy._common.cache_info().currsize == 0
+        app.start()
+        app.close()
+        assert password_policy._common.cache_info().currsize == 1
 
 
 class TestHashes:

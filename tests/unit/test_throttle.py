@@ -9,25 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.app import build_clients
 from core.audit import Client, EventKind
-from core.errors import TooManyAttempts
-from core.http.client_address import client_address
-from core.repositories.memory import MemoryStore
-from core.settings import ThrottleSettings
-from core.throttle import (
+from core.counters import (
     FAMILIAR,
     RECORDED_REFUSALS,
-    Attempt,
     Counter,
     CounterKind,
+    Pause,
     Rule,
-    Throttle,
+    after_attempt,
     after_success,
     block_of,
     rules,
     standing,
+    weigh,
 )
+from core.errors import TooManyAttempts
+from core.http.client_address import client_address
+from core.repositories.memory import MemoryStore
+from core.settings import ThrottleSettings
+from core.tally import Tally
+from core.throttle import Attempt, Throttle
 from tests.clock import START, FakeClock
+from tests.conftest import make_settings
 
 RULE = Rule(allowance=5, recovery=timedelta(minutes=10), longest_pause=timedelta(minutes=15))
 KEY = b"k" * 32
@@ -109,6 +114,52 @@ def test_no_pause_exceeds_the_longest_and_none_is_left_when_all_is_forgotten(
     later, shorter = standing(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
     assert later <= remembered
     assert shorter <= pause
+
+
+# What an attempt makes of its counters
+
+RULES = rules(ThrottleSettings(throttle_account=5, throttle_block=100, throttle_strangers=100))
+FRESH = Counter(count=0, at=START)
+SPENT = Counter(count=100, at=START)  # a pause of a second where a hundred are free
+HOME_BLOCK = Counter(count=0, at=START, familiar_until=START + seconds(1))
+OWN, BLOCK, STRANGERS = CounterKind.ACCOUNT_FROM_BLOCK, CounterKind.BLOCK, CounterKind.ACCOUNT_FROM_STRANGERS
+
+
+@pytest.mark.parametrize(
+    ("held", "counted"),
+    [
+        ({OWN: FRESH, BLOCK: FRESH, STRANGERS: FRESH}, {OWN: 1, BLOCK: 1, STRANGERS: 1}),
+        ({OWN: Counter(count=4, at=START), BLOCK: FRESH, STRANGERS: FRESH}, {OWN: 5, BLOCK: 1, STRANGERS: 1}),
+        ({OWN: HOME_BLOCK, BLOCK: FRESH, STRANGERS: FRESH}, {OWN: 1, BLOCK: 1}),
+        ({OWN: HOME_BLOCK, BLOCK: FRESH, STRANGERS: SPENT}, {OWN: 1, BLOCK: 1}),
+        ({CounterKind.MAIL_FROM_BLOCK: FRESH}, {CounterKind.MAIL_FROM_BLOCK: 1}),
+    ],
+    ids=["first", "last that is free", "at home", "at home among guessing strangers", "of another kind"],
+)
+def test_an_attempt_is_counted_everywhere_but_by_the_strangers_at_home(
+    held: dict[CounterKind, Counter], counted: dict[CounterKind, int]
+) -> None:
+    weighed = weigh(held, RULES, START)
+    assert isinstance(weighed, dict)
+    assert {kind: counter.count for kind, counter in weighed.items()} == counted
+    assert weighed == {kind: after_attempt(held[kind], RULES[kind], START) for kind in counted}
+
+
+@pytest.mark.parametrize(
+    ("held", "left"),
+    [
+        ({OWN: Counter(count=7, at=START), BLOCK: FRESH, STRANGERS: FRESH}, 4),
+        ({OWN: FRESH, BLOCK: FRESH, STRANGERS: SPENT}, 1),
+        ({OWN: HOME_BLOCK, BLOCK: SPENT, STRANGERS: FRESH}, 1),
+        ({OWN: Counter(count=7, at=START), BLOCK: SPENT, STRANGERS: SPENT}, 4),
+        ({OWN: Counter(count=0, at=START, familiar_until=START), BLOCK: FRESH, STRANGERS: SPENT}, 1),
+    ],
+    ids=["of the account", "of strangers", "of the block", "the longest of them", "at home no more"],
+)
+def test_an_attempt_waits_for_the_longest_pause_that_a_counter_asks_for(
+    held: dict[CounterKind, Counter], left: float
+) -> None:
+    assert weigh(held, RULES, START) == Pause(seconds(left))
 
 
 # What a right password makes of a counter
@@ -248,7 +299,12 @@ def test_an_account_is_given_at_most_some_hundred_guesses_a_day_from_a_block() -
 
 def counting(**settings: Any) -> tuple[Throttle, FakeClock, MemoryStore]:
     store, clock = MemoryStore(), FakeClock()
-    return Throttle(store=store, clock=clock, key=KEY, settings=ThrottleSettings(**settings)), clock, store
+    return throttling(store, clock, **settings), clock, store
+
+
+def throttling(store: MemoryStore, clock: FakeClock, key: bytes = KEY, **settings: Any) -> Throttle:
+    found = ThrottleSettings(**settings)
+    return Throttle(store=store, clock=clock, tally=Tally(key=key, rules=rules(found)), is_on=found.throttle)
 
 
 HOME = Client(ip="203.0.113.7")
@@ -300,16 +356,18 @@ def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"throttle": False}], ids=["on", "off"])
-def test_of_a_flood_of_refusals_so_many_are_put_down_and_more_when_time_has_passed(settings: dict[str, bool]) -> None:
-    throttle, clock, store = counting(**settings)
+def test_of_a_flood_of_refusals_so_many_are_put_down_and_more_when_time_has_passed(settings: dict[str, Any]) -> None:
+    store, clock = MemoryStore(), FakeClock()
+    wired = make_settings(throttling=ThrottleSettings(**settings))
+    refusals = build_clients(wired, store=store, clock=clock)._refusals
     for _ in range(1000):
-        throttle.record(EventKind.CLIENT_REFUSED, HOME, subject="twc_1")
+        refusals.record(EventKind.CLIENT_REFUSED, HOME, subject="twc_1")
     assert len(store.data.events) == RECORDED_REFUSALS
-    throttle.record(EventKind.CLIENT_REFUSED, Client(ip="198.51.100.7"))
+    refusals.record(EventKind.CLIENT_REFUSED, Client(ip="198.51.100.7"))
     assert len(store.data.events) == RECORDED_REFUSALS + 1, "another block has an allowance of its own"
     start = clock.at
     while clock.at - start < timedelta(days=1):
-        throttle.record(EventKind.CLIENT_REFUSED, HOME)
+        refusals.record(EventKind.CLIENT_REFUSED, HOME)
         clock.advance(seconds=10)
     assert 100 < len(store.data.events) - RECORDED_REFUSALS < 200
     assert {event.kind for event in store.data.events} == {EventKind.CLIENT_REFUSED}
@@ -322,15 +380,15 @@ def test_no_counter_shows_an_address_that_was_typed() -> None:
     throttle.count(CounterKind.MAIL_FROM_BLOCK, HOME)
     assert len(store.data.counters) == 4
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in store.data.counters)
-    other = Throttle(store=store, clock=FakeClock(), key=b"o" * 32, settings=ThrottleSettings())
+    other = throttling(store, FakeClock(), key=b"o" * 32)
     other.begin("ann@example.com", HOME)
     assert len(store.data.counters) == 7, "without the key, nobody can tell whose counter it is"
 
 
 def test_counters_of_different_kinds_never_meet() -> None:
-    throttle, _, _ = counting()
+    tally = Tally(key=KEY, rules=rules(ThrottleSettings()))
     kinds = [kind for kind in CounterKind if kind.value.endswith("from_block")] + [CounterKind.BLOCK]
-    keys = {throttle._key_of(kind, "", "203.0.113.7") for kind in kinds}
+    keys = {tally.key_of(kind, "", "203.0.113.7") for kind in kinds}
     assert len(keys) == len(kinds)
 
 

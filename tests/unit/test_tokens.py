@@ -27,7 +27,8 @@ from joserfc.jwk import KeySet
 from jwt.algorithms import get_default_algorithms
 
 from core.errors import InvalidToken
-from core.keys import KeyRing, Seal, generate, public_jwk
+from core.key_material import Seal, generate, public_jwk
+from core.key_ring import KeyRing
 from core.refresh_tokens import RefreshTokens, new_seed
 from core.repositories.memory import MemoryStore
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings

@@ -19,7 +19,9 @@ from jwt.exceptions import PyJWTError
 from jwt.utils import base64url_decode, base64url_encode
 
 from core.errors import InvalidToken
-from core.keys import KeyRing, Seal, SigningKey
+from core.key_material import Seal
+from core.key_ring import KeyRing
+from core.keys import SigningKey
 from core.repositories.memory import MemoryStore
 from core.settings import TokenSettings
 from core.strict_json import strict_loads

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from core import emails, passwords, revocations, tokens
+from core import emails, password_policy, revocations, tokens
 from core.token_endpoint import TokenRequest
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - the one from the comic
@@ -21,8 +21,8 @@ def _printable(text: str) -> str:
 
 def _normal(text: str) -> str:
     """The form in which passwords are compared, and counted: the same letters may be typed as more code points."""
-    normal = passwords.normalise(text)
-    if len(normal) > passwords.MAX_CHARACTERS:
+    normal = password_policy.normalise(text)
+    if len(normal) > password_policy.MAX_CHARACTERS:
         raise PydanticCustomError("string_too_long", "Too long.")
     return normal
 
@@ -40,10 +40,10 @@ EmailText = Annotated[
 def _password(description: str) -> Any:
     return Field(
         min_length=1,
-        max_length=passwords.MAX_TYPED,  # before it is made normal
+        max_length=password_policy.MAX_TYPED,  # before it is made normal
         description=description,
         examples=[EXAMPLE_PASSWORD],
-        json_schema_extra={"format": "password", "maxLength": passwords.MAX_CHARACTERS},
+        json_schema_extra={"format": "password", "maxLength": password_policy.MAX_CHARACTERS},
     )
 
 

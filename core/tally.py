@@ -1,0 +1,46 @@
+"""The tally: the counters in a unit of work, under keys that show nobody what is counted."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from core.counters import Counter, CounterKind, Rules, expiry
+
+if TYPE_CHECKING:
+    from core.store import UnitOfWork
+
+CounterKeys = Mapping[CounterKind, str]
+
+
+class Tally:
+    """Holds and stores counters by their rules, and knows under which keys they lie."""
+
+    def __init__(self, *, key: bytes, rules: Rules) -> None:
+        self._key = key
+        self.rules = rules
+
+    def key_of(self, kind: CounterKind, *parts: str) -> str:
+        """Hashed under a key of ours: what people type as their address may be their password."""
+        return hmac.new(self._key, "\n".join((kind.value, *parts)).encode(), hashlib.sha256).hexdigest()
+
+    def hold(self, work: UnitOfWork, keys: CounterKeys, now: datetime) -> dict[CounterKind, Counter]:
+        """The counters under these keys, held until the unit of work ends."""
+        # In one order for everybody, so that two attempts never wait for each other.
+        held = work.counters.hold(sorted(keys.values()), now=now)
+        return {kind: held[key] for kind, key in keys.items()}
+
+    def put(self, work: UnitOfWork, keys: CounterKeys, counters: Mapping[CounterKind, Counter]) -> None:
+        """Store counters that are held."""
+        for kind, counter in counters.items():
+            work.counters.put(keys[kind], counter, expires_at=expiry(counter, self.rules[kind]))
+
+    def change(
+        self, work: UnitOfWork, keys: CounterKeys, now: datetime, changed: Callable[[CounterKind, Counter], Counter]
+    ) -> None:
+        """Hold counters, and store what each is made to be."""
+        held = self.hold(work, keys, now)
+        self.put(work, keys, {kind: changed(kind, counter) for kind, counter in held.items()})
