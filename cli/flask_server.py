@@ -50,7 +50,7 @@ def serve(host: str, port: int, workers: int, *, reload: bool) -> None:
 
 
 def _close(_arbiter: Any, worker: ContractWorker) -> None:
-    """End what the worker did besides requests; FastAPI's lifespan does the same."""
+    """End what the worker did besides requests, while a second signal is still heard: Python's own end is too late."""
     if worker.auth is not None:
         worker.auth.close()
 
