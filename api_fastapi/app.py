@@ -36,10 +36,11 @@ def create_app(auth: AuthApp) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.auth = auth
+    app.state.edge = Edge(auth.settings, door="fastapi")  # the server answers by it as well
     app.state.pages = Pages(auth.texts, auth.settings)
     app.include_router(router)
     install_error_handlers(app)
-    app.add_middleware(AsgiEdge, edge=Edge(auth.settings, door="fastapi"))
+    app.add_middleware(AsgiEdge, edge=app.state.edge)
     app.openapi = lambda: generated_document(app)  # type: ignore[method-assign]  # as FastAPI's guide does it
     return app
 

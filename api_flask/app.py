@@ -19,8 +19,9 @@ def create_app(auth: AuthApp) -> Flask:
     # Unknown errors end at the edge, which logs them whole and answers with nothing but the request id.
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.extensions["twinauth"] = auth
+    app.extensions["twinauth_edge"] = edge = Edge(auth.settings, door="flask")  # the server answers by it as well
     app.extensions["twinauth_pages"] = Pages(auth.texts, auth.settings)
     app.register_blueprint(blueprint)
     install_error_handlers(app)
-    app.wsgi_app = WsgiEdge(app.wsgi_app, Edge(auth.settings, door="flask"))  # type: ignore[method-assign]  # as Flask's guide does it
+    app.wsgi_app = WsgiEdge(app.wsgi_app, edge)  # type: ignore[method-assign]  # as Flask's guide does it
     return app

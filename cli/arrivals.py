@@ -13,6 +13,7 @@ GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Seconds in which a refused client may end what it sends, unread. Whoever closes at once resets the connection, and the
 # client may lose the answer with it (RFC 9112 section 9.6).
 LINGER = 2
+KEEP_ALIVE = 5  # seconds in which the next request may begin
 
 
 @dataclass(frozen=True, slots=True)

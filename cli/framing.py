@@ -134,14 +134,14 @@ class RequestReader:
             BodyTooLarge: its body is, or will be.
 
         """
-        if self.head is None:
-            self._read_head()
-        body = self._read_body(self.head) if self.head is not None else None
-        if body is None or self.head is None:
+        head = self.head or self._read_head()
+        if head is None:
             return None
-        request = self.head.with_body(body)
+        body = self._read_body()
+        if body is None:
+            return None
         self._begin()
-        return request
+        return head.with_body(body)
 
     def _begin(self) -> None:
         self.head: Head | None = None
@@ -151,24 +151,25 @@ class RequestReader:
         self._chunks = bytearray()
         self._at = 0
 
-    def _read_head(self) -> None:
+    def _read_head(self) -> Head | None:
         line = self._line = self._line or _line_of(self._received)
         if line is None:
-            return
+            return None
         end = _end_of_lines(self._received, max(line.end - 2, self._seen - 3), MAX_HEAD)
         self._seen = len(self._received)
         if end is None:
-            return
+            return None
         lines = bytes(self._received[line.end : end])
         if not _FIELDS.fullmatch(lines):
             raise MalformedRequest
         del self._received[:end]
-        self.head = Head(line, _fields_of(lines))
-        if len(self.head.fields) > MAX_FIELDS or (len(lines) > MAX_FIELD and _has_large_field(self.head)):
+        head = self.head = Head(line, _fields_of(lines))  # also of what is refused: it has the say in the answer
+        if len(head.fields) > MAX_FIELDS or (len(lines) > MAX_FIELD and _has_large_field(head)):
             raise HeadersTooLarge
-        self._length = _length_of(self.head)
+        self._length = _length_of(head)
+        return head
 
-    def _read_body(self, head: Head) -> bytes | None:  # noqa: ARG002 - there is no body without a head
+    def _read_body(self) -> bytes | None:
         if self._length is None:
             return self._read_chunks()
         if len(self._received) < self._length:

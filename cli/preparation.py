@@ -1,23 +1,15 @@
 """What must be ready before a server starts."""
 
 import os
-from functools import cache
 
 from cli.migrate import migrate_database
 from cli.plain import plain_errors, settings
 from core.app import build_key_ring
 from core.errors import DatabaseUnavailable, NotReady
-from core.http.edge import Edge
 from core.logs import configure
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings
 from core.texts import Texts
-
-
-@cache
-def edge(door: str) -> Edge:
-    """The edge of this process, for what its server cannot read as a request."""
-    return Edge(settings(), door=door)
 
 
 def prepare(workers: int) -> Settings:

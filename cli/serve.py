@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from importlib import import_module
@@ -73,11 +72,11 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
         _require_free(host, port)
     found = import_module("cli.plain").settings()  # a mistake is told once, and not by each child
     children = [_Child(name, port, _spawn(name, host, port, workers, reload=reload)) for name, port in PORTS.items()]
-    is_told = threading.Event()
+    told: list[int] = []  # not an event, whose lock a handler may find held by another handler
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
         # Each signal is passed on. A terminal sends Ctrl-C to the children as well: to them the two are one.
-        is_told.set()
+        told.append(number)
         for child in children:
             child.process.terminate()
 
@@ -87,7 +86,7 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
         _announce(host, children, docs=found.docs_enabled)
         _wait_for_one(children)
     finally:
-        if not is_told.is_set():  # or it would be a second signal to the one that still has something to finish
+        if not told:  # or it would be a second signal to the one that still has something to finish
             stop(signal.SIGTERM, None)
     code = max(abs(child.process.wait()) for child in children)
     leave_in_peace()

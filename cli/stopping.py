@@ -1,4 +1,10 @@
-"""How a server ends: it becomes deaf, serves whoever it has taken, and does not wait where it is told twice."""
+"""How a server ends: it becomes deaf, serves whoever it has taken, and does not wait where it is told twice.
+
+Signal handlers run between any two steps of what they interrupt, another handler included. What takes a lock in one is
+noted before it is done, and not done again: it would wait for itself.
+"""
+
+from __future__ import annotations
 
 import ctypes
 import math
@@ -11,7 +17,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:  # the parent of both doors needs none of it
+    from core.app import AuthApp
+
+GRACE = 30  # seconds for requests in flight when the server has stopped listening
 # Seconds in which a connection that is idle may still bring a request when the process stops; it is answered, and told
 # that the connection ends (RFC 9112 section 9.6). Who sends later meets a closed connection.
 FAREWELL = 2
@@ -66,24 +78,50 @@ def _let_go(listeners: Sequence[socket.socket]) -> None:
         listener.close()
 
 
+class Order(Enum):
+    """What a signal tells a server."""
+
+    DRAIN = auto()  # to go on for a while, and then to stop listening
+    NOTHING = auto()  # what it knows
+    HURRY = auto()
+
+
+def order_of(since_first: float | None) -> Order:
+    """What a signal means that comes so many seconds after the first, or that is the first."""
+    if since_first is None:
+        return Order.DRAIN
+    return Order.HURRY if since_first > ONE_SIGNAL else Order.NOTHING
+
+
 class Departure:
     """When a server stops that is told to: after its drain, and at once where it is told twice."""
 
-    _heard: float = math.inf
+    _heard: float | None = None
     _at: float = math.inf
+    _has_turned = False
 
     def is_due(self) -> bool:
         """Whether it is time to stop listening."""
         return time.monotonic() >= self._at
 
-    def hear(self, drain: float) -> None:
-        """Take a signal, with the seconds for which the server goes on while it says that it is not ready."""
+    def hear(self, auth: AuthApp | None) -> None:
+        """Take a signal. Without a service that is served by now there is nothing to drain."""
         now = time.monotonic()
-        if self._heard == math.inf:
-            self._heard, self._at = now, now + drain
-        elif now - self._heard > ONE_SIGNAL:
+        order = order_of(None if self._heard is None else now - self._heard)
+        self._heard = now if self._heard is None else self._heard
+        if auth is not None:
+            self.turn(auth)
+        if order is Order.DRAIN:
+            self._at = min(self._at, now + (0 if auth is None else auth.settings.http.drain.total_seconds()))
+        if order is Order.HURRY:
             self._at = now
             _hurry()
+
+    def turn(self, auth: AuthApp) -> None:
+        """Say from now on that the service is not ready."""
+        if not self._has_turned:
+            self._has_turned = True
+            auth.stopping.set()
 
 
 def _hurry() -> None:

@@ -20,8 +20,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from cli import fastapi_server, flask_server
 from cli.serve import PORTS
+from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
 from core.settings import Settings, load_settings, variables
@@ -370,8 +370,7 @@ def test_pods_are_given_the_time_that_they_take_to_stop(built: Manifests, monkey
         (container,) = pod["spec"]["containers"]
         drain = _settings(built.variables(container), monkeypatch).http.drain.total_seconds()
         assert drain >= 10, "shorter than the news of a removed endpoint may take"
-        grace = max(fastapi_server.GRACE, flask_server.GRACE)
-        assert pod["spec"]["terminationGracePeriodSeconds"] > drain + grace + CLOSE_SECONDS
+        assert pod["spec"]["terminationGracePeriodSeconds"] > drain + GRACE + CLOSE_SECONDS
         assert "lifecycle" not in container, "the process drains itself"
     assert built.templates()["twinauth-relay"]["spec"]["terminationGracePeriodSeconds"] > STOP_SECONDS
 

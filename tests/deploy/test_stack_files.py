@@ -22,7 +22,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from cli import fastapi_server, flask_server
+from cli.stopping import GRACE
 from core import errors
 from core.app import CLOSE_SECONDS
 from core.errors import AuthError
@@ -116,9 +116,8 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.database_url.endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
     assert settings.http.drain.total_seconds() > 2
-    grace = max(fastapi_server.GRACE, flask_server.GRACE)
     given = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
-    assert given > settings.http.drain.total_seconds() + grace + CLOSE_SECONDS
+    assert given > settings.http.drain.total_seconds() + GRACE + CLOSE_SECONDS
 
 
 def _in_production(service: str) -> dict[str, str]:

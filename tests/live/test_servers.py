@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,7 +17,7 @@ import pytest
 from tests.api import PASSWORD
 from tests.faults.processes import family_of
 from tests.live.conftest import Pair
-from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, eventually, parsed, serving
+from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, parsed, serving
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])
 
@@ -78,6 +80,27 @@ def test_sigterm_ends_a_server_in_time_with_exit_code_0(framework: str, tmp_path
         assert time.monotonic() - started < 5
         assert server.process.leaves_nothing_behind()
         assert code == 0
+
+
+def test_any_wsgi_server_closes_the_service_when_its_process_ends(tmp_path: Path) -> None:
+    """One that knows nothing of it, and only builds the application."""
+    lines = (
+        "import atexit",
+        "atexit.register(lambda: print(auth.stopping.is_set()))",
+        "from api_flask.wsgi import application",
+        "auth = application().extensions['twinauth']",
+        "print(auth.stopping.is_set())",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        env=environment(tmp_path, **CHEAP),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=START_SECONDS,
+    )
+    assert (done.returncode, done.stdout) == (0, "False\nTrue\n"), done.stderr
 
 
 def test_login_in_flight_when_sigterm_comes_is_answered(framework: str, email: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.stopping import FAREWELL, HASTE, ONE_SIGNAL
+from tests.conftest import SECRET
 from tests.live.conftest import Figures, hanging
 from tests.servers import CHEAP, Server, eventually, serving
 
@@ -91,6 +92,31 @@ def test_while_it_drains_the_last_answer_on_a_connection_says_that_it_ends(frame
         server.process.kill()
     assert received.count(b"http/1.1 200") == 3
     assert received.count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize(("framework", "workers"), [("fastapi", 1), ("fastapi", 2), ("flask", 1)])
+def test_what_has_become_of_the_settings_since_the_start_is_nothing_to_a_drain(
+    framework: str, workers: int, tmp_path: Path
+) -> None:
+    """Who deploys puts the next release's settings in place, and then stops this one."""
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    settings = {"AUTH_DRAIN": "1", "AUTH_SECRET_KEY_FILE": str(secret), **CHEAP}
+    with serving(tmp_path, framework, options=["--workers", str(workers)], **settings) as (server,):
+        assert eventually(lambda: framework == "flask" or has_started(server, workers), 30)
+        (tmp_path / ".env").write_text("AUTH_OF_THE_NEXT_RELEASE=1")
+        secret.unlink()
+        server.process.terminate()
+        told = time.monotonic()
+        assert eventually(lambda: server.api.get("/readyz").status == 503, 30)
+        assert server.process.wait() == 0
+        assert time.monotonic() - told > 1
+        assert server.process.leaves_nothing_behind()
+
+
+def has_started(server: Server, workers: int) -> bool:
+    """Whether so many workers of uvicorn have read their settings."""
+    return server.process.printed().count("Application startup complete") == workers
 
 
 def test_a_second_signal_ends_the_drain(framework: str, tmp_path: Path) -> None:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import pytest
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
-from gunicorn.workers.gthread import TConn
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cli.flask_server import ContractResponse, ContractWorker, PropagatingLogger
+from cli.arrivals import Arrivals
+from cli.flask_connection import ContractConnection, ContractResponse, ContractWorker
+from cli.flask_server import PropagatingLogger
 from cli.framing import MAX_CHUNKED, MAX_HEAD, RequestReader
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
 from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
@@ -574,6 +573,9 @@ class Connection:
 
     sendall = send
 
+    def setsockopt(self, _level: int, _option: int, _value: bytes) -> None:
+        pass
+
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.1", 5000
 
@@ -601,8 +603,8 @@ def a_worker() -> ContractWorker:
     worker = object.__new__(ContractWorker)
     worker.cfg, worker.log, worker.nr, worker.max_requests = config, PropagatingLogger(config), 0, sys.maxsize
     worker.alive, worker.keepalived_conns, worker.max_keepalived = True, [], 10
-    worker.wsgi = WsgiEdge(_answer_nothing, Edge(make_settings(), door="flask"))
-    worker.wsgi.extensions = {"twinauth": SimpleNamespace(stopping=threading.Event())}
+    worker.edge = Edge(make_settings(), door="flask")
+    worker.wsgi = WsgiEdge(_answer_nothing, worker.edge)
     return worker
 
 
@@ -617,11 +619,16 @@ def _response() -> Iterator[None]:
         yield
 
 
+def connected(to: Any) -> ContractConnection:
+    """A connection as the worker makes it."""
+    return ContractConnection(WORKER.cfg, to, ("127.0.0.1", 50000), ("127.0.0.1", 5000), WORKER.edge)
+
+
 def answer_to(request: bytes) -> bytes | None:
     """What a thread of the Flask door answers to a request; None where it would wait for more."""
     connection = Connection()
-    conn = TConn(WORKER.cfg, connection, ("127.0.0.1", 50000), ("127.0.0.1", 5000))
-    conn.request, conn.deadline, conn.data_ready = request, None, True
+    conn = connected(connection)
+    conn.hand_over(request)
     try:
         WORKER.handle(conn)
     except WaitedError:
@@ -655,8 +662,8 @@ def test_a_mistake_at_one_connection_ends_that_connection_and_not_the_loop() -> 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(GET)
-        conn = TConn(WORKER.cfg, ours, ("127.0.0.1", 50000), ("127.0.0.1", 5000))
-        conn.arrivals, WORKER.nr_conns = Broken(), 1
+        conn = connected(ours)
+        conn.arrivals, WORKER.nr_conns = cast("Arrivals", Broken()), 1
         WORKER.enqueue_req(conn)
         assert theirs.recv(65536).startswith(b"HTTP/1.1 500 ")
         assert WORKER.nr_conns == 0
