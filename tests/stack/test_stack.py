@@ -22,7 +22,7 @@ import pytest
 from dotenv import dotenv_values
 
 from core.http.admission import MAX_SECONDS
-from core.http.exchange import HSTS
+from core.http.edge import HSTS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
 from tests.certificates import certificate
