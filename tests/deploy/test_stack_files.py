@@ -307,6 +307,15 @@ def test_nginx_takes_its_configuration_at_every_share(nginx: list[str], proxy: P
     assert done.returncode == 0, done.stderr
 
 
+def test_nginx_may_open_as_many_files_as_it_takes_connections(nginx: list[str], proxy: Path) -> None:
+    """Also where an engine gives the 1024 that are usual elsewhere; nginx warns where it may not."""
+    assert _split(proxy, "50").returncode == 0
+    line = ["/bin/sh", "-c", 'ulimit -S -n 1024 && exec "$@"', "sh", *nginx, "-t"]
+    done = subprocess.run(line, capture_output=True, check=False, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "exceed open file resource limit" not in done.stderr
+
+
 @dataclass(frozen=True)
 class Listening:
     """The proxy, alone: behind it is no door."""
@@ -314,6 +323,7 @@ class Listening:
     port: int
     tls_port: int
     trusted: Path
+    said: Path
 
     def connect(self, scheme: str) -> socket.socket:
         if scheme == "http":
@@ -329,17 +339,17 @@ class Listening:
 
 @pytest.fixture
 def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listening]:
-    found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem")
+    found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem", tmp_path / "said")
     for path, there, here in (
         (proxy / "nginx.conf", "8080", found.port),
         (tmp_path / "tls" / "tls.conf", "8443", found.tls_port),
     ):
         path.write_text(path.read_text().replace(f"listen {there}", f"listen {HOST}:{here}"))
     assert _split(proxy, "50").returncode == 0
-    with (tmp_path / "said").open("wb") as said:
+    with found.said.open("wb") as said:
         process = subprocess.Popen(nginx, stdout=said, stderr=said)
     try:
-        assert eventually(lambda: listens(found.port) and listens(found.tls_port), 20), (tmp_path / "said").read_text()
+        assert eventually(lambda: listens(found.port) and listens(found.tls_port), 20), found.said.read_text()
         yield found
     finally:
         process.terminate()
@@ -353,6 +363,18 @@ def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listen
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
     assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 503), ("/%00", 400)])
+def test_what_the_proxy_refuses_is_found_in_its_log(listening: Listening, path: str, status: int) -> None:
+    """By the id that the client was told, not by one that it claims."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Request-ID: theirs\r\nConnection: close\r\n\r\n"
+    answer = listening.answer(listening.connect("http"), request.encode())
+    told = answer.json["request_id"]
+    assert (answer.status, answer.header("X-Request-ID")) == (status, told)
+    assert eventually(lambda: f" {status} " in listening.said.read_text(), 5)
+    (line,) = [line for line in listening.said.read_text().splitlines() if f" {status} " in line and line.endswith(told)]
+    assert "theirs" not in line
 
 
 def test_who_forgets_tls_is_refused_in_the_same_words(listening: Listening) -> None:

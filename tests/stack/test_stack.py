@@ -24,6 +24,7 @@ from dotenv import dotenv_values
 from core.http.edge import HSTS, MAX_SECONDS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
+from tests.api import PASSWORD
 from tests.certificates import certificate
 from tests.databases import empty
 from tests.drivers import Answer, LiveDriver
@@ -151,6 +152,21 @@ def lead(stack: Stack, door: str) -> None:
     """Let this door have everything."""
     stack.split({"fastapi": 0, "flask": 100}[door])
     assert eventually(lambda: stack.api.get("/healthz").header("X-Served-By") == door, 5)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_client_has_the_address_that_the_proxy_sees(stack: Stack, door: str) -> None:
+    """Not the one that it claims, and not the proxy's own. From this machine, that is the gateway of the network."""
+    lead(stack, door)
+    email = f"adam.{door}@example.com"
+    stack.api.signup(email)
+    claimed = [("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=203.0.113.9")]
+    login = {"email": email, "password": PASSWORD}
+    token = stack.api.post("/v1/login", login, headers=claimed).json["access_token"]
+    (network,) = json.loads(docker("network", "inspect", f"{PROJECT}_front"))
+    gateway = network["IPAM"]["Config"][0]["Gateway"]
+    assert [gateway] != stack.addresses("proxy")
+    assert [session["ip"] for session in stack.api.get("/v1/sessions", token=token).json["sessions"]] == [gateway]
 
 
 @dataclass(frozen=True)
