@@ -82,6 +82,21 @@ def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_do
     assert SERVICES["secrets"]["network_mode"] == "none"
 
 
+def test_no_file_of_the_clone_is_mounted() -> None:
+    """It would have the modes that the clone was made with, and nobody but its owner may be allowed to read it."""
+    files = [STACK, *(yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml"))]
+    mounts = [mount for file in files for service in file["services"].values() for mount in service.get("volumes", ())]
+    assert len(mounts) > 4
+    assert [mount for mount in mounts if mount.startswith(".")] == []
+
+
+def test_tls_is_for_addresses_that_the_proxy_can_see() -> None:
+    """The network of the proxy has no IPv6: over it, the engine would be everybody's address."""
+    tls = yaml.safe_load((FOLDER / "tls.yml").read_text())
+    assert tls["services"]["proxy"]["ports"] == ["0.0.0.0:${TLS_PORT:-443}:8443"]
+    assert not STACK["networks"]["front"]
+
+
 def test_only_who_needs_the_database_is_on_its_network() -> None:
     assert STACK["networks"]["back"]["internal"] is True
     assert SERVICES["postgres"]["networks"] == ["back"]
@@ -112,6 +127,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.setenv(name, default.replace("/run/twinauth", str(tmp_path)))
     settings = load_settings()
     assert settings.is_production
+    assert settings.old_secret_keys == ()
     assert settings.http.served_by
     assert settings.database_url.endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
@@ -153,7 +169,8 @@ def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names(
     for block in blocks((ROOT / "docs" / "guides" / "stack.md").read_text(), "ini"):
         said |= dotenv_values(stream=StringIO(block))
     files = (said.pop("COMPOSE_FILE") or "").split(":")
-    assert files == ["docker-compose.yml", "deploy/compose/tls.yml", "deploy/compose/production.yml"]
+    overlays = [f"deploy/compose/{name}.yml" for name in ("tls", "production")]
+    assert files == ["docker-compose.yml", *overlays]
     asked = {name for file in files for name in re.findall(r"\$\{(\w+):", (ROOT / file).read_text())}
     assert said.keys() <= asked
     assert not [name for name in asked if name.startswith("AUTH_")]
@@ -178,7 +195,7 @@ def test_what_serves_is_watched_and_waits_for_what_it_needs() -> None:
 
 
 def test_the_dockerfiles_pass_hadolint() -> None:
-    files = [str(ROOT / f"Dockerfile.{name}") for name in FRAMEWORKS]
+    files = [*(str(ROOT / f"Dockerfile.{name}") for name in FRAMEWORKS), str(FOLDER / "Dockerfile")]
     # DL3008: binutils of whatever release the base has; it strips, and stays in the first stage.
     done = subprocess.run(
         [_tool("hadolint"), "--ignore", "DL3008", *files], capture_output=True, check=False, text=True, timeout=60
@@ -244,7 +261,8 @@ def _make_secrets(folder: Path, *arguments: str) -> dict[str, str]:
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
     made = _make_secrets(tmp_path / "new")
-    assert made.keys() == {"secret_key", "postgres_password", "database_url"}
+    assert made.keys() == {"secret_key", "old_secret_keys", "postgres_password", "database_url"}
+    assert made["old_secret_keys"] == ""
     assert all(re.fullmatch(r"[0-9a-f]{64}", made[name]) for name in ("secret_key", "postgres_password"))
     assert made["secret_key"] != made["postgres_password"]
     assert _make_secrets(tmp_path / "new") == made
@@ -267,11 +285,10 @@ def proxy(tmp_path: Path) -> Path:
     """The folder of the proxy as its container has it, where this machine may write."""
     folder = tmp_path / "proxy"
     shutil.copytree(PROXY, folder)
-    shutil.copytree(FOLDER / "tls", tmp_path / "tls")
-    for path in [*folder.iterdir(), *(tmp_path / "tls").iterdir()]:
+    for path in folder.iterdir():
         text = path.read_text().replace("/tmp/", f"{tmp_path}/").replace("/run/tls", str(tmp_path))
-        text = text.replace("/etc/twinauth-tls", str(tmp_path / "tls")).replace("/etc/twinauth", str(folder))
-        path.write_text(text)
+        path.write_text(text.replace("/etc/twinauth", str(folder)))
+    (tmp_path / "tls.conf").write_text(f"include {folder}/tls.conf;")
     return folder
 
 
@@ -291,7 +308,7 @@ def nginx(proxy: Path, tmp_path: Path) -> list[str]:
     made.file.rename(tmp_path / "fullchain.pem")
     made.key.rename(tmp_path / "privkey.pem")
     # Older releases say `http2` as a parameter of `listen`.
-    tls = tmp_path / "tls" / "tls.conf"
+    tls = proxy / "tls.conf"
     version = subprocess.run([program, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)", version)
     assert found
@@ -342,7 +359,7 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
     found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem", tmp_path / "said")
     for path, there, here in (
         (proxy / "nginx.conf", "8080", found.port),
-        (tmp_path / "tls" / "tls.conf", "8443", found.tls_port),
+        (proxy / "tls.conf", "8443", found.tls_port),
     ):
         path.write_text(path.read_text().replace(f"listen {there}", f"listen {HOST}:{here}"))
     assert _split(proxy, "50").returncode == 0
@@ -373,7 +390,9 @@ def test_what_the_proxy_refuses_is_found_in_its_log(listening: Listening, path: 
     told = answer.json["request_id"]
     assert (answer.status, answer.header("X-Request-ID")) == (status, told)
     assert eventually(lambda: f" {status} " in listening.said.read_text(), 5)
-    (line,) = [line for line in listening.said.read_text().splitlines() if f" {status} " in line and line.endswith(told)]
+    (line,) = [
+        line for line in listening.said.read_text().splitlines() if f" {status} " in line and line.endswith(told)
+    ]
     assert "theirs" not in line
 
 
@@ -415,6 +434,13 @@ def test_the_proxy_refuses_in_the_words_of_the_contract() -> None:
     assert (status, json.loads(body)["status"]) == (503, 503)
     expected = {name: problems.answer(error, "$request_id") for name, error in REFUSALS.items()}
     assert said == {name: (answer.status, answer.body.decode()) for name, answer in expected.items()}
+
+
+def test_without_a_number_the_share_is_the_one_that_is_set(proxy: Path, tmp_path: Path) -> None:
+    done = subprocess.run(["/bin/sh", str(proxy / "split")], check=False, env={"FLASK_PERCENT": "30"}, timeout=30)
+    assert done.returncode == 0
+    assert "  30% api-flask;" in (tmp_path / "split.conf").read_text()
+    assert _split(proxy).returncode == 2
 
 
 def test_scripts_can_be_run() -> None:
