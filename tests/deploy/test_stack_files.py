@@ -169,7 +169,7 @@ def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names(
     for block in blocks((ROOT / "docs" / "guides" / "stack.md").read_text(), "ini"):
         said |= dotenv_values(stream=StringIO(block))
     files = (said.pop("COMPOSE_FILE") or "").split(":")
-    overlays = [f"deploy/compose/{name}.yml" for name in ("tls", "production")]
+    overlays = [f"deploy/compose/{name}.yml" for name in ("tls", "production", "database")]
     assert files == ["docker-compose.yml", *overlays]
     asked = {name for file in files for name in re.findall(r"\$\{(\w+):", (ROOT / file).read_text())}
     assert said.keys() <= asked

@@ -370,6 +370,70 @@ def test_the_secret_key_is_changed(stack: Stack, tmp_path: Path) -> None:
     assert stack.api.refresh(refreshed.json["refresh_token"]).status == 200
 
 
+# A database elsewhere
+
+ELSEWHERE = f"{PROJECT}-elsewhere"
+
+
+@contextmanager
+def database_elsewhere(folder: Path) -> Iterator[Path]:
+    """A PostgreSQL that belongs to nobody of the stack; the certificate of who signed its own."""
+    made = certificate(folder, ELSEWHERE)
+    as_root(folder, f"install -o postgres -m 0400 {made.key} {folder}/key")
+    run = ["run", "--detach", "--name", ELSEWHERE, "--network", f"{PROJECT}_front", "--volume", f"{folder}:/tls:ro"]
+    tls = ["-c", "ssl=on", "-c", f"ssl_cert_file=/tls/{made.file.name}", "-c", "ssl_key_file=/tls/key"]
+    docker(*run, "--env", "POSTGRES_PASSWORD=elsewhere", "postgres:17", "postgres", *tls)
+    try:
+        assert eventually(_is_elsewhere, 60)
+        yield made.file
+    finally:
+        docker("rm", "--force", "--volumes", ELSEWHERE)
+
+
+def _is_elsewhere() -> bool:
+    """Over TCP, as in the stack: while a database is being made, its server has no address."""
+    try:
+        docker("exec", ELSEWHERE, "pg_isready", "--quiet", "--host=127.0.0.1")
+    except AssertionError:
+        return False
+    return True
+
+
+def test_a_database_of_ones_own_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
+    """As the guide says it: users and sessions move there, and nobody speaks to it without knowing who it is."""
+    heading, folder = "A PostgreSQL of your own", tmp_path / "tls"
+    folder.mkdir()
+    settings = in_env(heading)
+    overlay = settings["COMPOSE_FILE"].split(":")[-1]
+    settings["COMPOSE_FILE"] = ":".join([*FILES, overlay])
+    file = tmp_path / "database_url"
+    *_, install = lines_of(heading, "install")[-1].partition("| sudo ")
+    *_, parameters = lines_of(heading, "install")[0].partition("?")
+    url = f"postgresql://postgres:elsewhere@{ELSEWHERE}:5432/postgres?{parameters.partition(':')[0]}"
+    as_root(tmp_path, f"printf %s '{url}' | {install.replace(settings['DATABASE_URL_FILE'], str(file))}")
+    (stop,) = re.findall(r"`(docker compose stop [^`]+)`", chapter(heading))
+    save, _ = blocks(chapter("Backup, and another place"), "sh")
+    pair = stack.api.signed_in("dora@example.com")
+    with database_elsewhere(folder) as trusted:
+        settings |= {"DATABASE_URL_FILE": str(file), "DATABASE_CA_FILE": str(trusted)}
+        with pytest.raises(AssertionError, match="DATABASE_URL_FILE"):
+            stack.compose("config", "--quiet", seconds=30, **settings | {"DATABASE_URL_FILE": ""})
+        by_hand(stack, tmp_path, f"{stop}\n{save}")
+        by_hand(stack, tmp_path, "\n".join(lines_of(heading, "pg_restore")), **settings)
+        try:
+            by_hand(stack, tmp_path, "\n".join(lines_of(heading, "rm --stop")), **settings)
+            assert "postgres" not in stack.compose("ps", "-a", "--services")
+            assert stack.api.whoami(pair["access_token"]).status == 200
+            assert stack.api.refresh(pair["refresh_token"]).status == 200
+            asked = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_port > 0"
+            assert docker("exec", ELSEWHERE, "psql", "-U", "postgres", "-Atc", asked) == "t\n"
+            settings["DATABASE_CA_FILE"] = str(certificate(tmp_path, ELSEWHERE).file)  # of the same name, by another
+            with pytest.raises(AssertionError, match="the database cannot be reached"):
+                stack.compose("run", "--rm", "migrate", seconds=60, **settings)
+        finally:
+            stack.up()
+
+
 # The contract, from outside
 
 
