@@ -72,7 +72,7 @@ def test_every_service_is_hardened() -> None:
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres"}
+    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres", "secrets"}
 
 
 def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_doors() -> None:
@@ -82,12 +82,19 @@ def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_do
     assert SERVICES["secrets"]["network_mode"] == "none"
 
 
-def test_no_file_of_the_clone_is_mounted() -> None:
-    """It would have the modes that the clone was made with, and nobody but its owner may be allowed to read it."""
+def test_no_file_of_the_clone_is_mounted_where_its_modes_count() -> None:
+    """Nobody but the owner of the clone may be allowed to read it."""
     files = [STACK, *(yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml"))]
     mounts = [mount for file in files for service in file["services"].values() for mount in service.get("volumes", ())]
     assert len(mounts) > 4
-    assert [mount for mount in mounts if mount.startswith(".")] == []
+    assert [mount for mount in mounts if mount.startswith(".")] == ["./deploy/compose/make-secrets:/make-secrets:ro"]
+    assert SERVICES["secrets"]["cap_add"] == ["DAC_READ_SEARCH"]
+
+
+def test_the_database_waits_for_no_image_that_is_built() -> None:
+    """Compose makes anew what was built, and who waits for it; an update would be without its database meanwhile."""
+    assert "build" not in SERVICES["postgres"]
+    assert not [name for name in SERVICES["postgres"]["depends_on"] if "build" in SERVICES[name]]
 
 
 def test_tls_is_for_addresses_that_the_proxy_can_see() -> None:
