@@ -72,7 +72,7 @@ def test_every_service_is_hardened() -> None:
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres"}
+    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres", "secrets"}
 
 
 def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_doors() -> None:
@@ -80,6 +80,28 @@ def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_do
     assert published.keys() == {"proxy", "mailpit"}
     assert all(port.startswith(f"{HOST}:") for ports in published.values() for port in ports)
     assert SERVICES["secrets"]["network_mode"] == "none"
+
+
+def test_no_file_of_the_clone_is_mounted_where_its_modes_count() -> None:
+    """Nobody but the owner of the clone may be allowed to read it."""
+    files = [STACK, *(yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml"))]
+    mounts = [mount for file in files for service in file["services"].values() for mount in service.get("volumes", ())]
+    assert len(mounts) > 4
+    assert [mount for mount in mounts if mount.startswith(".")] == ["./deploy/compose/make-secrets:/make-secrets:ro"]
+    assert SERVICES["secrets"]["cap_add"] == ["DAC_READ_SEARCH"]
+
+
+def test_the_database_waits_for_no_image_that_is_built() -> None:
+    """Compose makes anew what was built, and who waits for it; an update would be without its database meanwhile."""
+    assert "build" not in SERVICES["postgres"]
+    assert not [name for name in SERVICES["postgres"]["depends_on"] if "build" in SERVICES[name]]
+
+
+def test_tls_is_for_addresses_that_the_proxy_can_see() -> None:
+    """The network of the proxy has no IPv6: over it, the engine would be everybody's address."""
+    tls = yaml.safe_load((FOLDER / "tls.yml").read_text())
+    assert tls["services"]["proxy"]["ports"] == ["0.0.0.0:${TLS_PORT:-443}:8443"]
+    assert not STACK["networks"]["front"]
 
 
 def test_only_who_needs_the_database_is_on_its_network() -> None:
@@ -112,6 +134,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.setenv(name, default.replace("/run/twinauth", str(tmp_path)))
     settings = load_settings()
     assert settings.is_production
+    assert settings.old_secret_keys == ()
     assert settings.http.served_by
     assert settings.database_url.endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
@@ -152,7 +175,8 @@ def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names(
     for block in blocks((ROOT / "docs" / "guides" / "stack.md").read_text(), "ini"):
         said |= dotenv_values(stream=StringIO(block))
     files = (said.pop("COMPOSE_FILE") or "").split(":")
-    assert files == ["docker-compose.yml", "deploy/compose/tls.yml", "deploy/compose/production.yml"]
+    overlays = [f"deploy/compose/{name}.yml" for name in ("tls", "production", "database")]
+    assert files == ["docker-compose.yml", *overlays]
     asked = {name for file in files for name in re.findall(r"\$\{(\w+):", (ROOT / file).read_text())}
     assert said.keys() <= asked
     assert not [name for name in asked if name.startswith("AUTH_")]
@@ -177,7 +201,7 @@ def test_what_serves_is_watched_and_waits_for_what_it_needs() -> None:
 
 
 def test_the_dockerfiles_pass_hadolint() -> None:
-    files = [str(ROOT / f"Dockerfile.{name}") for name in FRAMEWORKS]
+    files = [*(str(ROOT / f"Dockerfile.{name}") for name in FRAMEWORKS), str(FOLDER / "Dockerfile")]
     # DL3008: binutils of whatever release the base has; it strips, and stays in the first stage.
     done = subprocess.run(
         [_tool("hadolint"), "--ignore", "DL3008", *files], capture_output=True, check=False, text=True, timeout=60
@@ -243,7 +267,8 @@ def _make_secrets(folder: Path, *arguments: str) -> dict[str, str]:
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
     made = _make_secrets(tmp_path / "new")
-    assert made.keys() == {"secret_key", "postgres_password", "database_url"}
+    assert made.keys() == {"secret_key", "old_secret_keys", "postgres_password", "database_url"}
+    assert made["old_secret_keys"] == ""
     assert all(re.fullmatch(r"[0-9a-f]{64}", made[name]) for name in ("secret_key", "postgres_password"))
     assert made["secret_key"] != made["postgres_password"]
     assert _make_secrets(tmp_path / "new") == made
@@ -266,11 +291,10 @@ def proxy(tmp_path: Path) -> Path:
     """The folder of the proxy as its container has it, where this machine may write."""
     folder = tmp_path / "proxy"
     shutil.copytree(PROXY, folder)
-    shutil.copytree(FOLDER / "tls", tmp_path / "tls")
-    for path in [*folder.iterdir(), *(tmp_path / "tls").iterdir()]:
+    for path in folder.iterdir():
         text = path.read_text().replace("/tmp/", f"{tmp_path}/").replace("/run/tls", str(tmp_path))
-        text = text.replace("/etc/twinauth-tls", str(tmp_path / "tls")).replace("/etc/twinauth", str(folder))
-        path.write_text(text)
+        path.write_text(text.replace("/etc/twinauth", str(folder)))
+    (tmp_path / "tls.conf").write_text(f"include {folder}/tls.conf;")
     return folder
 
 
@@ -290,7 +314,7 @@ def nginx(proxy: Path, tmp_path: Path) -> list[str]:
     made.file.rename(tmp_path / "fullchain.pem")
     made.key.rename(tmp_path / "privkey.pem")
     # Older releases say `http2` as a parameter of `listen`.
-    tls = tmp_path / "tls" / "tls.conf"
+    tls = proxy / "tls.conf"
     version = subprocess.run([program, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)", version)
     assert found
@@ -306,6 +330,15 @@ def test_nginx_takes_its_configuration_at_every_share(nginx: list[str], proxy: P
     assert done.returncode == 0, done.stderr
 
 
+def test_nginx_may_open_as_many_files_as_it_takes_connections(nginx: list[str], proxy: Path) -> None:
+    """Also where an engine gives the 1024 that are usual elsewhere; nginx warns where it may not."""
+    assert _split(proxy, "50").returncode == 0
+    line = ["/bin/sh", "-c", 'ulimit -S -n 1024 && exec "$@"', "sh", *nginx, "-t"]
+    done = subprocess.run(line, capture_output=True, check=False, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "exceed open file resource limit" not in done.stderr
+
+
 @dataclass(frozen=True)
 class Listening:
     """The proxy, alone: behind it is no door."""
@@ -313,6 +346,7 @@ class Listening:
     port: int
     tls_port: int
     trusted: Path
+    said: Path
 
     def connect(self, scheme: str) -> socket.socket:
         if scheme == "http":
@@ -328,17 +362,17 @@ class Listening:
 
 @pytest.fixture
 def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listening]:
-    found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem")
+    found = Listening(free_port(), free_port(), tmp_path / "fullchain.pem", tmp_path / "said")
     for path, there, here in (
         (proxy / "nginx.conf", "8080", found.port),
-        (tmp_path / "tls" / "tls.conf", "8443", found.tls_port),
+        (proxy / "tls.conf", "8443", found.tls_port),
     ):
         path.write_text(path.read_text().replace(f"listen {there}", f"listen {HOST}:{here}"))
     assert _split(proxy, "50").returncode == 0
-    with (tmp_path / "said").open("wb") as said:
+    with found.said.open("wb") as said:
         process = subprocess.Popen(nginx, stdout=said, stderr=said)
     try:
-        assert eventually(lambda: listens(found.port) and listens(found.tls_port), 20), (tmp_path / "said").read_text()
+        assert eventually(lambda: listens(found.port) and listens(found.tls_port), 20), found.said.read_text()
         yield found
     finally:
         process.terminate()
@@ -352,6 +386,20 @@ def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listen
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
     assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nowhere", 503), ("/%00", 400)])
+def test_what_the_proxy_refuses_is_found_in_its_log(listening: Listening, path: str, status: int) -> None:
+    """By the id that the client was told, not by one that it claims."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nX-Request-ID: theirs\r\nConnection: close\r\n\r\n"
+    answer = listening.answer(listening.connect("http"), request.encode())
+    told = answer.json["request_id"]
+    assert (answer.status, answer.header("X-Request-ID")) == (status, told)
+    assert eventually(lambda: f" {status} " in listening.said.read_text(), 5)
+    (line,) = [
+        line for line in listening.said.read_text().splitlines() if f" {status} " in line and line.endswith(told)
+    ]
+    assert "theirs" not in line
 
 
 def test_who_forgets_tls_is_refused_in_the_same_words(listening: Listening) -> None:
@@ -392,6 +440,13 @@ def test_the_proxy_refuses_in_the_words_of_the_contract() -> None:
     assert (status, json.loads(body)["status"]) == (503, 503)
     expected = {name: problems.answer(error, "$request_id") for name, error in REFUSALS.items()}
     assert said == {name: (answer.status, answer.body.decode()) for name, answer in expected.items()}
+
+
+def test_without_a_number_the_share_is_the_one_that_is_set(proxy: Path, tmp_path: Path) -> None:
+    done = subprocess.run(["/bin/sh", str(proxy / "split")], check=False, env={"FLASK_PERCENT": "30"}, timeout=30)
+    assert done.returncode == 0
+    assert "  30% api-flask;" in (tmp_path / "split.conf").read_text()
+    assert _split(proxy).returncode == 2
 
 
 def test_scripts_can_be_run() -> None:

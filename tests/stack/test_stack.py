@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 from io import StringIO
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from dotenv import dotenv_values
@@ -25,6 +27,7 @@ from core.http.admission import MAX_SECONDS
 from core.http.edge import HSTS
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
+from tests.api import PASSWORD
 from tests.certificates import certificate
 from tests.databases import empty
 from tests.drivers import Answer, LiveDriver
@@ -45,7 +48,9 @@ from tests.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
 BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
 FIRST_ANSWER = 3.0  # seconds
+RETRIED = 60.0  # seconds, in which the relay tries again after 5, 10 and 20 at most
 GUIDE = ROOT / "docs" / "guides" / "stack.md"
+FOLDER = ROOT / "deploy" / "compose"
 # The faults are played with mail that stays where it can be counted, and without a throttle that would stop the crowd.
 CROWDED = {"STACK_RELAY": "false", "STACK_THROTTLE": "false"}
 
@@ -75,8 +80,8 @@ def test_a_door_can_do_nothing_but_serve(stack: Stack, door: str) -> None:
     assert re.search(r"^CapBnd:\s+0000000000000000$", status, re.MULTILINE)
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
     stack.compose("exec", "-T", door, "sh", "-c", "! touch /opt/twinauth/x 2>/dev/null && ! touch /x 2>/dev/null")
-    missing = "! command -v pip-sync && ! python -c 'import pytest' 2>/dev/null"
-    stack.compose("exec", "-T", door, "sh", "-c", missing)
+    for module in ("pip", "pytest"):  # nothing is installed here, and nothing is tested
+        stack.compose("exec", "-T", door, "sh", "-c", f"! python -c 'import {module}' 2>/dev/null")
 
 
 @pytest.mark.parametrize(("door", "other"), [("fastapi", "flask"), ("flask", "fastapi")])
@@ -102,6 +107,21 @@ def test_no_secret_is_in_an_image_a_variable_or_a_log(stack: Stack) -> None:
     for text in everywhere:
         assert key not in text
         assert password[1] not in text
+
+
+@pytest.mark.usefixtures("stack")
+def test_what_only_its_owner_may_read_in_the_clone_is_read_by_the_parts(tmp_path: Path) -> None:
+    """A clone that was made with a umask of 077."""
+    clone = tmp_path / "compose"
+    shutil.copytree(FOLDER, clone)
+    for path in [clone, *clone.rglob("*")]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    docker("build", "--tag", f"{PROJECT}-strict", str(clone))
+    try:
+        read = "cat /etc/twinauth/* >/dev/null && test -x /etc/twinauth/split"
+        docker("run", "--rm", "--cap-drop", "ALL", f"{PROJECT}-strict", "sh", "-c", read)
+    finally:
+        docker("image", "rm", f"{PROJECT}-strict")
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -154,6 +174,21 @@ def lead(stack: Stack, door: str) -> None:
     assert eventually(lambda: stack.api.get("/healthz").header("X-Served-By") == door, 5)
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_a_client_has_the_address_that_the_proxy_sees(stack: Stack, door: str) -> None:
+    """Not the one that it claims, and not the proxy's own. From this machine, that is the gateway of the network."""
+    lead(stack, door)
+    email = f"adam.{door}@example.com"
+    stack.api.signup(email)
+    claimed = [("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=203.0.113.9")]
+    login = {"email": email, "password": PASSWORD}
+    token = stack.api.post("/v1/login", login, headers=claimed).json["access_token"]
+    (network,) = json.loads(docker("network", "inspect", f"{PROJECT}_front"))
+    gateway = network["IPAM"]["Config"][0]["Gateway"]
+    assert [gateway] != stack.addresses("proxy")
+    assert [session["ip"] for session in stack.api.get("/v1/sessions", token=token).json["items"]] == [gateway]
+
+
 @dataclass(frozen=True)
 class Tls:
     """The stack under another address, spoken to by who trusts its certificate alone."""
@@ -179,9 +214,29 @@ def chapter(heading: str) -> str:
     return rest.partition("\n## ")[0]
 
 
+def lines_of(heading: str, word: str) -> list[str]:
+    """Of this chapter's block with the word in it."""
+    (found,) = [block for block in blocks(chapter(heading), "sh") if word in block]
+    return found.splitlines()
+
+
 def as_root(folder: Path, script: str) -> None:
     """Run it in the folder as root, which whoever runs the tests need not be."""
     docker("run", "--rm", "--volume", f"{folder}:{folder}", "--entrypoint", "sh", "postgres:17", "-c", script)
+
+
+def hook() -> str:
+    """What certbot runs after each renewal."""
+    (found,) = [block for block in blocks(chapter("TLS"), "sh") if "install -d" in block]
+    return found
+
+
+def tell_the_proxy(stack: Stack) -> None:
+    """The last line of the hook, where no file of the stack is."""
+    line = hook().splitlines()[-1].replace("-p twinauth ", f"-p {PROJECT} ")
+    assert PROJECT in line
+    done = subprocess.run(["sh", "-c", line], cwd=stack.folder, capture_output=True, check=False, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
 
 
 def copied(folder: Path) -> Path:
@@ -193,8 +248,7 @@ def copied(folder: Path) -> Path:
     for path, name in ((found.file, "fullchain.pem"), (found.key, "privkey.pem")):
         path.chmod(0o600)
         (live / name).symlink_to(f"../archive/{path.name}")
-    (hook,) = [block for block in blocks(chapter("TLS"), "sh") if "install -d" in block]
-    script, _, _ = hook.partition("docker compose")
+    script, _, _ = hook().partition("docker compose")
     for there, here in (("/etc/letsencrypt/live/auth.example.com", live), (in_env("TLS")["TLS_FOLDER"], copies)):
         assert there in script
         script = script.replace(there, str(here))
@@ -221,7 +275,7 @@ def changed(stack: Stack, settings: dict[str, str]) -> Iterator[None]:
     try:
         stack.up(**settings)
         yield
-        stack.compose("kill", "--signal", "HUP", "proxy", seconds=30, **settings)  # as the hook does
+        tell_the_proxy(stack)
         assert eventually(lambda: stack.api.get("/healthz").status == 200, 5)
     finally:
         stack.up()
@@ -252,20 +306,37 @@ def test_real_users_are_an_overlay(stack: Stack, encrypted: tuple[Tls, dict[str,
         stack.api.post("/v1/send-password-reset", {"email": "rose@example.com"})
         assert tls.ask("/healthz").header("X-Served-By") is None
         assert eventually(lambda: _senders(stack, "rose@example.com") == {"no-reply@auth.example.com"}, 20)
+        *_, remove = lines_of("Real users", "rm --stop")
+        by_hand(stack, tmp_path, remove, **settings)
+        assert "mailpit" not in stack.compose("ps", "-a", "--services")
+
+
+def _letters(stack: Stack) -> list[dict[str, Any]]:
+    """What the catcher has; nothing while it starts."""
+    try:
+        answer = LiveDriver(stack.mail_url).send("GET", "/api/v1/messages", [], b"")
+    except (OSError, HTTPException):
+        return []
+    return cast("list[dict[str, Any]]", answer.json["messages"])
 
 
 def _senders(stack: Stack, recipient: str) -> set[str]:
-    letters = LiveDriver(stack.mail_url).send("GET", "/api/v1/messages", [], b"").json["messages"]
-    return {letter["From"]["Address"] for letter in letters if letter["To"][0]["Address"] == recipient}
+    return {letter["From"]["Address"] for letter in _letters(stack) if letter["To"][0]["Address"] == recipient}
+
+
+def _recipients(stack: Stack, subject: str) -> set[str]:
+    return {letter["To"][0]["Address"] for letter in _letters(stack) if letter["Subject"] == subject}
 
 
 def by_hand(stack: Stack, folder: Path, script: str, **settings: str) -> None:
     """Run lines of the guide in the folder."""
-    settings["COMPOSE_FILE"] = ":".join(str(ROOT / name) for name in FILES)
+    settings = stack.environment | settings
+    settings["COMPOSE_FILE"] = ":".join(str(ROOT / name) for name in settings["COMPOSE_FILE"].split(":"))
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
-        env={**os.environ, **stack.environment, **settings},
+        env={**os.environ, **settings},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
         text=True,
@@ -285,6 +356,83 @@ def test_a_backup_is_all_that_there_is(stack: Stack, tmp_path: Path) -> None:
     assert stack.api.whoami(pair["access_token"]).status == 200
     assert stack.api.refresh(pair["refresh_token"]).status == 200
     assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+
+
+def test_the_secret_key_is_changed(stack: Stack, tmp_path: Path) -> None:
+    change, forget = blocks(chapter("Change the secret key"), "sh")
+    before, pair = (stack.folder / "secret_key").read_text(), stack.api.signed_in("kay@example.com")
+    by_hand(stack, tmp_path, change)
+    stack.take_secrets()
+    assert (stack.folder / "secret_key").read_text() != before
+    assert stack.api.whoami(pair["access_token"]).status == 200
+    refreshed = stack.api.refresh(pair["refresh_token"])
+    by_hand(stack, tmp_path, forget)
+    assert stack.compose("exec", "-T", "postgres", "cat", "/run/twinauth/old_secret_keys") == ""
+    assert stack.api.refresh(refreshed.json["refresh_token"]).status == 200
+
+
+# A database elsewhere
+
+ELSEWHERE = f"{PROJECT}-elsewhere"
+
+
+@contextmanager
+def database_elsewhere(folder: Path) -> Iterator[Path]:
+    """A PostgreSQL that belongs to nobody of the stack; the certificate of who signed its own."""
+    made = certificate(folder, ELSEWHERE)
+    as_root(folder, f"install -o postgres -m 0400 {made.key} {folder}/key")
+    run = ["run", "--detach", "--name", ELSEWHERE, "--network", f"{PROJECT}_front", "--volume", f"{folder}:/tls:ro"]
+    tls = ["-c", "ssl=on", "-c", f"ssl_cert_file=/tls/{made.file.name}", "-c", "ssl_key_file=/tls/key"]
+    docker(*run, "--env", "POSTGRES_PASSWORD=elsewhere", "postgres:17", "postgres", *tls)
+    try:
+        assert eventually(_is_elsewhere, 60)
+        yield made.file
+    finally:
+        docker("rm", "--force", "--volumes", ELSEWHERE)
+
+
+def _is_elsewhere() -> bool:
+    """Over TCP, as in the stack: while a database is being made, its server has no address."""
+    try:
+        docker("exec", ELSEWHERE, "pg_isready", "--quiet", "--host=127.0.0.1")
+    except AssertionError:
+        return False
+    return True
+
+
+def test_a_database_of_ones_own_is_an_overlay(stack: Stack, tmp_path: Path) -> None:
+    """As the guide says it: users and sessions move there, and nobody speaks to it without knowing who it is."""
+    heading, folder = "A PostgreSQL of your own", tmp_path / "tls"
+    folder.mkdir()
+    settings = in_env(heading)
+    overlay = settings["COMPOSE_FILE"].split(":")[-1]
+    settings["COMPOSE_FILE"] = ":".join([*FILES, overlay])
+    file = tmp_path / "database_url"
+    *_, install = lines_of(heading, "install")[-1].partition("| sudo ")
+    *_, parameters = lines_of(heading, "install")[0].partition("?")
+    url = f"postgresql://postgres:elsewhere@{ELSEWHERE}:5432/postgres?{parameters.partition(':')[0]}"
+    as_root(tmp_path, f"printf %s '{url}' | {install.replace(settings['DATABASE_URL_FILE'], str(file))}")
+    (stop,) = re.findall(r"`(docker compose stop [^`]+)`", chapter(heading))
+    save, _ = blocks(chapter("Backup, and another place"), "sh")
+    pair = stack.api.signed_in("dora@example.com")
+    with database_elsewhere(folder) as trusted:
+        settings |= {"DATABASE_URL_FILE": str(file), "DATABASE_CA_FILE": str(trusted)}
+        with pytest.raises(AssertionError, match="DATABASE_URL_FILE"):
+            stack.compose("config", "--quiet", seconds=30, **settings | {"DATABASE_URL_FILE": ""})
+        by_hand(stack, tmp_path, f"{stop}\n{save}")
+        by_hand(stack, tmp_path, "\n".join(lines_of(heading, "pg_restore")), **settings)
+        try:
+            by_hand(stack, tmp_path, "\n".join(lines_of(heading, "rm --stop")), **settings)
+            assert "postgres" not in stack.compose("ps", "-a", "--services")
+            assert stack.api.whoami(pair["access_token"]).status == 200
+            assert stack.api.refresh(pair["refresh_token"]).status == 200
+            asked = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE client_port > 0"
+            assert docker("exec", ELSEWHERE, "psql", "-U", "postgres", "-Atc", asked) == "t\n"
+            settings["DATABASE_CA_FILE"] = str(certificate(tmp_path, ELSEWHERE).file)  # of the same name, by another
+            with pytest.raises(AssertionError, match="the database cannot be reached"):
+                stack.compose("run", "--rm", "migrate", seconds=60, **settings)
+        finally:
+            stack.up()
 
 
 # The contract, from outside
@@ -385,7 +533,7 @@ def crowded(stack: Stack, figures: Figures, name: str) -> Iterator[Record]:
     assert sum(operation.is_ok for operation in operations) > 20
 
 
-@pytest.mark.parametrize("service", [*DOORS.values(), "postgres", "proxy", "mailpit"])
+@pytest.mark.parametrize("service", [*DOORS.values(), "postgres", "proxy"])
 def test_a_restart_under_load_loses_nothing_that_was_acknowledged(stack: Stack, service: str, figures: Figures) -> None:
     stack.up(**CROWDED)
     stack.split(50)
@@ -394,8 +542,27 @@ def test_a_restart_under_load_loses_nothing_that_was_acknowledged(stack: Stack, 
         stack.up("--no-recreate", **CROWDED)
 
 
+def test_letters_wait_for_a_mail_server_that_is_away(stack: Stack, figures: Figures) -> None:
+    """It keeps its letters in memory: whatever it has in the end came after it was back."""
+    stack.up(STACK_THROTTLE="false")
+    recipients = {f"late.{number}@example.com" for number in range(10)}
+    for recipient in recipients:
+        stack.api.signup(recipient)
+    stack.compose("stop", "mailpit")
+    asked = {stack.api.ask_for_reset(recipient).status for recipient in recipients}
+    time.sleep(3)  # each was tried meanwhile
+    stack.compose("start", "mailpit")
+    back = time.monotonic()
+    assert asked == {202}
+    assert eventually(lambda: _recipients(stack, "Set a new password") == recipients, RETRIED)
+    figures(f"{len(recipients)} letters after {time.monotonic() - back:.1f} s with the mail server")
+
+
 def test_with_two_of_each_a_restart_of_one_is_not_noticed(stack: Stack, figures: Figures) -> None:
-    stack.up("--scale", "api-fastapi=2", "--scale", "api-flask=2", **CROWDED)
+    two = CROWDED | in_env("More of each")
+    stack.up("--scale", "api-flask=1", **two)
+    assert [len(stack.containers(door)) for door in DOORS.values()] == [2, 1]
+    stack.up(**two)  # whatever one command said, the next one has what is set
     stack.split(50)
     before = {
         container["Id"]: _served(stack, container["Id"])
@@ -411,7 +578,7 @@ def test_with_two_of_each_a_restart_of_one_is_not_noticed(stack: Stack, figures:
     assert lost == []
     served = {container: _served(stack, container) - count for container, count in before.items()}
     assert min(served.values()) > 0, f"one of them got no request: {served}"
-    stack.up("--scale", "api-fastapi=1", "--scale", "api-flask=1", **CROWDED)
+    stack.up(**CROWDED)
 
 
 def _served(stack: Stack, container: str) -> int:
@@ -482,16 +649,27 @@ def test_all_traffic_moves_from_one_door_to_the_other_without_a_failed_session(s
 
 def test_a_new_version_comes_one_door_at_a_time(stack: Stack, tmp_path: Path) -> None:
     """As the guide says it, with another setting in the place of another version."""
-    stack.up(**CROWDED | {"STACK_THROTTLE": "true"})
+    settings = CROWDED | in_env("From one framework to the other")
+    stack.up(**settings | {"STACK_THROTTLE": "true"})
+    stack.split(20)
     (block,) = blocks(chapter("A new version"), "sh")
     pull, _, rest = block.partition("\n")
     assert pull == "git pull && docker compose build"
     before = {door: stack.containers(door)[0]["Id"] for door in DOORS.values()}
     visitors = Visitors(stack)
     with visitors.staying(6):
-        by_hand(stack, tmp_path, rest, **CROWDED)
+        by_hand(stack, tmp_path, rest, **settings)
     assert {status for status, _ in visitors.answers} == {200}
     assert {door: stack.containers(door)[0]["Id"] == before[door] for door in before} == dict.fromkeys(before, False)
+    assert _share(stack) == settings["FLASK_PERCENT"]
+    stack.split(20)
+    stack.compose("restart", "proxy", seconds=60, **settings)
+    assert _share(stack) == settings["FLASK_PERCENT"], "it is applied whenever the proxy starts"
+
+
+def _share(stack: Stack) -> str:
+    (found,) = re.findall(r"(\d+)% api-flask;", stack.compose("exec", "-T", "proxy", "cat", "/tmp/split.conf"))
+    return str(found)
 
 
 def test_a_share_that_is_none_is_refused(stack: Stack) -> None:
