@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from core.audit import AuditEvent
+from core.audit import LONGEST_REQUEST, AuditEvent, EventKind
 from core.clients import ClientSecret, RegisteredClient
 from core.clock import first_id
 from core.email_tokens import EmailToken, Purpose
@@ -536,8 +536,23 @@ class MemoryAuditLog:
         return len(old)
 
     def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses from the events of a user."""
-        self._data.events = [replace(e, ip="") if e.user_id == user_id else e for e in self._data.events]
+        """Remove the network addresses from the events of a user, and from those of the same requests."""
+        own = [event for event in self._data.events if event.user_id == user_id and event.ip and event.request_id]
+        self._data.events = [_forgotten(event, user_id, own) for event in self._data.events]
+
+
+def _forgotten(event: AuditEvent, user_id: uuid.UUID, own: list[AuditEvent]) -> AuditEvent:
+    if event.user_id == user_id:
+        is_deletion = event.kind is EventKind.ACCOUNT_DELETED
+        return replace(event, ip="", request_id=event.request_id if is_deletion else "")
+    if event.user_id is None and event.kind is EventKind.THROTTLED and any(_is_of(event, other) for other in own):
+        return replace(event, ip="")
+    return event
+
+
+def _is_of(throttled: AuditEvent, event: AuditEvent) -> bool:
+    is_same = (throttled.ip, throttled.request_id) == (event.ip, event.request_id)
+    return is_same and timedelta(0) <= event.at - throttled.at <= LONGEST_REQUEST
 
 
 class MemoryUnitOfWork:

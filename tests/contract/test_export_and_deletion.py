@@ -11,6 +11,7 @@ from sqlalchemy import Table, func, select
 from core.errors import Overloaded
 from core.mailer import MailError, recipient_of
 from core.repositories.tables import audit_events, email_tokens, metadata, outbox, sessions, users
+from core.settings import ThrottleSettings
 from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.contract.conftest import FRAMEWORKS, House
 from tests.mail import kind_of, token_of
@@ -29,7 +30,8 @@ def live(api: Api) -> dict[str, Any]:
     api.signup()
     api.deliver()
     first, second = api.login(), api.login()
-    api.post("/v1/login", {"email": EMAIL, "password": OTHER_PASSWORD})
+    for _ in range(ThrottleSettings().throttle_account):  # until the throttle puts it down, in a row without a user
+        api.post("/v1/login", {"email": EMAIL, "password": OTHER_PASSWORD})
     api.post("/v1/logout", token=first["access_token"])
     api.patch("/v1/account", {"display_name": "Ann"}, token=second["access_token"])
     api.reset_token()
@@ -208,8 +210,18 @@ class TestTheDeletion:
         assert delete(door, pair["access_token"]) == (204, None)
         left = everything(door)
         assert "account_deleted" in left
+        assert "throttled" in left
         for personal in (EMAIL, OTHER_EMAIL, "@", "127.0.0.1", "Ann", "password_hash"):
             assert personal not in left
+
+    def test_leaves_no_request_by_which_an_event_could_be_joined_to_another(self, door: Api) -> None:
+        pair = live(door)
+        assert delete(door, pair["access_token"]) == (204, None)
+        with door.engine.connect() as connection:
+            rows = connection.execute(select(audit_events)).mappings().all()
+        joining = [row["request_id"] for row in rows if row["user_id"] and row["kind"] != "account_deleted"]
+        assert len(joining) > 10
+        assert set(joining) == {""}
 
     def test_leaves_the_kinds_and_times_of_events(self, api: Api) -> None:
         pair = api.signed_in()

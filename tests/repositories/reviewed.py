@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
+from core.audit import EventKind
 from core.clients import ClientSecret, RegisteredClient
 from core.clock import new_id
 from core.email_tokens import Purpose
@@ -45,6 +46,8 @@ def arrange(work: SqlUnitOfWork) -> None:
     work.sessions.add(LOGIN)
     work.outbox.add(LETTER)
     work.email_tokens.put(TOKEN)
+    work.audit.add(audit_event(EventKind.LOGIN_FAILED, user_id=ANNS))
+    work.audit.add(audit_event(EventKind.THROTTLED, user_id=None))
     work.clients.add(CLIENT)
     work.counters.hold(["reviewed"], now=NOW)
     work.revocations.add([_revocation(), _revocation()])
