@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from core.audit import AuditEvent, Client, EventKind, event
 from core.clock import Clock, new_id
 from core.email_tokens import EmailToken, end_links
-from core.emails import parse_email
+from core.emails import canonical_or_none, parse_email
 from core.errors import EmailTaken, InvalidToken, WrongPassword
 from core.outbox import Message, MessageKind, message
 from core.passwords import PasswordHasher, check_policy
@@ -214,7 +214,7 @@ class Accounts:
                 at=now,
                 user=user,
                 sessions=work.sessions.of(user_id),
-                messages=work.outbox.of(user_id),
+                messages=work.outbox.of(user_id, canonical_or_none(user.email)),
                 email_tokens=work.email_tokens.of(user_id),
                 events=work.audit.of(user_id),
             )

@@ -412,9 +412,14 @@ class MemoryOutbox:
             self._change(found, dead_at=None, due_at=at, attempts=0)
         return len(revived)
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        """The messages of a user, oldest first."""
-        return sorted((m for m in self._data.messages.values() if m.user_id == user_id), key=lambda m: m.id)
+    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+        """The messages of a user, and those on their way that only name the address, oldest first."""
+        found = [
+            message
+            for message in self._data.messages.values()
+            if message.user_id == user_id or (canonical_email and message.canonical_email == canonical_email)
+        ]
+        return sorted(found, key=lambda message: message.id)
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
         """Delete up to ``limit`` messages that were sent or given up before then."""

@@ -112,7 +112,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "outbox.bury": lambda work: work.outbox.bury(LETTER, at=NOW, error="refused"),
     "outbox.dead": lambda work: work.outbox.dead(),
     "outbox.revive": lambda work: work.outbox.revive(LETTER.id, at=NOW),
-    "outbox.of": lambda work: work.outbox.of(ANNS),
+    "outbox.of": lambda work: work.outbox.of(ANNS, ANN.user.email),
     "outbox.purge": lambda work: work.outbox.purge(
         sent_before=NOW - timedelta(days=1), dead_before=NOW - timedelta(days=30), limit=500
     ),
