@@ -86,8 +86,8 @@ class AuditLog(Protocol):
         """Append an event."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
-        """The events of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
         ...
 
     def purge(self, *, before: datetime, limit: int) -> int:

@@ -421,7 +421,8 @@ class AccountExport(ResponseModel):
     sessions: list[ExportedSession]
     messages: list[ExportedMessage]
     links: list[ExportedLink]
-    audit_events: list[ExportedEvent]
+    audit_events: list[ExportedEvent] = Field(description="The newest 10,000 and this export, oldest first.")
+    has_older_audit_events: bool = Field(description="Whether there are older ones, which only the operator can give.")
 
     @classmethod
     def of(cls, export: CoreExport) -> Self:
@@ -477,6 +478,7 @@ class AccountExport(ResponseModel):
                 )
                 for event in export.events
             ],
+            has_older_audit_events=export.has_older_events,
         )
 
 

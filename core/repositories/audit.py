@@ -36,12 +36,11 @@ class SqlAuditLog:
             )
         )
 
-    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
-        """The events of a user, oldest first."""
-        rows = self._connection.execute(
-            select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id)
-        )
-        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows.mappings()]
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
+        newest = select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id.desc())
+        rows = self._connection.execute(newest.limit(limit)).mappings().all()
+        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in reversed(rows)]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` events from before then; their ids grow with time."""

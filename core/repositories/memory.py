@@ -530,9 +530,9 @@ class MemoryAuditLog:
         """Append an event."""
         self._data.events.append(event)
 
-    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
-        """The events of a user, oldest first."""
-        return sorted((e for e in self._data.events if e.user_id == user_id), key=lambda e: e.id)
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
+        return sorted((e for e in self._data.events if e.user_id == user_id), key=lambda e: e.id)[-limit:]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` events from before then."""

@@ -128,6 +128,7 @@ class TestTheExport:
                     [("signed_up", None), ("logged_in", session_id), ("account_exported", None)]
                 )
             ],
+            "has_older_audit_events": False,
         }
 
     def test_holds_every_row_that_is_stored_about_the_user(self, door: Api) -> None:

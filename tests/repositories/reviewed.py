@@ -128,7 +128,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "counters.put": lambda work: work.counters.put("reviewed", Counter(count=1, at=NOW), expires_at=LATER),
     "counters.purge": lambda work: work.counters.purge(now=NOW + timedelta(seconds=1), limit=500),
     "audit.add": lambda work: work.audit.add(audit_event()),
-    "audit.of": lambda work: work.audit.of(ANNS),
+    "audit.of": lambda work: work.audit.of(ANNS, limit=100),
     "audit.purge": lambda work: work.audit.purge(before=NOW - timedelta(days=400), limit=500),
     "audit.forget_addresses": lambda work: work.audit.forget_addresses(ANNS),
 }

@@ -50,8 +50,9 @@ def test_the_events_of_a_user_come_oldest_first_and_no_others(store: Store) -> N
     ]
     _add(store, *reversed(events))
     with store.reading() as read:
-        assert read.audit.of(ann) == [event for event in events if event.user_id == ann]
-        assert read.audit.of(uuid.uuid4()) == []
+        assert read.audit.of(ann, limit=3) == [event for event in events if event.user_id == ann]
+        assert read.audit.of(ann, limit=2) == [events[2], events[4]], "the newest"
+        assert read.audit.of(uuid.uuid4(), limit=3) == []
 
 
 def _forgotten(store: Store, *events: AuditEvent) -> dict[uuid.UUID, tuple[str, str]]:
