@@ -6,6 +6,8 @@ from cli.migrate import migrate_database
 from cli.plain import plain_errors, settings
 from core.app import build_key_ring
 from core.errors import DatabaseUnavailable, NotReady
+from core.http.pages import Pages
+from core.letters import LetterWriter
 from core.logs import configure
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import Settings
@@ -22,11 +24,18 @@ def prepare(workers: int) -> Settings:
     store = open_store(found.database_url, found.database)
     try:
         with plain_errors():
-            Texts(found.mail.texts_dir, language=found.mail.mail_language)  # every worker reads them for itself
+            _try_texts(found)
             _prepare_database(found, store)
     finally:
         store.close()
     return found
+
+
+def _try_texts(found: Settings) -> None:
+    """Every worker reads the texts for itself; what is wrong with them is better told once."""
+    texts = Texts(found.mail.texts_dir, language=found.mail.mail_language)
+    LetterWriter(texts, found)
+    Pages(texts, found)
 
 
 def _prepare_database(found: Settings, store: SqlStore) -> None:

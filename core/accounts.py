@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from core.clock import Clock, new_id
 from core.confirmation import Confirmation
 from core.counters import CounterKind
 from core.email_tokens import EmailToken, end_links
-from core.emails import parse_email
+from core.emails import canonical_or_none, parse_email
 from core.errors import EmailTaken, InvalidToken
 from core.outbox import Message, MessageKind, message
 from core.password_policy import PasswordPolicy
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from core.emails import EmailAddress
     from core.store import Store
 
+# Of an export: what a person causes in a year is far less, and what a program causes has no end.
+MOST_EVENTS = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
@@ -36,6 +40,8 @@ class Export:
     messages: list[Message]
     email_tokens: list[EmailToken]
     events: list[AuditEvent]
+    """The newest `MOST_EVENTS`, oldest first."""
+    has_older_events: bool
 
 
 class Accounts:
@@ -172,24 +178,44 @@ class Accounts:
 
     @retried
     def export(self, principal: Principal, client: Client) -> Export:
-        """Everything that is stored about the user."""
-        now = self._clock.now()
+        """Everything that is stored about the user, but events beyond the newest `MOST_EVENTS`.
+
+        It is read outside a transaction, in which nobody else could write to SQLite. Recorded is it last, and only of
+        an account that is still there: nothing is given out without its row, and nothing that was read is missing
+        because the account was being deleted meanwhile.
+
+        Raises:
+            InvalidToken: the account went away meanwhile.
+
+        """
         user_id = principal.user.id
+        with self._store.reading() as read:
+            sessions = read.sessions.of(user_id)
+            messages = read.outbox.of(user_id, canonical_or_none(principal.user.email))
+            email_tokens = read.email_tokens.of(user_id)
+            events = read.audit.of(user_id, limit=MOST_EVENTS + 1)
+        user, exported = self._record_export(user_id, client)
+        return Export(
+            at=exported.at,
+            user=user,
+            sessions=sessions,
+            messages=messages,
+            email_tokens=email_tokens,
+            events=[*events[-MOST_EVENTS:], exported],
+            has_older_events=len(events) > MOST_EVENTS,
+        )
+
+    @retried
+    def _record_export(self, user_id: uuid.UUID, client: Client) -> tuple[User, AuditEvent]:
+        now = self._clock.now()
+        exported = event(EventKind.ACCOUNT_EXPORTED, at=now, client=client, user_id=user_id)
         with self._store.begin() as work:
             user = work.users.hold(user_id)
             if user is None:
                 raise InvalidToken  # the account went away since the token was checked
-            work.audit.add(event(EventKind.ACCOUNT_EXPORTED, at=now, client=client, user_id=user_id))
-            export = Export(
-                at=now,
-                user=user,
-                sessions=work.sessions.of(user_id),
-                messages=work.outbox.of(user_id),
-                email_tokens=work.email_tokens.of(user_id),
-                events=work.audit.of(user_id),
-            )
+            work.audit.add(exported)
             work.commit()
-        return export
+        return user, exported
 
     @retried
     def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, client: Client) -> bool:

@@ -2,11 +2,14 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from core.clock import new_id
+
+# From what the throttle puts down to what comes of the request, which may wait in the line of hashes in between.
+LONGEST_REQUEST = timedelta(seconds=30)
 
 
 class EventKind(StrEnum):
@@ -83,8 +86,8 @@ class AuditLog(Protocol):
         """Append an event."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
-        """The events of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
         ...
 
     def purge(self, *, before: datetime, limit: int) -> int:
@@ -92,7 +95,11 @@ class AuditLog(Protocol):
         ...
 
     def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses from the events of a user who leaves."""
+        """Remove the network addresses from the events of a user who leaves, and the ids of their requests.
+
+        The addresses also from what the throttle put down in these requests, where no user is named. Of the deletion
+        itself, the request is kept.
+        """
         ...
 
 

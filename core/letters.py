@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -48,11 +48,19 @@ class LetterWriter:
     """Turns letters into e-mails."""
 
     def __init__(self, texts: Texts, settings: Settings) -> None:
+        """Try every letter where the texts are not all ours.
+
+        Raises:
+            TextsError: one of them cannot be written.
+
+        """
         self._texts = texts
         self._public_url = settings.public_url
         host = settings.public_host
         self._domain = f"[IPv6:{host}]" if ":" in host else host  # RFC 5321 section 4.1.3
         self._sender = _sender(settings.mail_from)
+        if texts.folder is not None:
+            self._try_all()
 
     def write(self, letter: Letter) -> EmailMessage:
         """Make the e-mail, in plain text and in HTML. The same letter has the same ``Message-ID`` each time."""
@@ -83,9 +91,30 @@ class LetterWriter:
         email["Content-Language"] = edition.language  # after the content, which clears all that begins so
         return email
 
+    def _try_all(self) -> None:
+        for language in self._texts.languages:
+            for kind in MessageKind:
+                with self._texts.trying(f"letters/{kind.value}.jinja", language):
+                    self.write(_sample(kind, language))
+
     def _link(self, letter: Letter) -> str | None:
         page = _PAGES.get(letter.kind)
         return None if page is None or letter.token is None else f"{self._public_url}{page}#token={letter.token}"
+
+
+def _sample(kind: MessageKind, language: str) -> Letter:
+    """A letter to nobody."""
+    has_link = kind in _PAGES
+    return Letter(
+        id=uuid.UUID(int=0),
+        kind=kind,
+        recipient="somebody@example.com",
+        languages=language,
+        at=datetime.fromtimestamp(0, UTC),
+        facts={"ip": "192.0.2.1", "request_id": ""},
+        token="token" if has_link else None,
+        lifetime=timedelta(hours=1) if has_link else None,
+    )
 
 
 def _sender(mailbox: str) -> Address:

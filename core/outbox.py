@@ -126,8 +126,8 @@ class Outbox(Protocol):
         """Let a message that was given up, or all of them, be tried anew; how many there were."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        """The messages of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+        """The messages of a user, and those on their way that only name the address, oldest first."""
         ...
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:

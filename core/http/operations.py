@@ -292,7 +292,8 @@ _DEFINED: Iterable[Operation] = (
         path="/v1/account/export",
         tag=Tag.ACCOUNTS,
         summary="Export the account",
-        description="Everything that is stored about the user, but for what only serves to check secrets.",
+        description="Everything that is stored about the user, but for what only serves to check secrets. Of the audit "
+        "log it is the newest 10,000 events, and whether there are older ones.",
         response=export.AccountExport,
         success="All of it.",
         caller=Caller.USER,

@@ -53,6 +53,7 @@ _REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true}, document.getEle
 """
 _REDOC_CSS = "body { margin: 0; }\n"
 
+_PAGES_OF_LINKS = ("reset_password", "verify_email")
 _OF_LINKS = {
     "links.css": "text/css; charset=utf-8",
     "links.js": "text/javascript; charset=utf-8",
@@ -74,9 +75,17 @@ class Pages:
     """The pages of one process. Those of the documentation may be switched off; then they are 404."""
 
     def __init__(self, texts: Texts, settings: Settings) -> None:
+        """Try every page where the texts are not all ours.
+
+        Raises:
+            TextsError: one of them cannot be shown.
+
+        """
         self._texts = texts
         self._has_docs = settings.docs_enabled
         self._min_length = settings.passwords.min_length
+        if texts.folder is not None:
+            self._try_all()
 
     def openapi(self) -> Answer:
         """The OpenAPI document."""
@@ -122,6 +131,12 @@ class Pages:
         edition = self._texts.edition(languages)
         text = edition.html(f"pages/{name}.html", min_length=self._min_length)
         return Answer.of(HTML, text.encode(), (("Content-Language", edition.language), ("Vary", "Accept-Language")))
+
+    def _try_all(self) -> None:
+        for language in self._texts.languages:
+            for name in _PAGES_OF_LINKS:
+                with self._texts.trying(f"pages/{name}.html", language):
+                    self._of_link(name, language)
 
     def _require_docs(self) -> None:
         if not self._has_docs:

@@ -1,13 +1,18 @@
 """The audit log in SQL."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeAlias
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, insert, null, or_, select, update
 
-from core.audit import AuditEvent, EventKind
+from core.audit import LONGEST_REQUEST, AuditEvent, EventKind
 from core.clock import first_id
 from core.repositories.tables import audit_events
+
+Span: TypeAlias = tuple[datetime, datetime]
+INSTANT = timedelta(milliseconds=1)  # what the time in an id is told in
+SPANS = 100  # asked for at once
 
 
 class SqlAuditLog:
@@ -31,12 +36,11 @@ class SqlAuditLog:
             )
         )
 
-    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
-        """The events of a user, oldest first."""
-        rows = self._connection.execute(
-            select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id)
-        )
-        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows.mappings()]
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
+        newest = select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id.desc())
+        rows = self._connection.execute(newest.limit(limit)).mappings().all()
+        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in reversed(rows)]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` events from before then; their ids grow with time."""
@@ -44,5 +48,52 @@ class SqlAuditLog:
         return self._connection.execute(delete(audit_events).where(audit_events.c.id.in_(old))).rowcount
 
     def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses from the events of a user."""
-        self._connection.execute(update(audit_events).where(audit_events.c.user_id == user_id).values(ip=""))
+        """Remove the network addresses from the events of a user, and from those of the same requests."""
+        is_own = audit_events.c.user_id == user_id
+        has_request = (audit_events.c.ip != "", audit_events.c.request_id != "")
+        requests = self._connection.execute(
+            select(audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
+            .where(is_own, *has_request)
+            .order_by(audit_events.c.id)
+        ).all()
+        self._forget_throttled(
+            _merged([(at - LONGEST_REQUEST, at + INSTANT) for at, _, _ in requests]),
+            {(ip, request_id) for _, ip, request_id in requests},
+        )
+        is_deletion = audit_events.c.kind == EventKind.ACCOUNT_DELETED.value
+        request = case((is_deletion, audit_events.c.request_id), else_="")
+        self._connection.execute(update(audit_events).where(is_own).values(ip="", request_id=request))
+
+    def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
+        """Remove the address from what the throttle put down in these requests: it knows no user.
+
+        Clients choose the ids of their requests. So the address must be the same one, and the time about the same:
+        nobody erases the address of others by leaving.
+        """
+        for start in range(0, len(spans), SPANS):
+            # Ids grow with time, so that this reads half a minute here and there and needs no index of its own. Said of
+            # each, that there is no user; otherwise SQLite reads all such rows and asks each for every span.
+            nobody = audit_events.c.user_id.is_(null())
+            nearby = [
+                and_(nobody, audit_events.c.id > first_id(since), audit_events.c.id < first_id(until))
+                for since, until in spans[start : start + SPANS]
+            ]
+            throttled = self._connection.execute(
+                select(audit_events.c.id, audit_events.c.ip, audit_events.c.request_id).where(
+                    audit_events.c.kind == EventKind.THROTTLED.value, or_(*nearby)
+                )
+            )
+            found = [event_id for event_id, ip, request_id in throttled if (ip, request_id) in requests]
+            if found:
+                self._connection.execute(update(audit_events).where(audit_events.c.id.in_(found)).values(ip=""))
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """The same times in as few spans as there can be."""
+    merged: list[Span] = []
+    for since, until in sorted(spans):
+        if merged and since <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(until, merged[-1][1])
+        else:
+            merged.append((since, until))
+    return merged

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from core.audit import AuditEvent
+from core.audit import LONGEST_REQUEST, AuditEvent, EventKind
 from core.clients import ClientSecret, RegisteredClient
 from core.clock import first_id
 from core.counters import Counter
@@ -416,9 +416,14 @@ class MemoryOutbox:
             self._change(found, dead_at=None, due_at=at, attempts=0)
         return len(revived)
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        """The messages of a user, oldest first."""
-        return sorted((m for m in self._data.messages.values() if m.user_id == user_id), key=lambda m: m.id)
+    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+        """The messages of a user, and those on their way that only name the address, oldest first."""
+        found = [
+            message
+            for message in self._data.messages.values()
+            if message.user_id == user_id or (canonical_email and message.canonical_email == canonical_email)
+        ]
+        return sorted(found, key=lambda message: message.id)
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
         """Delete up to ``limit`` messages that were sent or given up before then."""
@@ -529,9 +534,9 @@ class MemoryAuditLog:
         """Append an event."""
         self._data.events.append(event)
 
-    def of(self, user_id: uuid.UUID) -> list[AuditEvent]:
-        """The events of a user, oldest first."""
-        return sorted((e for e in self._data.events if e.user_id == user_id), key=lambda e: e.id)
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
+        return sorted((e for e in self._data.events if e.user_id == user_id), key=lambda e: e.id)[-limit:]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` events from before then."""
@@ -540,8 +545,23 @@ class MemoryAuditLog:
         return len(old)
 
     def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses from the events of a user."""
-        self._data.events = [replace(e, ip="") if e.user_id == user_id else e for e in self._data.events]
+        """Remove the network addresses from the events of a user, and from those of the same requests."""
+        own = [event for event in self._data.events if event.user_id == user_id and event.ip and event.request_id]
+        self._data.events = [_forgotten(event, user_id, own) for event in self._data.events]
+
+
+def _forgotten(event: AuditEvent, user_id: uuid.UUID, own: list[AuditEvent]) -> AuditEvent:
+    if event.user_id == user_id:
+        is_deletion = event.kind is EventKind.ACCOUNT_DELETED
+        return replace(event, ip="", request_id=event.request_id if is_deletion else "")
+    if event.user_id is None and event.kind is EventKind.THROTTLED and any(_is_of(event, other) for other in own):
+        return replace(event, ip="")
+    return event
+
+
+def _is_of(throttled: AuditEvent, event: AuditEvent) -> bool:
+    is_same = (throttled.ip, throttled.request_id) == (event.ip, event.request_id)
+    return is_same and timedelta(0) <= event.at - throttled.at <= LONGEST_REQUEST
 
 
 class MemoryUnitOfWork:

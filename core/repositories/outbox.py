@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, null, or_, select, update
 
 from core.outbox import MAX_ERROR, Message, MessageKind
 from core.repositories.tables import outbox
@@ -15,6 +15,12 @@ _COLUMNS = tuple(column for column in outbox.c if column.name != "prepared_at")
 def _message_of(row: Row[Any]) -> Message:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
     return Message(**values | {"kind": MessageKind(values["kind"])})
+
+
+def _only_names(canonical_email: str) -> ColumnElement[bool]:
+    # An address is kept only until a message is sent. Said so, its index finds those few among all that were sent.
+    has_address = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
+    return and_(outbox.c.canonical_email == canonical_email, has_address)
 
 
 class SqlOutbox:
@@ -94,9 +100,7 @@ class SqlOutbox:
 
     def forget_address(self, canonical_email: str) -> None:
         """Forget the messages on their way that only name an address."""
-        # An address is kept only until a message is sent. Said so, its index finds those few among all that were sent.
-        has_address = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
-        self._connection.execute(delete(outbox).where(outbox.c.canonical_email == canonical_email, has_address))
+        self._connection.execute(delete(outbox).where(_only_names(canonical_email)))
 
     def remove(self, message_id: uuid.UUID) -> None:
         """Forget a message."""
@@ -130,9 +134,12 @@ class SqlOutbox:
             revived = revived.where(outbox.c.id == message_id)
         return self._connection.execute(revived.values(dead_at=None, due_at=at, attempts=0)).rowcount
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        """The messages of a user, oldest first."""
-        rows = self._connection.execute(select(*_COLUMNS).where(outbox.c.user_id == user_id).order_by(outbox.c.id))
+    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+        """The messages of a user, and those on their way that only name the address, oldest first."""
+        is_theirs = outbox.c.user_id == user_id
+        if canonical_email is not None:
+            is_theirs = or_(is_theirs, _only_names(canonical_email))
+        rows = self._connection.execute(select(*_COLUMNS).where(is_theirs).order_by(outbox.c.id))
         return [_message_of(row) for row in rows]
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
@@ -22,6 +25,7 @@ from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
 SOURCE_LANGUAGE = "en"
+TEMPLATES = {".jinja", ".txt", ".html"}
 MAX_RANGES = 20
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
@@ -34,6 +38,7 @@ class Texts:
     """Every edition of the texts, one a language."""
 
     def __init__(self, folder: Path | None, *, language: str) -> None:
+        self.folder = folder
         if folder is not None and not folder.is_dir():
             raise TextsError(f"AUTH_TEXTS_DIR: {folder} is no folder")
         folders = [HERE] if folder is None else [folder, HERE]
@@ -49,6 +54,20 @@ class Texts:
     def languages(self) -> list[str]:
         """The languages that there are."""
         return list(self._editions)
+
+    @contextmanager
+    def trying(self, template: str, language: str) -> Iterator[None]:
+        """Render a template for nobody, to find the mistakes in it before somebody waits for it.
+
+        Raises:
+            TextsError: it cannot be rendered. The text names the file in which it failed.
+
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a template may fail in any way
+            place = _place_of(error) or template
+            raise TextsError(f"AUTH_TEXTS_DIR: {place} fails in {language}: {type(error).__name__}: {error}") from None
 
     def edition(self, accept_language: str) -> Edition:
         """The edition in the language that a reader likes best, or in the default one."""
@@ -89,6 +108,7 @@ class Edition:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
+            auto_reload=False,  # what was tried at the start is what is used
         )
         environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
         environment.globals["language"] = self.language
@@ -96,6 +116,12 @@ class Edition:
         # "24 hours" and not "1 day", "60 minutes" and not "1 hour".
         environment.filters["duration"] = lambda long: format_timedelta(long, threshold=2, locale=self._locale)
         return environment
+
+
+def _place_of(error: Exception) -> str | None:
+    """Where a template failed; Jinja puts its lines into the traceback."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).suffix in TEMPLATES]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
 
 
 @lru_cache(maxsize=256)  # anybody may send any

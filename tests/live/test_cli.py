@@ -169,6 +169,15 @@ def test_links_in_mail_lead_to_a_door_that_listens_at_the_public_url(host: str, 
     assert links_lead_past(Settings(env="development"), host, port) == told
 
 
+@pytest.mark.parametrize("name", ["letters/password_reset.jinja", "pages/reset_password.html"])
+def test_serve_with_a_template_that_cannot_be_rendered_gives_up_with_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("{% if %}")
+    arguments = ("serve", "--framework", "flask", "--port", str(free_port()))
+    line = plain_line(run_command(tmp_path, *arguments, AUTH_TEXTS_DIR=str(tmp_path)))
+    assert line.startswith(f"Error: AUTH_TEXTS_DIR: {tmp_path / name}, line 1 ")
+
+
 def test_serve_with_a_catalogue_that_cannot_be_read_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
     (tmp_path / "locale").mkdir()
     (tmp_path / "locale" / "fr.po").write_text('msgid "never closed')

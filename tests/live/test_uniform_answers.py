@@ -99,7 +99,8 @@ class Asked:
 def rank_sum_p(one: list[float], other: list[float]) -> float:
     """How likely so large a difference of ranks is where there is none (Mann and Whitney, by the normal curve).
 
-    For the eye alone: of a hundred comparisons of equals, one is below 0.01.
+    For the eye alone: of a hundred comparisons of equals, one is below 0.01, and among thousands of answers ranks find
+    any noise of the machine, however small. What decides is whether the medians are within `TOLERANCE` of each other.
     """
     first, second = len(one), len(other)
     ranks = sorted((seconds, number) for number, seconds in enumerate((*one, *other)))

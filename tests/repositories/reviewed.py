@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
+from core.audit import EventKind
 from core.clients import ClientSecret, RegisteredClient
 from core.clock import new_id
 from core.counters import Counter
@@ -45,6 +46,8 @@ def arrange(work: SqlUnitOfWork) -> None:
     work.sessions.add(LOGIN)
     work.outbox.add(LETTER)
     work.email_tokens.put(TOKEN)
+    work.audit.add(audit_event(EventKind.LOGIN_FAILED, user_id=ANNS))
+    work.audit.add(audit_event(EventKind.THROTTLED, user_id=None))
     work.clients.add(CLIENT)
     work.counters.hold(["reviewed"], now=NOW)
     work.revocations.add([_revocation(), _revocation()])
@@ -109,7 +112,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "outbox.bury": lambda work: work.outbox.bury(LETTER, at=NOW, error="refused"),
     "outbox.dead": lambda work: work.outbox.dead(),
     "outbox.revive": lambda work: work.outbox.revive(LETTER.id, at=NOW),
-    "outbox.of": lambda work: work.outbox.of(ANNS),
+    "outbox.of": lambda work: work.outbox.of(ANNS, ANN.user.email),
     "outbox.purge": lambda work: work.outbox.purge(
         sent_before=NOW - timedelta(days=1), dead_before=NOW - timedelta(days=30), limit=500
     ),
@@ -125,7 +128,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "counters.put": lambda work: work.counters.put("reviewed", Counter(count=1, at=NOW), expires_at=LATER),
     "counters.purge": lambda work: work.counters.purge(now=NOW + timedelta(seconds=1), limit=500),
     "audit.add": lambda work: work.audit.add(audit_event()),
-    "audit.of": lambda work: work.audit.of(ANNS),
+    "audit.of": lambda work: work.audit.of(ANNS, limit=100),
     "audit.purge": lambda work: work.audit.purge(before=NOW - timedelta(days=400), limit=500),
     "audit.forget_addresses": lambda work: work.audit.forget_addresses(ANNS),
 }

@@ -91,6 +91,21 @@ def test_the_messages_of_a_user_come_oldest_first_and_no_others(store: Store) ->
         assert read.outbox.of(uuid.uuid4()) == []
 
 
+def test_the_messages_of_a_user_are_also_those_that_only_name_the_address(store: Store) -> None:
+    ann, bob = account(), account("bob@example.com")
+    mine = [
+        _aged(0, user_id=ann.user.id, canonical_email="ann@example.com"),
+        _aged(1, canonical_email="ann@example.com"),
+        _aged(2, user_id=ann.user.id),
+        _aged(3, canonical_email="ann@example.com", due_at=None, dead_at=LATER),
+    ]
+    others = [message(user_id=bob.user.id), message(canonical_email="bob@example.com"), message()]
+    stored(store, ann, bob, *reversed(mine), *others)
+    with store.reading() as read:
+        assert read.outbox.of(ann.user.id, "ann@example.com") == mine
+        assert read.outbox.of(ann.user.id) == [mine[0], mine[2]]
+
+
 def test_a_removed_message_is_forgotten_and_no_other(store: Store) -> None:
     one, other = message(), message()
     stored(store, one, other)

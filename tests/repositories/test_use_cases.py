@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,11 +14,14 @@ from typing import Any
 
 import pytest
 from passlib.hash import bcrypt
-from sqlalchemy import select
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.event import listen, remove
 
+from core import accounts
 from core.app import AuthApp, build, build_key_ring
 from core.audit import Client, EventKind
 from core.clients import Credentials
+from core.clock import new_id
 from core.emails import canonical_or_none
 from core.errors import (
     EmailNotVerified,
@@ -31,7 +36,7 @@ from core.errors import (
 )
 from core.mailer import MailError, MailRefused, recipient_of
 from core.outbox import MessageKind
-from core.repositories.tables import metadata
+from core.repositories.tables import audit_events, metadata
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import Principal, Session, TokenPair
 from core.settings import MailSettings, TokenSettings
@@ -42,7 +47,17 @@ from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.clock import START, FakeClock
 from tests.conftest import make_settings
 from tests.mail import RecordingMailer, kind_of, token_of
-from tests.repositories.values import account, account_in, events_in, message, messages_in, session, session_in, stored
+from tests.repositories.values import (
+    account,
+    account_in,
+    audit_event,
+    events_in,
+    message,
+    messages_in,
+    session,
+    session_in,
+    stored,
+)
 
 CLIENT = Client(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
 TODAYS = "$bcrypt-sha256$"
@@ -630,6 +645,83 @@ def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_a
         with pytest.raises(InvalidToken):
             call()
     assert messages_in(house.store) == []
+
+
+# The export
+
+
+def _busy(house: House, count: int) -> list[uuid.UUID]:
+    """Give the user so many events, newer than those there are; their ids."""
+    house.clock.advance(seconds=count)
+    ids = [new_id(START + timedelta(seconds=2, milliseconds=number)) for number in range(count)]
+    with house.store.begin() as work:
+        for event_id in ids:
+            work.audit.add(audit_event(EventKind.ACCOUNT_UPDATED, id=event_id, user_id=house.ann))
+        work.commit()
+    return ids
+
+
+def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "MOST_EVENTS", 7)
+    ann = house.principal(house.login())
+    found = house.app.accounts.export(ann, CLIENT)
+    kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
+    assert ([event.kind for event in found.events], found.has_older_events) == (kinds, False)
+    ids = _busy(house, 20)
+    found = house.app.accounts.export(ann, CLIENT)
+    assert [event.id for event in found.events[:-1]] == ids[-7:]
+    assert (found.events[-1].kind, found.has_older_events) == (EventKind.ACCOUNT_EXPORTED, True)
+
+
+def test_an_account_that_is_deleted_during_its_export_is_not_exported(house: House) -> None:
+    ann = house.principal(house.login())
+    reading = house.store.reading
+
+    @contextmanager
+    def deleting() -> Iterator[UnitOfWork]:
+        with reading() as read:
+            yield read
+        house.store.reading = reading  # type: ignore[method-assign]
+        _delete(house)
+
+    house.store.reading = deleting  # type: ignore[method-assign]
+    with pytest.raises(InvalidToken):
+        house.app.accounts.export(ann, CLIENT)
+    assert EventKind.ACCOUNT_EXPORTED not in house.kinds()
+
+
+def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(sql_store: SqlStore) -> None:
+    """SQLite has one writer at a time, whom a large export would keep from writing."""
+    house = _house(sql_store)
+    ann = house.principal(house.login())
+    rows = [
+        {"id": new_id(START), "at": START, "kind": "account_updated", "user_id": house.ann, "ip": "", "request_id": ""}
+        for _ in range(20_000)
+    ]
+    with sql_store.engine.begin() as connection:
+        connection.execute(insert(audit_events), rows)
+    bob = account("bob@example.com")
+    stored(sql_store, bob)
+    other = Principal(user=bob.user, session_id=bob.user.id)
+    written: list[str] = []
+
+    def write(_connection: Connection, _cursor: object, statement: str, *_more: object) -> None:
+        is_read = statement.startswith("SELECT") and "FROM users" not in statement  # the user is held for the last row
+        if threading.get_ident() == exporting and is_read:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(house.app.accounts.rename, other, "Bob", CLIENT).result()
+            written.append(statement)
+
+    exporting = threading.get_ident()
+    listen(sql_store.engine, "before_cursor_execute", write)
+    try:
+        found = house.app.accounts.export(ann, CLIENT)
+    finally:
+        remove(sql_store.engine, "before_cursor_execute", write)
+    assert len(found.events) == accounts.MOST_EVENTS + 1
+    assert len(written) == 4
 
 
 # The limit of sessions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -13,8 +14,11 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
+from core.http.pages import Pages
+from core.letters import LetterWriter
 from core.texts import HERE, Texts, TextsError, preferred_languages
 from tests.clock import START
+from tests.conftest import make_settings
 
 LETTER = "letters/password_changed.jinja"
 HEADER = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
@@ -262,6 +266,78 @@ def test_a_catalogue_that_is_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "locale" / "fr.po").mkdir(parents=True)
     with pytest.raises(TextsError, match=r"fr\.po cannot be read"):
         Texts(tmp_path, language="en")
+
+
+# Tried at the start
+
+
+def _started(folder: Path) -> None:
+    """As every process starts that writes letters and shows pages."""
+    settings, texts = make_settings(), Texts(folder, language="en")
+    LetterWriter(texts, settings)
+    Pages(texts, settings)
+
+
+def _own(tmp_path: Path, name: str, content: str) -> Path:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def _letter(intro: str) -> str:
+    blocks = {"subject": "Own", "intro": intro, "outro": "Own"}
+    written = (f"{{% block {name} %}}{text}{{% endblock %}}\n" for name, text in blocks.items())
+    return "{% extends layout %}\n" + "".join(written)
+
+
+def _page(form: str) -> str:
+    blocks = "{% block title %}Own{% endblock %}{% block done %}Own{% endblock %}\n"
+    return f'{{% extends "pages/layout.html" %}}\n{blocks}{{% block form %}}{form}{{% endblock %}}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "mistake"),
+    [
+        ("letters/password_reset.jinja", _letter("{{ adress }}"), 3, "'adress' is undefined"),
+        ("letters/session_ended.jinja", _letter("{{ lifetime | duration }}"), 3, "TypeError"),
+        ("letters/email_changed.jinja", _letter("{% if %}"), 3, "TemplateSyntaxError"),
+        ("letters/email_changed.jinja", _letter("{{ at | momentt }}"), 3, "momentt"),
+        ("letters/email_changed.jinja", '{% extends "letters/none.txt" %}', 1, "letters/none.txt"),
+        ("letters/layout.txt", "{% block intro %}{% endblock %}\n{{ company }}\n", 2, "'company' is undefined"),
+        ("letters/layout.html", "{% block intro %}", 1, "TemplateSyntaxError"),
+        ("pages/reset_password.html", _page("{% if %}"), 3, "TemplateSyntaxError"),
+        ("pages/verify_email.html", _page("{{ min_lenght }}"), 3, "'min_lenght' is undefined"),
+        ("pages/layout.html", "<h1>{{ self.title() }}</h1>\n{{ company }}", 2, "'company' is undefined"),
+    ],
+)
+def test_a_mistake_in_a_template_is_named_at_the_start(
+    tmp_path: Path, name: str, content: str, line: int, mistake: str
+) -> None:
+    path = _own(tmp_path, name, content)
+    with pytest.raises(TextsError) as refused:
+        _started(tmp_path)
+    told = str(refused.value)
+    assert told.startswith(f"AUTH_TEXTS_DIR: {path}, line {line} fails in ")
+    assert mistake in told
+
+
+def test_a_placeholder_that_is_misspelt_in_a_catalogue_is_named_at_the_start(tmp_path: Path) -> None:
+    source = "Since %(when)s, your account has another e-mail address. Nothing more is sent to %(address)s."
+    _catalogue(tmp_path, "fr", f'{HEADER}#, python-format\nmsgid "{source}"\nmsgstr "%(adresse)s"\n')
+    with pytest.raises(TextsError, match=r"email_changed\.jinja, line 3 fails in fr: KeyError: 'adresse'"):
+        _started(tmp_path)
+
+
+def test_texts_that_are_whole_are_tried_and_used_as_they_were_at_the_start(tmp_path: Path) -> None:
+    path = _own(tmp_path, "letters/password_changed.jinja", _letter("{{ address }} {{ ip }} {{ at | moment }}"))
+    _own(tmp_path, "pages/verify_email.html", _page("<p>At {{ language }}</p>"))
+    _started(tmp_path)
+    texts = Texts(tmp_path, language="en")
+    assert _subject(texts, "en") == "Own"
+    path.write_text("{% if %}")
+    os.utime(path, (0, 0))
+    assert _subject(texts, "en") == "Own"
 
 
 # Whole

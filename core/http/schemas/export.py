@@ -42,14 +42,20 @@ class ExportedSession(ResponseModel):
 
 
 class ExportedMessage(ResponseModel):
-    """A message that was sent, or is on its way."""
+    """A message that was sent, is on its way, or was given up."""
 
     kind: str = Field(examples=["password_changed"])
     address: str | None = Field(description="Where it goes, if not to the address of the account.", examples=[None])
     languages: str = Field(description="What the browser asked for.", examples=["en"])
     ip: str | None = Field(description="Of the request behind it, until it is sent.", examples=["192.0.2.7"])
+    request_id: str | None = Field(
+        description="The request behind it, until it is sent.", examples=["5f2c9a1e4b7d4c0f8a3e6d1b9c2f7a40"]
+    )
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    attempts: int = Field(description="How often sending it was tried.", examples=[1])
+    last_error: str | None = Field(description="Why the last attempt failed.", examples=["recipient refused: 550"])
     sent_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+    dead_at: datetime | None = Field(description="When it was given up.", examples=[None])
 
     @classmethod
     def of(cls, message: Message) -> Self:
@@ -59,8 +65,12 @@ class ExportedMessage(ResponseModel):
             address=message.address,
             languages=message.languages,
             ip=message.facts.get("ip"),
+            request_id=message.facts.get("request_id"),
             created_at=message.created_at,
+            attempts=message.attempts,
+            last_error=message.last_error,
             sent_at=message.sent_at,
+            dead_at=message.dead_at,
         )
 
 
@@ -114,7 +124,8 @@ class AccountExport(ResponseModel):
     sessions: list[ExportedSession]
     messages: list[ExportedMessage]
     links: list[ExportedLink]
-    audit_events: list[ExportedEvent]
+    audit_events: list[ExportedEvent] = Field(description="The newest 10,000 and this export, oldest first.")
+    has_older_audit_events: bool = Field(description="Whether there are older ones, which only the operator can give.")
 
     @classmethod
     def of(cls, export: Export) -> Self:
@@ -126,4 +137,5 @@ class AccountExport(ResponseModel):
             messages=[ExportedMessage.of(message) for message in export.messages],
             links=[ExportedLink.of(token) for token in export.email_tokens],
             audit_events=[ExportedEvent.of(event) for event in export.events],
+            has_older_audit_events=export.has_older_events,
         )
