@@ -7,9 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, null, or_, select, update
 
 from core.outbox import MAX_ERROR, Message, MessageKind
-from core.repositories.tables import outbox
-
-_COLUMNS = tuple(column for column in outbox.c if column.name != "prepared_at")
+from core.repositories.tables import outbox, users
 
 
 def _message_of(row: Row[Any]) -> Message:
@@ -38,6 +36,7 @@ class SqlOutbox:
                 created_at=message.created_at,
                 due_at=message.due_at,
                 attempts=message.attempts,
+                prepared_at=message.prepared_at,
                 sent_at=message.sent_at,
                 dead_at=message.dead_at,
                 last_error=message.last_error,
@@ -62,7 +61,7 @@ class SqlOutbox:
             # "=" and not "IN": PostgreSQL may run the sub-select of an IN more than once and take several.
             .where(outbox.c.id == longest.scalar_subquery())
             .values(due_at=now + lease, attempts=outbox.c.attempts + 1)
-            .returning(*_COLUMNS)
+            .returning(outbox)
         ).one_or_none()
         return None if row is None else _message_of(row)
 
@@ -88,9 +87,12 @@ class SqlOutbox:
         return count or 0
 
     def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Forget the messages of a kind that are on their way to a user."""
-        on_their_way = (outbox.c.user_id == user_id, outbox.c.kind == kind.value, outbox.c.sent_at.is_(null()))
-        self._connection.execute(delete(outbox).where(*on_their_way))
+        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
+        address = select(users.c.canonical_email).where(users.c.id == user_id).scalar_subquery()
+        to_user = or_(outbox.c.user_id == user_id, outbox.c.canonical_email == address)
+        self._connection.execute(
+            delete(outbox).where(outbox.c.kind == kind.value, to_user, outbox.c.sent_at.is_(null()))
+        )
 
     def forget_address(self, canonical_email: str) -> None:
         """Forget the messages on their way that only name an address."""
@@ -119,7 +121,7 @@ class SqlOutbox:
     def dead(self) -> list[Message]:
         """The messages that were given up, oldest first."""
         rows = self._connection.execute(
-            select(*_COLUMNS).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
+            select(outbox).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
         )
         return [_message_of(row) for row in rows]
 
@@ -132,7 +134,7 @@ class SqlOutbox:
 
     def of(self, user_id: uuid.UUID) -> list[Message]:
         """The messages of a user, oldest first."""
-        rows = self._connection.execute(select(*_COLUMNS).where(outbox.c.user_id == user_id).order_by(outbox.c.id))
+        rows = self._connection.execute(select(outbox).where(outbox.c.user_id == user_id).order_by(outbox.c.id))
         return [_message_of(row) for row in rows]
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
