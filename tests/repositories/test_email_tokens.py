@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -249,7 +250,7 @@ def test_what_has_expired_is_purged_used_or_not(store: Store, ann: Account) -> N
     ids=["waits", "was given up", "was sent"],
 )
 def test_a_token_is_kept_while_a_message_to_its_user_may_be_sent(
-    store: Store, ann: Account, changes: dict[str, object], *, is_kept: bool
+    store: Store, ann: Account, changes: dict[str, Any], *, is_kept: bool
 ) -> None:
     """Or that message would bring back to life what was used or replaced."""
     bob = account("bob@example.com")
