@@ -12,7 +12,7 @@ from core.clock import Clock, new_id
 from core.confirmation import Confirmation
 from core.counters import CounterKind
 from core.email_tokens import EmailToken, end_links
-from core.emails import canonical_or_none, parse_email
+from core.emails import parse_email
 from core.errors import EmailTaken, InvalidToken
 from core.outbox import Message, MessageKind, message
 from core.password_policy import PasswordPolicy
@@ -191,7 +191,7 @@ class Accounts:
         user_id = principal.user.id
         with self._store.reading() as read:
             sessions = read.sessions.of(user_id)
-            messages = read.outbox.of(user_id, canonical_or_none(principal.user.email))
+            messages = read.outbox.of(user_id)
             email_tokens = read.email_tokens.of(user_id)
             events = read.audit.of(user_id, limit=MOST_EVENTS + 1)
         user, exported = self._record_export(user_id, client)

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from core.accounts import Accounts
+from core.allowance import Allowance
 from core.auth import Authentication
 from core.background import STOP_SECONDS
 from core.clients import ClientService
@@ -213,6 +214,9 @@ def build_relay(
             store=store,
             clock=clock,
             tokens=EmailTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+            allowance=Allowance(
+                key=derive_keys(settings.secrets, "letters to addresses")[0], limit=settings.mail.mail_limit
+            ),
             settings=settings.mail,
         ),
         writer=LetterWriter(texts, settings),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from core.allowance import Allowance
 from core.audit import AuditEvent, Client, EventKind, event
-from core.clock import Clock, new_id
-from core.email_tokens import EmailToken, EmailTokenMaker, Purpose, digest_of
-from core.emails import parse_email
+from core.clock import Clock
+from core.email_tokens import DIGEST_BYTES, EmailToken, EmailTokenMaker, Purpose, digest_of
+from core.emails import canonical_or_none
 from core.letters import Letter
 from core.outbox import Message, MessageKind
 from core.retries import retried
@@ -27,8 +29,9 @@ _PURPOSES = {
     MessageKind.EMAIL_CHANGE: Purpose.EMAIL_CHANGE,
 }
 # What anybody can cause who knows an address, or a user who asks too often. Notices of what has happened to an
-# account are never held back.
+# account are not held back from an address that the account has proved to be its own.
 _LIMITED = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
+_NOTICES = "notices"
 
 
 def is_wanted(message: Message, user: User) -> bool:
@@ -38,13 +41,32 @@ def is_wanted(message: Message, user: User) -> bool:
     return message.kind is not MessageKind.EMAIL_VERIFICATION or not user.email_verified
 
 
+def is_proved(message: Message, user: User) -> bool:
+    """Whether the address that a message goes to is known to be its user's own."""
+    if not user.email_verified:
+        return False
+    return message.address is None or _is_same(message.address, user.email)
+
+
+def topic_of(kind: MessageKind) -> str:
+    """What a letter counts as at an address that nobody has proved: each that can be asked for as itself.
+
+    So a newcomer's first day has room for a link or two that went astray, a reset, and the notice of a new password,
+    and notices of one kind and of another are not together more than any of these.
+    """
+    return kind.value if kind in _LIMITED else _NOTICES
+
+
 class Correspondence:
     """Prepares messages for sending."""
 
-    def __init__(self, *, store: Store, clock: Clock, tokens: EmailTokenMaker, settings: MailSettings) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, tokens: EmailTokenMaker, allowance: Allowance, settings: MailSettings
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
+        self._allowance = allowance
         self._limit = settings.mail_limit
         self._lifetimes = {
             Purpose.PASSWORD_RESET: settings.reset_ttl,
@@ -63,11 +85,16 @@ class Correspondence:
             user = self._user(work, message)
             if message.kind is MessageKind.PASSWORD_RESET and message.user_id is None:
                 work.audit.add(_requested(message, user))
-            letter = None if user is None else self._letter(work, message, user, now)
+            owner = None if user is None else self._owner(work, message, user)
+            letter = None if user is None else self._letter(work, message, user, owner, now)
             if letter is None or user is None:
                 work.outbox.remove(message.id)
             elif not work.outbox.prepare(message.id, user_id=user.id, at=now):
                 return None  # cancelled since it was claimed; without a commit, its token was never made
+            elif owner is not None and not owner.is_active:
+                # Nobody is told, and who asked is shown what is shown where somebody was.
+                work.outbox.finish(message, at=now)
+                letter = None
             work.commit()
         return letter
 
@@ -78,84 +105,103 @@ class Correspondence:
             user_id = account.user.id if account else None
         return None if user_id is None else work.users.hold(user_id)
 
-    def _letter(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> Letter | None:
-        if not is_wanted(message, user) or self._is_too_much(work, message, user, now):
+    def _owner(self, work: UnitOfWork, message: Message, user: User) -> User | None:
+        """Who has the address already that a user wants, if somebody else does."""
+        if message.kind is not MessageKind.EMAIL_CHANGE:
             return None
-        if message.kind is MessageKind.EMAIL_CHANGE and self._is_taken(work, message, user):
+        other = work.users.by_email(canonical_or_none(message.address or "") or "")
+        return None if other is None or other.user.id == user.id else other.user
+
+    def _letter(
+        self, work: UnitOfWork, message: Message, user: User, owner: User | None, now: datetime
+    ) -> Letter | None:
+        if not is_wanted(message, user) or _is_overtaken(work, message, user):
             return None
-        recipient = message.address or user.email
+        if not self._is_allowed(work, message, user, now):
+            return None
         letter = Letter(
             id=message.id,
             kind=message.kind,
-            recipient=recipient,
+            recipient=message.address or user.email,
             languages=message.languages,
             at=message.created_at,
             facts=message.facts,
         )
         purpose = _PURPOSES.get(message.kind)
-        return letter if purpose is None else self._with_token(work, message, user, letter, purpose, now)
-
-    def _with_token(
-        self, work: UnitOfWork, message: Message, user: User, letter: Letter, purpose: Purpose, now: datetime
-    ) -> Letter | None:
-        latest = work.email_tokens.latest(user.id, purpose)
-        earlier = work.email_tokens.by_id(message.id)
-        if (latest and latest.id > message.id) or (earlier and earlier.ended_at):
-            # A newer link is on its way, or this one was used, or lost its worth, while nobody knew that it arrived.
-            return None
+        if purpose is None:
+            return letter
+        if owner is not None:
+            return self._to_owner(work, letter, user, owner, now)
         token = self._tokens.make(message.id, message.seed)
-        lifetime = self._lifetimes[purpose]
+        self._put_token(work, letter, user, digest_of(token) or b"", now)
+        return replace(letter, token=token, lifetime=self._lifetimes[purpose])
+
+    def _to_owner(self, work: UnitOfWork, letter: Letter, user: User, owner: User, now: datetime) -> Letter:
+        """Tell the owner of an address that somebody else wants, in place of the link and on its way.
+
+        Whoever asked cannot see the difference: an earlier link has ended, an export shows the same, and it takes as
+        long. The token that is stored is none: nobody knows what its digest would be of.
+        """
+        self._put_token(work, letter, user, os.urandom(DIGEST_BYTES), now)
+        return replace(letter, kind=MessageKind.SIGNUP_ATTEMPTED, recipient=owner.email)
+
+    def _put_token(self, work: UnitOfWork, letter: Letter, user: User, digest: bytes, now: datetime) -> None:
+        purpose = _PURPOSES[letter.kind]
         work.email_tokens.end_all(user.id, at=now, purpose=purpose)
         work.email_tokens.put(
             EmailToken(
-                id=message.id,
+                id=letter.id,
                 user_id=user.id,
                 purpose=purpose,
-                digest=digest_of(token) or b"",
+                digest=digest,
                 address=letter.recipient,
                 created_at=now,
-                expires_at=now + lifetime,
+                expires_at=now + self._lifetimes[purpose],
             )
         )
-        return replace(letter, token=token, lifetime=lifetime)
 
-    def _is_too_much(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
-        if message.kind not in _LIMITED:
-            return False
-        count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, but=message.id)
-        return count >= self._limit and not self._is_missed(work, message, user, now)
+    def _is_allowed(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
+        """Whether it is not too much for its user, nor for its address."""
+        if message.prepared_at is not None:
+            return True  # it was counted at its first attempt
+        is_missed = _is_missed(work, message, user, now)
+        if message.kind in _LIMITED and not is_missed:
+            count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, but=message.id)
+            if count >= self._limit:
+                return False
+        if is_proved(message, user):
+            return True
+        missed_after = self._lifetimes[_PURPOSES[message.kind]] if is_missed else None
+        address = message.address or user.email
+        return self._allowance.take(work, topic_of(message.kind), address, now=now, missed_after=missed_after)
 
-    def _is_missed(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
-        """Whether nothing in the mailbox of the user would do what this message does.
 
-        Otherwise whoever spends the limit in a user's name would keep the user from any link until the hour is over.
-        A link to another address is not missed: its owner did not ask for it, and a user who ends links of their own
-        by changing the password would make room for more.
-        """
-        purpose = _PURPOSES.get(message.kind)
-        if purpose is None or message.address is not None:
-            return False
-        latest = work.email_tokens.latest(user.id, purpose)
-        return latest is None or latest.id == message.id or latest.ended_at is not None or latest.expires_at <= now
+def _is_overtaken(work: UnitOfWork, message: Message, user: User) -> bool:
+    """Whether a newer link is on its way, or this one was used, or lost its worth, while nobody knew it arrived."""
+    purpose = _PURPOSES.get(message.kind)
+    if purpose is None:
+        return False
+    latest = work.email_tokens.latest(user.id, purpose)
+    earlier = work.email_tokens.by_id(message.id)
+    return bool((latest and latest.id > message.id) or (earlier and earlier.ended_at))
 
-    def _is_taken(self, work: UnitOfWork, message: Message, user: User) -> bool:
-        """Whether the new address has another account; its owner is told instead, and nobody else."""
-        canonical = parse_email(message.address or "").canonical
-        other = work.users.by_email(canonical)
-        if other is None or other.user.id == user.id:
-            return False
-        work.outbox.add(
-            replace(
-                message,
-                id=new_id(message.created_at),
-                kind=MessageKind.SIGNUP_ATTEMPTED,
-                user_id=other.user.id,
-                address=None,
-                attempts=0,
-                due_at=message.created_at,
-            )
-        )
-        return True
+
+def _is_missed(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
+    """Whether nothing in the mailbox of the user would do what this message does.
+
+    Otherwise whoever spends the limit in a user's name would keep the user from any link until the hour is over.
+    A link to another address is not missed: its owner did not ask for it, and a user who ends links of their own
+    by changing the password would make room for more.
+    """
+    purpose = _PURPOSES.get(message.kind)
+    if purpose is None or message.address is not None:
+        return False
+    latest = work.email_tokens.latest(user.id, purpose)
+    return latest is None or latest.ended_at is not None or latest.expires_at <= now
+
+
+def _is_same(address: str, other: str) -> bool:
+    return address == other or canonical_or_none(address) == canonical_or_none(other)
 
 
 def _requested(message: Message, user: User | None) -> AuditEvent:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PREFIX = "twm_"
 TOKEN_BYTES = 24
+DIGEST_BYTES = hashlib.sha256().digest_size
 _FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{{TOKEN_BYTES * 4 // 3}}}")
 
 
@@ -45,7 +46,7 @@ class EmailToken:
     purpose: Purpose
     digest: bytes = field(repr=False)
     address: str
-    """Whom it proves to read mail there; of an e-mail change, the new address."""
+    """Whom it proves to read mail there; of an e-mail change, the new address. Nothing is kept of it at the end."""
     created_at: datetime
     expires_at: datetime
     ended_at: datetime | None = None
@@ -72,19 +73,26 @@ class EmailTokens(Protocol):
         ...
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
-        """End a token that has neither ended nor expired, in one conditional statement; False where there is none."""
+        """End a token that has neither ended nor expired, in one conditional statement; False where there is none.
+
+        Its address is forgotten.
+        """
         ...
 
     def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose."""
+        """End every token of a user, or those of a purpose, and forget their addresses."""
         ...
 
     def of(self, user_id: uuid.UUID) -> list[EmailToken]:
         """The tokens of a user, oldest first."""
         ...
 
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` tokens that expired before then; how many there were."""
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` tokens that have expired; how many there were.
+
+        But for those of users to whom a message may still be sent, maybe a second time: it would bring back to life
+        what was used or replaced.
+        """
         ...
 
 
@@ -103,10 +111,12 @@ class EmailTokenMaker:
 def end_links(work: UnitOfWork, user_id: uuid.UUID, *, at: datetime) -> None:
     """Let no link of a user work any more, sent or on its way: the password or the address has changed.
 
-    A change of address that was asked for and not yet sent would otherwise get its token afterwards.
+    A reset or a change of address that was asked for and not yet sent would otherwise get its token afterwards. A
+    verification may: it proves the mailbox and gives nobody anything else.
     """
     work.email_tokens.end_all(user_id, at=at)
-    work.outbox.cancel(user_id, MessageKind.EMAIL_CHANGE)
+    for kind in (MessageKind.EMAIL_CHANGE, MessageKind.PASSWORD_RESET):
+        work.outbox.cancel(user_id, kind)
 
 
 def digest_of(text: str) -> bytes | None:

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 EVERY = timedelta(minutes=1)
 BATCH = 500  # rows; a transaction of some milliseconds, also where SQLite has one writer
-# For how long what is over is kept: a session for its user to see in an export, a link so that a message that is sent a
-# second time does not bring it back to life, a message that was given up for the operator to revive it.
+# For how long what is over is kept: a session for its user to see in an export, a message that was given up for the
+# operator to revive it.
 SESSION_RETENTION = timedelta(days=7)
-LINK_RETENTION = timedelta(days=30)
 DEAD_MESSAGE_RETENTION = timedelta(days=30)
 
 log = structlog.get_logger("housekeeping")
@@ -128,7 +127,7 @@ _PURGES: dict[str, Purge] = {
     "messages": lambda work, now, kept: work.outbox.purge(
         sent_before=now - kept.messages, dead_before=now - DEAD_MESSAGE_RETENTION, limit=BATCH
     ),
-    "links": lambda work, now, _: work.email_tokens.purge(before=now - LINK_RETENTION, limit=BATCH),
+    "links": lambda work, now, _: work.email_tokens.purge(now=now, limit=BATCH),
     "counters": lambda work, now, _: work.counters.purge(now=now, limit=BATCH),
     "revocations": lambda work, now, _: work.revocations.purge(now=now, limit=BATCH),
     "audit events": lambda work, now, kept: work.audit.purge(before=now - kept.audit_events, limit=BATCH),

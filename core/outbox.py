@@ -60,6 +60,8 @@ class Message:
     due_at: datetime | None
     """When the next attempt is due; None where nothing is to be done any more."""
     attempts: int = 0
+    prepared_at: datetime | None = None
+    """When it was found, for the first time, that it may be sent."""
     sent_at: datetime | None = None
     dead_at: datetime | None = None
     last_error: str | None = None
@@ -95,7 +97,7 @@ class Outbox(Protocol):
         ...
 
     def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Forget the messages of a kind that are on their way to a user."""
+        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
         ...
 
     def forget_address(self, canonical_email: str) -> None:
@@ -126,7 +128,7 @@ class Outbox(Protocol):
         """Let a message that was given up, or all of them, be tried anew; how many there were."""
         ...
 
-    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+    def of(self, user_id: uuid.UUID) -> list[Message]:
         """The messages of a user, and those on their way that only name the address, oldest first."""
         ...
 

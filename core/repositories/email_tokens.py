@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, null, select, update
+from sqlalchemy import Connection, Row, delete, exists, insert, null, or_, select, update
 
 from core.email_tokens import EmailToken, Purpose
-from core.repositories.tables import email_tokens
+from core.repositories.tables import email_tokens, outbox
 
 
 def _token_of(row: Row[Any]) -> EmailToken:
@@ -66,20 +66,20 @@ class SqlEmailTokens:
         return None if row is None else _token_of(row)
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
-        """End a token that has neither ended nor expired."""
+        """End a token that has neither ended nor expired, and forget its address."""
         used = (
             update(email_tokens)
             .where(email_tokens.c.id == token_id, email_tokens.c.ended_at.is_(null()), email_tokens.c.expires_at > at)
-            .values(ended_at=at)
+            .values(ended_at=at, address="")
         )
         return self._connection.execute(used).rowcount == 1
 
     def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose."""
+        """End every token of a user, or those of a purpose, and forget their addresses."""
         ended = update(email_tokens).where(email_tokens.c.user_id == user_id, email_tokens.c.ended_at.is_(null()))
         if purpose is not None:
             ended = ended.where(email_tokens.c.purpose == purpose.value)
-        self._connection.execute(ended.values(ended_at=at))
+        self._connection.execute(ended.values(ended_at=at, address=""))
 
     def of(self, user_id: uuid.UUID) -> list[EmailToken]:
         """The tokens of a user, oldest first."""
@@ -88,7 +88,9 @@ class SqlEmailTokens:
         )
         return [_token_of(row) for row in rows]
 
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` tokens that expired before then."""
-        old = select(email_tokens.c.id).where(email_tokens.c.expires_at < before).limit(limit)
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` tokens that have expired, but for those of users to whom a message may be sent."""
+        may_be_sent = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
+        waits = exists().where(outbox.c.user_id == email_tokens.c.user_id, may_be_sent)
+        old = select(email_tokens.c.id).where(email_tokens.c.expires_at <= now, ~waits).limit(limit)
         return self._connection.execute(delete(email_tokens).where(email_tokens.c.id.in_(old))).rowcount

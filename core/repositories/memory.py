@@ -34,7 +34,6 @@ class _Data:
     numbers: dict[uuid.UUID, int] = field(default_factory=dict)
     head: int = 0
     messages: dict[uuid.UUID, Message] = field(default_factory=dict)
-    prepared: dict[uuid.UUID, datetime] = field(default_factory=dict)
     tokens: dict[uuid.UUID, EmailToken] = field(default_factory=dict)
     counters: dict[str, tuple[Counter, datetime]] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
@@ -365,20 +364,22 @@ class MemoryOutbox:
         found = self._data.messages.get(message_id)
         if found is None:
             return False
-        self._change(found, user_id=user_id)
-        self._data.prepared.setdefault(message_id, at)
+        self._change(found, user_id=user_id, prepared_at=found.prepared_at or at)
         return True
 
     def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
         """How many messages of a kind were prepared for a user since then, but for one."""
         others = [found for found in self.of(user_id) if found.kind == kind and found.id != but]
-        return sum(found.id in self._data.prepared and self._data.prepared[found.id] > since for found in others)
+        return sum(found.prepared_at is not None and found.prepared_at > since for found in others)
 
     def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Forget the messages of a kind that are on their way to a user."""
-        for message in self.of(user_id):
-            if message.kind == kind and message.sent_at is None:
+        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
+        for message in list(self._data.messages.values()):
+            if self._is_for(user_id, message) and message.kind == kind and message.sent_at is None:
                 self.remove(message.id)
+
+    def _is_for(self, user_id: uuid.UUID, message: Message) -> bool:
+        return user_id in (message.user_id, self._data.addresses.get(message.canonical_email or ""))
 
     def forget_address(self, canonical_email: str) -> None:
         """Forget the messages on their way that only name an address."""
@@ -416,13 +417,9 @@ class MemoryOutbox:
             self._change(found, dead_at=None, due_at=at, attempts=0)
         return len(revived)
 
-    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+    def of(self, user_id: uuid.UUID) -> list[Message]:
         """The messages of a user, and those on their way that only name the address, oldest first."""
-        found = [
-            message
-            for message in self._data.messages.values()
-            if message.user_id == user_id or (canonical_email and message.canonical_email == canonical_email)
-        ]
+        found = [message for message in self._data.messages.values() if self._is_for(user_id, message)]
         return sorted(found, key=lambda message: message.id)
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
@@ -475,26 +472,28 @@ class MemoryEmailTokens:
         return next((token for token in found if token.ended_at is None and token.expires_at > now), None)
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
-        """End a token that has neither ended nor expired."""
+        """End a token that has neither ended nor expired, and forget its address."""
         token = self._data.tokens.get(token_id)
         if token is None or token.ended_at is not None or token.expires_at <= at:
             return False
-        self._data.tokens[token_id] = replace(token, ended_at=at)
+        self._data.tokens[token_id] = replace(token, ended_at=at, address="")
         return True
 
     def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose."""
+        """End every token of a user, or those of a purpose, and forget their addresses."""
         for token in self.of(user_id):
             if token.ended_at is None and purpose in (None, token.purpose):
-                self._data.tokens[token.id] = replace(token, ended_at=at)
+                self._data.tokens[token.id] = replace(token, ended_at=at, address="")
 
     def of(self, user_id: uuid.UUID) -> list[EmailToken]:
         """The tokens of a user, oldest first."""
         return sorted((t for t in self._data.tokens.values() if t.user_id == user_id), key=lambda t: t.id)
 
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` tokens that expired before then."""
-        old = [token.id for token in self._data.tokens.values() if token.expires_at < before][:limit]
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` tokens that have expired, but for those of users to whom a message may be sent."""
+        waiting = {found.user_id for found in self._data.messages.values() if found.due_at or found.dead_at}
+        expired = [token for token in self._data.tokens.values() if token.expires_at <= now]
+        old = [token.id for token in expired if token.user_id not in waiting][:limit]
         for token_id in old:
             del self._data.tokens[token_id]
         return len(old)

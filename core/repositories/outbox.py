@@ -4,12 +4,23 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    and_,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from core.outbox import MAX_ERROR, Message, MessageKind
-from core.repositories.tables import outbox
-
-_COLUMNS = tuple(column for column in outbox.c if column.name != "prepared_at")
+from core.repositories.tables import outbox, users
 
 
 def _message_of(row: Row[Any]) -> Message:
@@ -17,7 +28,12 @@ def _message_of(row: Row[Any]) -> Message:
     return Message(**values | {"kind": MessageKind(values["kind"])})
 
 
-def _only_names(canonical_email: str) -> ColumnElement[bool]:
+def _is_for(user_id: uuid.UUID) -> ColumnElement[bool]:
+    address = select(users.c.canonical_email).where(users.c.id == user_id).scalar_subquery()
+    return or_(outbox.c.user_id == user_id, _only_names(address))
+
+
+def _only_names(canonical_email: str | ScalarSelect[str]) -> ColumnElement[bool]:
     # An address is kept only until a message is sent. Said so, its index finds those few among all that were sent.
     has_address = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
     return and_(outbox.c.canonical_email == canonical_email, has_address)
@@ -44,6 +60,7 @@ class SqlOutbox:
                 created_at=message.created_at,
                 due_at=message.due_at,
                 attempts=message.attempts,
+                prepared_at=message.prepared_at,
                 sent_at=message.sent_at,
                 dead_at=message.dead_at,
                 last_error=message.last_error,
@@ -68,7 +85,7 @@ class SqlOutbox:
             # "=" and not "IN": PostgreSQL may run the sub-select of an IN more than once and take several.
             .where(outbox.c.id == longest.scalar_subquery())
             .values(due_at=now + lease, attempts=outbox.c.attempts + 1)
-            .returning(*_COLUMNS)
+            .returning(outbox)
         ).one_or_none()
         return None if row is None else _message_of(row)
 
@@ -94,9 +111,10 @@ class SqlOutbox:
         return count or 0
 
     def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Forget the messages of a kind that are on their way to a user."""
-        on_their_way = (outbox.c.user_id == user_id, outbox.c.kind == kind.value, outbox.c.sent_at.is_(null()))
-        self._connection.execute(delete(outbox).where(*on_their_way))
+        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
+        self._connection.execute(
+            delete(outbox).where(outbox.c.kind == kind.value, _is_for(user_id), outbox.c.sent_at.is_(null()))
+        )
 
     def forget_address(self, canonical_email: str) -> None:
         """Forget the messages on their way that only name an address."""
@@ -123,7 +141,7 @@ class SqlOutbox:
     def dead(self) -> list[Message]:
         """The messages that were given up, oldest first."""
         rows = self._connection.execute(
-            select(*_COLUMNS).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
+            select(outbox).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
         )
         return [_message_of(row) for row in rows]
 
@@ -134,12 +152,9 @@ class SqlOutbox:
             revived = revived.where(outbox.c.id == message_id)
         return self._connection.execute(revived.values(dead_at=None, due_at=at, attempts=0)).rowcount
 
-    def of(self, user_id: uuid.UUID, canonical_email: str | None = None) -> list[Message]:
+    def of(self, user_id: uuid.UUID) -> list[Message]:
         """The messages of a user, and those on their way that only name the address, oldest first."""
-        is_theirs = outbox.c.user_id == user_id
-        if canonical_email is not None:
-            is_theirs = or_(is_theirs, _only_names(canonical_email))
-        rows = self._connection.execute(select(*_COLUMNS).where(is_theirs).order_by(outbox.c.id))
+        rows = self._connection.execute(select(outbox).where(_is_for(user_id)).order_by(outbox.c.id))
         return [_message_of(row) for row in rows]
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:

@@ -97,13 +97,25 @@ def test_a_new_password_is_told_to_the_owner(api: Api) -> None:
     assert "twm_" not in notice.as_string()
 
 
-def test_notices_have_no_limit(api: Api) -> None:
-    api.verified()
+def change_eight_times(api: Api) -> list[str]:
+    """The letters that eight changes of the password lead to."""
     token = api.login()["access_token"]
     passwords = [PASSWORD, *(f"sentence number {number}" for number in range(8))]
     for current, new in pairwise(passwords):
         assert change(api, token, current, new) == (204, None)
-    assert [kind_of(letter) for letter in api.deliver()] == ["password_changed"] * 8
+    return [kind_of(letter) for letter in api.deliver()]
+
+
+def test_notices_to_a_verified_address_have_no_limit(api: Api) -> None:
+    api.verified()
+    assert change_eight_times(api) == ["password_changed"] * 8
+
+
+def test_an_address_that_nobody_verified_is_sent_five_notices_an_hour(api: Api) -> None:
+    """Anybody can sign up with it."""
+    api.signup()
+    api.deliver()
+    assert change_eight_times(api) == ["password_changed"] * 5
 
 
 @pytest.mark.parametrize(

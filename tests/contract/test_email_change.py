@@ -1,5 +1,6 @@
 """POST /v1/account/email, and POST /v1/verify-email of a new address."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from sqlalchemy import select
 
 from core.errors import Overloaded
 from core.mailer import recipient_of, text_of
-from core.repositories.tables import audit_events, outbox, users
+from core.repositories.tables import audit_events, metadata, outbox, users
 from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.contract.conftest import FRAMEWORKS, House
 from tests.mail import kind_of, link_of, token_of
@@ -184,6 +185,23 @@ class TestConfirming:
         api.login(OTHER_EMAIL, PASSWORD)
 
 
+STATES = ("free", "unverified", "verified", "inactive")
+
+
+def somebody(api: Api, state: str, email: str = "ben@example.com") -> str:
+    """An address that nobody has, or an account in some state."""
+    if state == "free":
+        return f"no-{email}"
+    if state == "unverified":
+        api.signup(email)
+        api.deliver()
+    else:
+        api.verified(email)
+    if state == "inactive":
+        api.deactivate(email)
+    return email
+
+
 class TestAnAddressThatSomebodyHas:
     @pytest.mark.parametrize("spelling", ["ben@example.com", "BEN@example.com"])
     def test_is_told_to_its_owner_alone(self, api: Api, ann: dict[str, Any], spelling: str) -> None:
@@ -212,8 +230,36 @@ class TestAnAddressThatSomebodyHas:
         api.ask_for_change(ann["access_token"], "ben@example.com")
         for letter in api.deliver():
             assert "twm_" not in text_of(letter)
+        with api.engine.connect() as connection:
+            seeds = connection.execute(select(outbox.c.id, outbox.c.seed).where(outbox.c.kind == "email_change")).all()
+        assert [seed for _, seed in seeds] == [b""], "nothing is kept that would make its token"
         assert api.whoami(ann["access_token"]).json["email"] == EMAIL
         api.login("ben@example.com", PASSWORD)
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_ends_an_earlier_link_as_any_other_does(self, api: Api, ann: dict[str, Any], state: str) -> None:
+        """Or the link to a mailbox of one's own would tell who has an account."""
+        wanted = somebody(api, state)
+        first = asked(api, ann["access_token"])
+        api.clock.advance(seconds=1)
+        assert api.ask_for_change(ann["access_token"], wanted).status == 202
+        api.deliver()
+        assert refused(api, first)
+
+    @pytest.mark.parametrize("state", STATES)
+    def test_counts_as_any_other_does(self, api: Api, ann: dict[str, Any], state: str) -> None:
+        for number in range(5):
+            wanted = somebody(api, state, f"user{number}@example.com")
+            api.clock.advance(seconds=1)
+            assert api.ask_for_change(ann["access_token"], wanted).status == 202
+        api.deliver()
+        assert api.ask_for_change(ann["access_token"], "mine@example.org").status == 202
+        assert post(api) == [("email_change_requested", EMAIL)]
+
+    def test_of_a_deactivated_account_tells_nobody(self, api: Api, ann: dict[str, Any]) -> None:
+        wanted = somebody(api, "inactive")
+        api.ask_for_change(ann["access_token"], wanted)
+        assert post(api) == [("email_change_requested", EMAIL)]
 
     def test_by_the_time_of_the_link_is_not_taken_away(self, api: Api, ann: dict[str, Any]) -> None:
         token = asked(api, ann["access_token"])
@@ -274,6 +320,37 @@ class TestTheToken:
         assert api.verify(token).status == 204
 
 
+def exported(api: Api, pair: dict[str, Any]) -> list[list[list[str | None]]]:
+    """The last two messages and the last link in an export, but for their times.
+
+    What was stored at one moment has no order.
+    """
+    found = api.get("/v1/account/export", token=pair["access_token"]).json
+    messages = [[m["kind"], m["address"], "sent" if m["sent_at"] else "waits", m["ip"]] for m in found["messages"]]
+    links = [[link["purpose"], link["address"], "over" if link["ended_at"] else "works"] for link in found["links"]]
+    return [sorted(messages[-2:]), links[-1:]]
+
+
+@pytest.mark.parametrize("state", STATES[1:])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_address_that_somebody_has_looks_in_an_export_like_any_other(
+    house: House, framework: str, state: str
+) -> None:
+    api = house.api(framework)
+    api.verified()
+    pair = api.login()
+    seen = []
+    for wanted in (somebody(api, "free"), somebody(api, state)):
+        api.clock.advance(seconds=1)
+        assert api.ask_for_change(pair["access_token"], wanted).status == 202
+        waiting, _ = exported(api, pair)
+        api.deliver()
+        seen.append(json.loads(json.dumps([waiting, *exported(api, pair)]).replace(wanted, "them")))
+    free, taken = seen
+    assert taken == free
+    assert free[2] == [["email_change", "them", "works"]]
+
+
 def stored(api: Api) -> list[str]:
     with api.engine.connect() as connection:
         return sorted(connection.scalars(select(users.c.email)))
@@ -310,3 +387,38 @@ def test_no_new_address_is_kept_after_its_letter(api: Api, ann: dict[str, Any], 
         kept = connection.execute(select(outbox.c.sent_at, outbox.c.address, outbox.c.facts, outbox.c.seed)).all()
     for sent_at, address, facts, seed in kept:
         assert (address, facts, seed) == (None, {}, b"") if sent_at else address is not None
+
+
+def _replaced(api: Api, ann: dict[str, Any], _token: str) -> None:
+    assert api.ask_for_change(ann["access_token"], "third@example.org").status == 202
+    api.deliver()
+
+
+def _stopped(api: Api, ann: dict[str, Any], _token: str) -> None:
+    body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+    assert api.post("/v1/account/password", body, token=ann["access_token"]).status == 204
+
+
+def _expired(api: Api, _ann: dict[str, Any], _token: str) -> None:
+    api.clock.advance(hours=24)
+    api.auth.housekeeper.run_once()
+
+
+def _used(api: Api, ann: dict[str, Any], token: str) -> None:
+    """And the address was changed once more: it is the account's no longer."""
+    assert api.verify(token).status == 204
+    assert api.verify(asked(api, ann["access_token"], "third@example.org")).status == 204
+    api.deliver()
+
+
+@pytest.mark.parametrize("end", [_replaced, _stopped, _expired, _used])
+def test_no_new_address_is_kept_after_its_link(
+    api: Api, ann: dict[str, Any], end: Callable[[Api, dict[str, Any], str], None]
+) -> None:
+    token = asked(api, ann["access_token"])
+    api.clock.advance(seconds=1)
+    end(api, ann, token)
+    assert refused(api, token)
+    with api.engine.connect() as connection:
+        rows = [connection.execute(select(table)).all() for table in metadata.sorted_tables]
+    assert OTHER_EMAIL not in repr(rows)

@@ -428,6 +428,33 @@ class TestTheToken:
         assert api.post("/v1/account/password", body, token=api.login()["access_token"]).status == 204
         assert refused(api, token)
 
+    @pytest.mark.parametrize("asked_as", [EMAIL, "ANN@example.com"])
+    def test_asked_for_before_a_change_of_password_is_not_sent_after_it(self, api: Api, asked_as: str) -> None:
+        """Mail was slow: who asked for it may be whom the owner has just shut out."""
+        api.verified()
+        pair = api.login()
+        assert api.ask_for_reset(asked_as).status == 202
+        body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+        assert api.post("/v1/account/password", body, token=pair["access_token"]).status == 204
+        assert kinds(api) == ["password_changed"]
+        api.clock.advance(seconds=1)
+        assert api.reset(api.reset_token(), PASSWORD).status == 204
+
+    def test_of_others_is_sent_after_a_change_of_password(self, api: Api) -> None:
+        api.verified()
+        api.verified("ben@example.com")
+        assert api.ask_for_reset("ben@example.com").status == 202
+        body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+        assert api.post("/v1/account/password", body, token=api.login()["access_token"]).status == 204
+        assert kinds(api) == ["password_changed", "password_reset"]
+
+    def test_asked_for_twice_is_not_sent_after_the_first_was_used(self, api: Api) -> None:
+        api.verified()
+        token = api.reset_token()
+        assert api.ask_for_reset().status == 202
+        assert api.reset(token).status == 204
+        assert kinds(api) == ["password_changed"]
+
     def test_is_dead_after_a_change_of_address(self, api: Api) -> None:
         api.verified()
         token = api.reset_token()

@@ -143,8 +143,7 @@ def _prepare(scene: Scene) -> object:
 def _waiting(scene: Scene) -> Message:
     """The one message that has not been sent, as the relay has claimed it."""
     (row,) = [row for row in scene.before["outbox"] if row["due_at"]]
-    values = {name: value for name, value in row.items() if name != "prepared_at"}
-    return Message(**values | {"kind": MessageKind(values["kind"])})
+    return Message(**row | {"kind": MessageKind(row["kind"])})
 
 
 USE_CASES: dict[str, Callable[[Scene], object]] = {

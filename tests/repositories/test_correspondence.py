@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -9,13 +10,18 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 
+from core.allowance import Allowance
 from core.audit import Client, EventKind
 from core.correspondence import LIMIT_WINDOW, Correspondence
 from core.email_tokens import EmailTokenMaker, Purpose, digest_of
 from core.letters import Letter
 from core.outbox import Message, MessageKind
 from core.outbox import message as new_message
+from core.repositories.memory import MemoryStore
+from core.repositories.tables import throttle_counters
+from core.repositories.unit_of_work import SqlStore
 from core.secret import derive_keys
 from core.settings import MailSettings
 from core.store import Store
@@ -65,9 +71,30 @@ class Desk:
         """Prepare a message as it is stored now."""
         self.clock.advance(seconds=1)
         keys = derive_keys([SecretStr(secret)], "tokens in links")
-        tokens = EmailTokenMaker(keys)
-        desk = Correspondence(store=self.store, clock=self.clock, tokens=tokens, settings=self.settings)
-        return desk.prepare(message_in(self.store, asked.id))
+        return self.correspondence(EmailTokenMaker(keys)).prepare(message_in(self.store, asked.id))
+
+    def correspondence(self, tokens: EmailTokenMaker) -> Correspondence:
+        return Correspondence(
+            store=self.store,
+            clock=self.clock,
+            tokens=tokens,
+            allowance=Allowance(key=bytes(32), limit=self.settings.mail_limit),
+            settings=self.settings,
+        )
+
+    def prove(self) -> None:
+        """Let Ann's address be verified."""
+        with self.store.begin() as work:
+            assert work.users.verify_email(self.ann.user.id, at=self.clock.now())
+            work.commit()
+
+    def start_anew(self) -> None:
+        """Delete Ann's account, and sign up with her address once more."""
+        with self.store.begin() as work:
+            work.users.remove(self.ann.user.id)
+            work.commit()
+        self.ann = account()
+        stored(self.store, self.ann)
 
     def letter(self, asked: Message, secret: str = SECRET) -> Letter:
         letter = self.prepare(asked, secret)
@@ -356,9 +383,7 @@ def test_a_message_that_is_cancelled_while_it_is_prepared_makes_no_token(desk: D
         work.outbox.cancel(desk.ann.user.id, MessageKind.EMAIL_CHANGE)
         work.commit()
     keys = derive_keys([SecretStr(SECRET)], "tokens in links")
-    tokens = EmailTokenMaker(keys)
-    prepared = Correspondence(store=desk.store, clock=desk.clock, tokens=tokens, settings=desk.settings)
-    assert prepared.prepare(asked) is None
+    assert desk.correspondence(EmailTokenMaker(keys)).prepare(asked) is None
     assert tokens_of(desk.store, desk.ann.user.id) == []
 
 
@@ -447,14 +472,15 @@ def test_beyond_the_limit_a_link_is_sent_when_the_last_one_has_expired(desk: Des
     assert desk.works(desk.prepare(late))
 
 
-@pytest.mark.parametrize("kind", TO_THE_USER)
-def test_beyond_the_limit_a_link_is_sent_when_the_last_one_was_used(desk: Desk, kind: MessageKind) -> None:
+def test_beyond_the_limit_a_link_is_sent_when_the_last_one_was_used(desk: Desk) -> None:
+    """It set a password, and so proved the address; who has used a verification is sent no other."""
     desk.settings = MailSettings(mail_limit=1)
-    asked = desk.ask(kind)
+    asked = desk.ask(MessageKind.PASSWORD_RESET)
     desk.letter(asked)
     desk.use(asked)
-    assert desk.works(desk.send(kind))
-    assert desk.send(kind) is None
+    desk.prove()
+    assert desk.works(desk.send(MessageKind.PASSWORD_RESET))
+    assert desk.send(MessageKind.PASSWORD_RESET) is None
 
 
 def test_beyond_the_limit_a_link_that_did_not_arrive_is_sent_again(desk: Desk) -> None:
@@ -487,9 +513,13 @@ def test_who_asks_all_day_long_has_one_letter_more_sent_for_each_life_of_a_link(
 
 
 @pytest.mark.parametrize("kind", NOTICES)
-def test_a_notice_of_what_happened_is_never_held_back(desk: Desk, kind: MessageKind) -> None:
+@pytest.mark.parametrize("address", [{}, {"address": "ANN@example.com"}], ids=["the stored address", "the same, named"])
+def test_a_notice_of_what_happened_is_never_held_back_from_an_address_that_is_verified(
+    desk: Desk, kind: MessageKind, address: dict[str, str]
+) -> None:
     desk.settings = MailSettings(mail_limit=1)
-    assert all(desk.send(kind) is not None for _ in range(4))
+    desk.prove()
+    assert all(desk.send(kind, user_id=desk.ann.user.id, **address) is not None for _ in range(4))
 
 
 def test_a_message_that_is_held_back_leaves_the_token_that_was_sent(desk: Desk) -> None:
@@ -499,6 +529,87 @@ def test_a_message_that_is_held_back_leaves_the_token_that_was_sent(desk: Desk) 
     assert desk.works(letter)
 
 
+# Addresses that nobody has proved
+
+
+def sent(letters: list[Letter | None]) -> list[bool]:
+    return [letter is not None for letter in letters]
+
+
+@pytest.mark.parametrize("kind", MessageKind)
+def test_an_address_is_sent_no_more_whatever_becomes_of_its_accounts(desk: Desk, kind: MessageKind) -> None:
+    letters = []
+    for _ in range(7):
+        desk.start_anew()
+        address = {"address": "victim@example.com"} if kind is MessageKind.EMAIL_CHANGE else {}
+        letters.append(desk.send(kind, user_id=desk.ann.user.id, **address))
+    assert sent(letters) == [True] * 5 + [False] * 2
+
+
+def test_all_notices_together_are_as_many_as_links_of_one_kind(desk: Desk) -> None:
+    assert sent([desk.send(kind) for kind in NOTICES * 2]) == [True] * 5 + [False] * 3
+    assert desk.send(MessageKind.PASSWORD_RESET) is not None, "which are not counted with them"
+
+
+def test_a_newcomers_first_hour_has_room_for_what_goes_astray(desk: Desk) -> None:
+    verification, reset = MessageKind.EMAIL_VERIFICATION, MessageKind.PASSWORD_RESET
+    notices = [MessageKind.PASSWORD_CHANGED, MessageKind.SESSION_ENDED]
+    day = [*[verification] * 4, *[reset] * 3, *notices * 2, MessageKind.SIGNUP_ATTEMPTED]
+    assert all(sent([desk.send(kind) for kind in day]))
+
+
+def test_many_accounts_that_want_an_address_have_no_more_sent_there_than_one(desk: Desk) -> None:
+    letters = []
+    for number in range(7):
+        eve = account(f"eve{number}@example.com", email_verified=True)
+        stored(desk.store, eve)
+        spelling = ("third@example.org", "THIRD@example.org")[number % 2]
+        letters.append(desk.send(MessageKind.EMAIL_CHANGE, user_id=eve.user.id, address=spelling))
+    assert sent(letters) == [True] * 5 + [False] * 2
+
+
+def test_a_link_that_is_ended_again_and_again_makes_room_for_one_letter_in_each_life(desk: Desk) -> None:
+    """Whoever has signed up with a stranger's address ends links by changing the password."""
+    life = desk.settings.reset_ttl
+    letters = []
+    for _ in range(3 * 60):
+        desk.clock.advance(seconds=18)  # asking and preparing take a second each
+        letters.append(desk.send(MessageKind.PASSWORD_RESET))
+        with desk.store.begin() as work:
+            work.email_tokens.end_all(desk.ann.user.id, at=desk.clock.now())
+            work.commit()
+    assert sum(sent(letters)) == 5 + (timedelta(hours=1) - timedelta(seconds=100)) // life
+
+
+def test_a_link_that_is_held_back_leaves_the_one_that_was_sent(desk: Desk) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    letter = desk.send(MessageKind.EMAIL_CHANGE, user_id=desk.ann.user.id, address="third@example.org")
+    eve = account("eve@example.com")
+    stored(desk.store, eve)
+    mine = desk.send(MessageKind.EMAIL_CHANGE, user_id=eve.user.id, address="eve@example.org")
+    assert desk.send(MessageKind.EMAIL_CHANGE, user_id=eve.user.id, address="third@example.org") is None
+    assert desk.works(letter)
+    assert desk.works(mine)
+
+
+@pytest.mark.parametrize("kind", MessageKind)
+def test_a_second_attempt_is_not_counted_again(desk: Desk, kind: MessageKind) -> None:
+    desk.settings = MailSettings(mail_limit=1)
+    asked = desk.ask(kind, user_id=desk.ann.user.id, address="former@example.com")
+    assert desk.letter(asked) == desk.letter(asked)
+
+
+def test_the_counter_of_an_address_shows_nobody_the_address(desk: Desk) -> None:
+    desk.send(MessageKind.PASSWORD_CHANGED)
+    if isinstance(desk.store, MemoryStore):
+        (key,) = desk.store.data.counters
+    else:
+        assert isinstance(desk.store, SqlStore)
+        with desk.store.engine.connect() as connection:
+            (key,) = connection.scalars(select(throttle_counters.c.key))
+    assert re.fullmatch("[0-9a-f]{64}", key)
+
+
 # Another address
 
 
@@ -506,27 +617,48 @@ def _change(desk: Desk, address: str) -> Message:
     return desk.ask(MessageKind.EMAIL_CHANGE, user_id=desk.ann.user.id, address=address)
 
 
-def test_the_owner_of_an_address_that_somebody_else_wants_is_told_and_nobody_gets_a_link(desk: Desk) -> None:
+def test_the_owner_of_an_address_that_somebody_else_wants_is_told_in_place_of_a_link(desk: Desk) -> None:
     bob = account("bob@example.com")
     stored(desk.store, bob)
     asked = _change(desk, "Bob@example.com")
+    letter = desk.letter(asked)
+    assert (letter.id, letter.kind, letter.recipient) == (asked.id, MessageKind.SIGNUP_ATTEMPTED, "bob@example.com")
+    assert (letter.token, letter.lifetime) == (None, None)
+    assert [found.id for found in messages_in(desk.store)] == [asked.id]
+    assert tokens_of(desk.store, bob.user.id) == []
+
+
+def test_a_link_that_nobody_gets_is_stored_like_any_other_and_is_the_digest_of_nothing(desk: Desk) -> None:
+    earlier = desk.letter(_change(desk, "anna@example.com"))
+    stored(desk.store, account("bob@example.com"))
+    asked = _change(desk, "bob@example.com")
+    desk.letter(asked)
+    assert not desk.works(earlier)
+    _, token = tokens_of(desk.store, desk.ann.user.id)
+    assert (token.id, token.purpose, token.address) == (asked.id, Purpose.EMAIL_CHANGE, "bob@example.com")
+    assert token.expires_at == desk.clock.now() + desk.settings.verification_ttl
+    made = EmailTokenMaker(derive_keys([SecretStr(SECRET)], "tokens in links")).make(asked.id, asked.seed)
+    assert token.digest != digest_of(made)
+    assert len(token.digest) == len(digest_of(made) or b"")
+
+
+def test_of_an_address_whose_account_is_deactivated_nobody_is_told(desk: Desk) -> None:
+    stored(desk.store, account("bob@example.com", is_active=False))
+    asked = _change(desk, "bob@example.com")
     assert desk.prepare(asked) is None
-    (told,) = messages_in(desk.store)
-    assert told.id != asked.id
-    assert (told.kind, told.user_id, told.address) == (MessageKind.SIGNUP_ATTEMPTED, bob.user.id, None)
-    assert (told.attempts, told.due_at, told.created_at) == (0, asked.created_at, asked.created_at)
-    assert tokens_of(desk.store, desk.ann.user.id) == tokens_of(desk.store, bob.user.id) == []
-    assert desk.letter(told).recipient == "bob@example.com"
+    concluded = message_in(desk.store, asked.id)
+    assert (concluded.sent_at, concluded.due_at, concluded.address) == (desk.clock.now(), None, None)
+    assert len(tokens_of(desk.store, desk.ann.user.id)) == 1
 
 
 def test_the_owner_of_a_wanted_address_is_told_no_more_often_than_the_limit_allows(desk: Desk) -> None:
     desk.settings = MailSettings(mail_limit=2)
-    bob = account("bob@example.com")
-    stored(desk.store, bob)
-    for _ in range(4):
-        desk.prepare(_change(desk, "bob@example.com"))
-    letters = [desk.prepare(told) for told in messages_in(desk.store)]
-    assert sum(letter is not None for letter in letters) == 2
+    stored(desk.store, account("bob@example.com"))
+    for number in range(4):
+        eve = account(f"eve{number}@example.com")
+        stored(desk.store, eve)
+        letter = desk.send(MessageKind.EMAIL_CHANGE, user_id=eve.user.id, address="bob@example.com")
+        assert (letter is not None) == (number < 2)
 
 
 def test_another_spelling_of_the_own_address_can_be_confirmed(desk: Desk) -> None:
@@ -535,10 +667,10 @@ def test_another_spelling_of_the_own_address_can_be_confirmed(desk: Desk) -> Non
     assert desk.works(letter)
 
 
-def test_an_address_that_was_taken_between_two_attempts_gets_no_second_letter(desk: Desk) -> None:
+def test_an_address_that_was_taken_between_two_attempts_gets_no_second_letter_with_a_link(desk: Desk) -> None:
     asked = _change(desk, "bob@example.com")
-    desk.letter(asked)
-    bob = account("bob@example.com")
-    stored(desk.store, bob)
-    assert desk.prepare(asked) is None
-    assert [found.user_id for found in messages_in(desk.store)] == [bob.user.id]
+    first = desk.letter(asked)
+    stored(desk.store, account("bob@example.com"))
+    second = desk.letter(asked)
+    assert (second.kind, second.token) == (MessageKind.SIGNUP_ATTEMPTED, None)
+    assert not desk.works(first)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from core.email_tokens import EmailToken, Purpose
 from core.repositories.unit_of_work import SqlStore
 from core.store import Store
 from core.users import Account
-from tests.repositories.values import NOW, TICK, account, email_token, stored, tokens_of
+from tests.repositories.values import NOW, TICK, account, email_token, message, stored, tokens_of
 
 EXPIRY = NOW + timedelta(minutes=15)
 
@@ -116,7 +117,7 @@ def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: Store, 
         assert work.email_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET) == newest
         work.email_tokens.use(newest.id, at=NOW)
         ended = work.email_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET)
-    assert ended == replace(newest, ended_at=NOW)
+    assert ended == replace(newest, ended_at=NOW, address="")
 
 
 def test_the_latest_is_of_this_user_and_purpose(store: Store, ann: Account) -> None:
@@ -146,7 +147,7 @@ def test_a_token_is_used_once(store: Store, ann: Account) -> None:
     assert not _use(store, token.id, NOW + TICK)
     assert _find(store, token) is None
     with store.reading() as read:
-        assert read.email_tokens.by_id(token.id) == replace(token, ended_at=NOW)
+        assert read.email_tokens.by_id(token.id) == replace(token, ended_at=NOW, address="")
     assert _find(store, other) == other
 
 
@@ -204,7 +205,7 @@ def test_all_tokens_of_a_user_end_and_those_of_others_go_on(store: Store, ann: A
     with store.begin() as work:
         work.email_tokens.end_all(ann.user.id, at=NOW)
         work.commit()
-    assert {found.ended_at for found in tokens_of(store, ann.user.id)} == {NOW}
+    assert {(found.ended_at, found.address) for found in tokens_of(store, ann.user.id)} == {(NOW, "")}
     assert not any(_find(store, token) or _use(store, token.id) for token in mine)
     assert _find(store, theirs) == theirs
 
@@ -221,26 +222,45 @@ def test_a_token_ended_when_it_ended_first(store: Store, ann: Account) -> None:
 # Purging
 
 
-def test_what_expired_long_enough_ago_is_purged_used_or_not(store: Store, ann: Account) -> None:
-    kept = [email_token(ann.user.id, expires_at=EXPIRY), email_token(ann.user.id, expires_at=EXPIRY, ended_at=NOW)]
-    old = [
-        email_token(ann.user.id, expires_at=EXPIRY - TICK),
-        email_token(ann.user.id, expires_at=EXPIRY - TICK, ended_at=NOW),
-    ]
-    stored(store, *kept, *old)
+def _purge(store: Store, now: datetime, limit: int = 100) -> int:
     with store.begin() as work:
-        assert work.email_tokens.purge(before=EXPIRY, limit=100) == 2
+        count = work.email_tokens.purge(now=now, limit=limit)
         work.commit()
+    return count
+
+
+def test_what_has_expired_is_purged_used_or_not(store: Store, ann: Account) -> None:
+    kept = [
+        email_token(ann.user.id, expires_at=EXPIRY + TICK),
+        email_token(ann.user.id, expires_at=EXPIRY + TICK, ended_at=NOW),
+    ]
+    old = [email_token(ann.user.id, expires_at=EXPIRY), email_token(ann.user.id, expires_at=EXPIRY, ended_at=NOW)]
+    stored(store, *kept, *old)
+    assert _purge(store, EXPIRY) == 2
     assert {found.id for found in tokens_of(store, ann.user.id)} == {found.id for found in kept}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [
+        ({"due_at": NOW}, True),
+        ({"due_at": None, "dead_at": NOW}, True),
+        ({"due_at": None, "sent_at": NOW}, False),
+    ],
+    ids=["waits", "was given up", "was sent"],
+)
+def test_a_token_is_kept_while_a_message_to_its_user_may_be_sent(
+    store: Store, ann: Account, changes: dict[str, Any], *, is_kept: bool
+) -> None:
+    """Or that message would bring back to life what was used or replaced."""
+    bob = account("bob@example.com")
+    mine, theirs = email_token(ann.user.id), email_token(bob.user.id)
+    stored(store, bob, mine, theirs, message(id=mine.id, user_id=ann.user.id, **changes))
+    assert _purge(store, EXPIRY) == (1 if is_kept else 2)
+    assert tokens_of(store, ann.user.id) == ([mine] if is_kept else [])
+    assert tokens_of(store, bob.user.id) == []
 
 
 def test_a_purge_takes_no_more_than_its_limit(store: Store, ann: Account) -> None:
     stored(store, *(email_token(ann.user.id) for _ in range(5)))
-
-    def purge() -> int:
-        with store.begin() as work:
-            count = work.email_tokens.purge(before=EXPIRY + TICK, limit=2)
-            work.commit()
-        return count
-
-    assert [purge() for _ in range(4)] == [2, 2, 1, 0]
+    assert [_purge(store, EXPIRY, limit=2) for _ in range(4)] == [2, 2, 1, 0]

@@ -106,7 +106,7 @@ def add_dead_message(work: UnitOfWork, over: datetime) -> None:
 
 
 def add_link(work: UnitOfWork, over: datetime) -> None:
-    end = over - 30 * DAY
+    end = over
     message_id = new_id(end)
     token = EmailToken(
         id=message_id,

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Post:
     store: Store
     clock: FakeClock = field(default_factory=FakeClock)
     mailer: ScriptedMailer = field(default_factory=ScriptedMailer)
-    ann: Account = field(default_factory=account)
+    ann: Account = field(default_factory=partial(account, email_verified=True))
 
     def relay(self, mailer: ScriptedMailer | None = None, store: Store | None = None, **mail: Any) -> Relay:
         settings = make_settings(mail=MailSettings(**mail))

@@ -190,7 +190,7 @@ ASKED_OFTEN = {
     "ix_outbox_dead_at": lambda work: work.outbox.dead(),
     "uq_email_tokens_digest": lambda work: work.email_tokens.find(bytes(32), list(Purpose), now=NOW),
     "ix_email_tokens_user_id_purpose_id": lambda work: work.email_tokens.end_all(uuid.uuid4(), at=NOW),
-    "ix_email_tokens_expires_at": lambda work: work.email_tokens.purge(before=NOW, limit=1),
+    "ix_email_tokens_expires_at": lambda work: work.email_tokens.purge(now=NOW, limit=1),
 }
 
 
