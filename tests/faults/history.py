@@ -133,9 +133,11 @@ class Record:
             return list(self._operations)
 
     def summary(self) -> str:
-        """How many of each outcome."""
+        """How many of each outcome, and how many ends by another way than a log-out."""
         counts = Counter(operation.outcome for operation in self.operations)
-        return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+        done = Counter(operation.kind for operation in self.operations if operation.is_ok)
+        ends = f"{done[Kind.RESET_PASSWORD]} resets, {done[Kind.REVOKE]} revocations"
+        return ", ".join([*(f"{counts[outcome]} {outcome}" for outcome in Outcome), ends])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -342,7 +342,8 @@ class Crowd:
         self._service.revoke(door, login, _mostly_the_newest(choose, login))
 
     def _recover(self, choose: random.Random, door: Api, account: Account) -> None:
-        """Follow the newest link that came; now and then one that was replaced, or followed before."""
+        """Ask for a link and follow it; now and then one that was replaced, or followed before."""
+        self._service.request_reset(door, account)
         self._service.bring_link(account)
         if links := account.links:
             link = links[-1] if choose.random() < 0.8 else choose.choice(links)
