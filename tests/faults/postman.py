@@ -16,11 +16,12 @@ from sqlalchemy import select
 
 from core.clock import SystemClock
 from core.correspondence import Correspondence
-from core.email_tokens import EmailTokenMaker
+from core.email_tokens import EmailToken, EmailTokenMaker
 from core.outbox import Message, MessageKind
 from core.repositories.engine import reading, translated
 from core.repositories.tables import outbox
 from core.repositories.unit_of_work import SqlStore, open_store
+from core.retries import retried
 from core.secret import derive_keys
 from core.settings import DatabaseSettings, MailSettings
 
@@ -61,10 +62,15 @@ class Postman:
             letter = self._correspondence.prepare(message) if message else None
             if letter is None or letter.token is None:
                 return None
-            with self._store.reading() as read:
-                made = read.email_tokens.by_id(letter.id)
+            made = self._made(letter.id)
         return Link(letter.id, made.user_id, letter.token) if made else None
 
+    @retried
+    def _made(self, message: uuid.UUID) -> EmailToken | None:
+        with self._store.reading() as read:
+            return read.email_tokens.by_id(message)
+
+    @retried
     def _newest(self, canonical_email: str) -> Message | None:
         """A letter that is older than one that was brought stays where it is: its link would be replaced already."""
         to_address = (outbox.c.kind == MessageKind.PASSWORD_RESET.value, outbox.c.canonical_email == canonical_email)

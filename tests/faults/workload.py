@@ -276,6 +276,7 @@ class Crowd:
     def at_work(self) -> Iterator[None]:
         """All users at once; whatever one of them meets is raised at the end."""
         self._is_over.clear()
+        self._end_before()
         with ThreadPoolExecutor(USERS) as pool:
             working: list[Future[None]] = [pool.submit(self._use, number) for number in range(USERS)]
             try:
@@ -300,6 +301,16 @@ class Crowd:
             for link in account.links:
                 for door in self._service.doors:
                     self._service.reset_password(door, account, link, self._new_password())
+
+    def _end_before(self) -> None:
+        """Let there be a session that was revoked and one that a reset ended, whatever goes wrong from here on."""
+        service, door, account = self._service, self._service.doors[0], self._new_account()
+        service.signup(door, account, password := self._new_password())
+        service.login(door, account, password)
+        revoked = service.login(door, account, password)
+        assert revoked is not None
+        service.revoke(door, revoked, 0)
+        self._follow_a_link(door, account, lambda links: links[-1])
 
     def _use(self, number: int) -> None:
         choose = random.Random(f"{self._seed}-{number}")
@@ -342,12 +353,15 @@ class Crowd:
         self._service.revoke(door, login, _mostly_the_newest(choose, login))
 
     def _recover(self, choose: random.Random, door: Api, account: Account) -> None:
-        """Ask for a link and follow it; now and then one that was replaced, or followed before."""
+        """Follow a link that was asked for; now and then one that was replaced, or followed before."""
+        knows = choose.random() < 0.8
+        self._follow_a_link(door, account, lambda links: links[-1] if knows else choose.choice(links))
+
+    def _follow_a_link(self, door: Api, account: Account, choose: Callable[[list[Link]], Link]) -> None:
         self._service.request_reset(door, account)
         self._service.bring_link(account)
-        if links := account.links:
-            link = links[-1] if choose.random() < 0.8 else choose.choice(links)
-            self._service.reset_password(door, account, link, self._new_password())
+        if account.links:
+            self._service.reset_password(door, account, choose(account.links), self._new_password())
 
     def _leave(self, door: Api, login: Login, password: str) -> None:
         """Delete the account, and leave the address to whoever comes; others go on with a new one."""
