@@ -2,6 +2,8 @@
 
 import os
 
+import structlog
+
 from cli.migrate import migrate_database
 from cli.plain import plain_errors, settings
 from core.app import build_key_ring
@@ -10,14 +12,17 @@ from core.http.pages import Pages
 from core.letters import LetterWriter
 from core.logs import configure
 from core.repositories.unit_of_work import SqlStore, open_store
-from core.settings import Settings
+from core.settings import Settings, open_files
 from core.texts import Texts
+
+log = structlog.get_logger("settings")
 
 
 def prepare(workers: int) -> Settings:
     """Make what development makes by itself, and find plain mistakes while they can be told plainly."""
     found = settings()
     configure(found)
+    warn_of_open_files()
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # A core is counted once: several workers share what one process would have for itself.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
@@ -36,6 +41,15 @@ def _try_texts(found: Settings) -> None:
     texts = Texts(found.mail.texts_dir, language=found.mail.mail_language)
     LetterWriter(texts, found)
     Pages(texts, found)
+
+
+def warn_of_open_files() -> None:
+    """Tell whoever starts a process that others on the machine may read its secrets.
+
+    It is no reason to refuse: who is alone on a machine, or in a container, has nobody to hide them from.
+    """
+    for found in open_files():
+        log.warning("setting_file_readable_by_others", variable=found.variable, mode=f"{found.mode:04o}")
 
 
 def _prepare_database(found: Settings, store: SqlStore) -> None:

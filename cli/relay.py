@@ -5,6 +5,7 @@ import signal
 import click
 
 from cli.plain import open_checked_store, plain_errors
+from cli.preparation import warn_of_open_files
 from core.app import build_relay
 from core.logs import configure
 
@@ -16,6 +17,7 @@ def relay() -> None:
     """Send what lies in the outbox, until a signal ends it. Any number of these may run."""
     with plain_errors(), open_checked_store() as (found, store):
         configure(found)
+        warn_of_open_files()
         if found.is_production and found.mail.smtp_url is None:
             raise click.ClickException("AUTH_SMTP_URL must be set when AUTH_ENV=production")
         sender = build_relay(found, store=store)

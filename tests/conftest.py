@@ -71,8 +71,14 @@ def make_settings(**changes: Any) -> Settings:
     return Settings(**defaults | changes)
 
 
-# For tests in which many attempts at once are not what is tested.
-UNTHROTTLED = ThrottleSettings(throttle=False)
+# For tests in which many attempts at once are not what is tested: they are counted, and none is too much.
+AMPLE = ThrottleSettings(
+    throttle_account=1000,
+    throttle_block=100_000,
+    throttle_strangers=100_000,
+    throttle_signups=100_000,
+    throttle_mail=100_000,
+)
 
 
 @pytest.fixture

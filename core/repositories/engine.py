@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import AuthError, DatabaseUnavailable, EmailTaken, TransactionConflict
 from core.keys import KeyNumberTakenError
-from core.repositories.patience import NoAnswerError, PatientConnection, require_time_to_connect
+from core.repositories.patience import NoAnswerError, PatientConnection, require_time_to_connect, time_left
 from core.settings import DatabaseSettings
 
 # Undone by the server in favour of another transaction: serialization_failure, deadlock_detected.
@@ -201,6 +201,11 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         _use_wal(connection, seconds)
+
+    @event.listens_for(engine, "checkout")
+    def set_patience(connection: sqlite3.Connection, _record: Any, _proxy: Any) -> None:
+        # A writer may have waited for its turn; the lock it waits for in what is left, not in another whole time-out.
+        connection.execute(f"PRAGMA busy_timeout={round(time_left(seconds) * 1000)}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

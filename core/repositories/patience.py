@@ -38,6 +38,12 @@ def connected_before(deadline: float, connect: Callable[[], T]) -> T:
         _waiting.deadline = None
 
 
+def time_left(patience: float) -> float:
+    """The seconds until the deadline of the unit of work that waits for a connection; outside any, patience."""
+    deadline = getattr(_waiting, "deadline", None)
+    return patience if deadline is None else max(deadline - time.monotonic(), 0.0)
+
+
 def require_time_to_connect(patience: float) -> None:
     """Begin no new connection when most of the time has gone by with waiting for a place in the pool.
 
@@ -47,8 +53,7 @@ def require_time_to_connect(patience: float) -> None:
         NoAnswerError: there is not enough time left.
 
     """
-    deadline = getattr(_waiting, "deadline", None)
-    if deadline is not None and deadline - time.monotonic() < patience * 3 / 4:
+    if time_left(patience) < patience * 3 / 4:
         raise NoAnswerError("no time is left to connect")
 
 

@@ -76,20 +76,24 @@ class SqlStore:
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
         """Open a transaction; leaving it without `commit` rolls it back."""
-        with translated(), self._turn(), self._connected(self.engine) as connection:
+        deadline = self._deadline()  # of the wait for the turn as well
+        with translated(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
             connection.begin()
             yield SqlUnitOfWork(connection)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
         """Open for single reads, each its own statement."""
-        with translated(), self._connected(self._reading) as connection:
+        with translated(), self._connected(self._reading, self._deadline()) as connection:
             yield SqlUnitOfWork(connection)
 
+    def _deadline(self) -> float:
+        """When a unit of work that begins now has to end, by the monotonic clock."""
+        return time.monotonic() + self._patience
+
     @contextmanager
-    def _connected(self, engine: Engine) -> Iterator[Connection]:
+    def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:
         """A connection for one unit of work, all of which ends in time."""
-        deadline = time.monotonic() + self._patience
         self._breaker.pass_through()
         try:
             with connected_before(deadline, engine.connect) as connection:
@@ -102,7 +106,7 @@ class SqlStore:
             raise
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, deadline: float) -> Iterator[None]:
         """Wait for the writers before this one, on SQLite.
 
         It has one writer at a time and lets the others try again at random, so that one of many may wait in vain.
@@ -110,7 +114,7 @@ class SqlStore:
         if self.engine.dialect.name != "sqlite":
             yield
             return
-        if not self._writers.acquire(timeout=self._patience):
+        if not self._writers.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise DatabaseUnavailable
         try:
             yield
@@ -122,7 +126,7 @@ class SqlStore:
 
         Schemas only grow from one release to the next (decision 12), so what a newer one has besides is not in the way.
         """
-        with translated(), self._connected(self._reading) as connection:
+        with translated(), self._connected(self._reading, self._deadline()) as connection:
             try:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
             except DBAPIError as error:

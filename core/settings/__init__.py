@@ -1,6 +1,6 @@
 """Settings: frozen groups, one a concern, read from ``AUTH_*`` variables and ``.env``, checked at the start."""
 
-from core.settings.files import SettingsError, SettingsGroup
+from core.settings.files import OpenFile, SettingsError, SettingsGroup
 from core.settings.groups import (
     MAX_ACCESS_TTL,
     Algorithm,
@@ -14,7 +14,7 @@ from core.settings.groups import (
     TokenSettings,
     cores,
 )
-from core.settings.loading import GROUPS, load_settings, settings_table, variables
+from core.settings.loading import GROUPS, load_settings, open_files, settings_table, variables
 from core.settings.whole import Settings
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "HttpSettings",
     "LoggingSettings",
     "MailSettings",
+    "OpenFile",
     "PasswordSettings",
     "Settings",
     "SettingsError",
@@ -34,6 +35,7 @@ __all__ = [
     "TokenSettings",
     "cores",
     "load_settings",
+    "open_files",
     "settings_table",
     "variables",
 ]

@@ -7,7 +7,9 @@ reporters.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,19 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 SUFFIX = "_FILE"
 MAX_LENGTH = 64 * 1024  # bytes; a path that leads to a log or a device is a mistake, not a secret
+
+
+# Where platforms mount secrets, which everybody in the container may read: there is nobody else in it.
+MOUNTED = Path("/run/secrets")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that holds a setting, and that everybody on the machine may read."""
+
+    variable: str
+    """That names it."""
+    mode: int
 
 
 class SettingsError(Exception):
@@ -52,6 +67,13 @@ def given(env_file: str) -> dict[str, str]:
     """Every variable of the process and of `.env` by its name in capitals; the process wins."""
     found = {**dotenv_values(env_file), **os.environ}
     return {name.upper(): value or "" for name, value in found.items()}
+
+
+def mode_for_all(path: str) -> int | None:
+    """The mode of a file that everybody may read; None of any other, and of what a platform has mounted."""
+    mode = stat.S_IMODE(Path(path).stat().st_mode)
+    is_mounted = Path(path).resolve().is_relative_to(MOUNTED)
+    return mode if mode & stat.S_IROTH and not is_mounted else None
 
 
 def _content(name: str, path: str) -> str:

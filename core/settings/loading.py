@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from core.settings.files import SUFFIX, SettingsError, SettingsGroup, given
+from core.settings.files import SUFFIX, OpenFile, SettingsError, SettingsGroup, given, mode_for_all
 from core.settings.groups import ENV_FILE, PREFIX
 from core.settings.whole import Settings
 
@@ -63,6 +63,14 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_plain(error))) from None
+
+
+def open_files() -> list[OpenFile]:
+    """The files of settings that everybody on the machine may read; to be asked when they were loaded."""
+    found = given(ENV_FILE)
+    named = {name: found[name] for name in sorted(f"{known}{SUFFIX}" for known in variables()) if name in found}
+    modes = {name: mode_for_all(path) for name, path in named.items()}
+    return [OpenFile(name, mode) for name, mode in modes.items() if mode is not None]
 
 
 def _plain(error: ValidationError) -> list[str]:

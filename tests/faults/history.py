@@ -32,7 +32,12 @@ class Kind(StrEnum):
     LOGOUT = "logout"
     END_SESSIONS = "end sessions"
     END_OTHER_SESSIONS = "end other sessions"
+    REVOKE = "revoke"
+    """Of a refresh token."""
     REQUEST_RESET = "request reset"
+    BRING_LINK = "bring link"
+    """Which makes the link, and ends the one before it. Refused where there is no letter that is new."""
+    RESET_PASSWORD = "reset password"
     DELETE_ACCOUNT = "delete account"
 
 
@@ -44,6 +49,7 @@ class Outcome(StrEnum):
 
 
 UNAUTHENTICATED = 401  # the session is over
+BAD_LINK = 400  # that was junk, used or replaced
 BY_TOKEN = frozenset(
     {
         Kind.WHOAMI,
@@ -70,6 +76,7 @@ class Operation:
     new_password: str = field(default="", repr=False)
     user: uuid.UUID | None = None
     session: uuid.UUID | None = None
+    link: uuid.UUID | None = None
     presented: int = 0
     """Generation of the refresh token that was sent."""
     outcome: Outcome = Outcome.UNKNOWN
@@ -126,9 +133,11 @@ class Record:
             return list(self._operations)
 
     def summary(self) -> str:
-        """How many of each outcome."""
+        """How many of each outcome, and how many ends by another way than a log-out."""
         counts = Counter(operation.outcome for operation in self.operations)
-        return ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+        done = Counter(operation.kind for operation in self.operations if operation.is_ok)
+        ends = f"{done[Kind.RESET_PASSWORD]} resets, {done[Kind.REVOKE]} revocations"
+        return ", ".join([*(f"{counts[outcome]} {outcome}" for outcome in Outcome), ends])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +218,8 @@ class Checker:
         """No operation of the workload is one that the service may choke on."""
         expected = (0, UNAUTHENTICATED, 403, 409, 503)
         for operation in self._all:
-            if not operation.is_ok and operation.status not in expected:
+            is_bad_link = operation.kind == Kind.RESET_PASSWORD and operation.status == BAD_LINK
+            if not operation.is_ok and operation.status not in expected and not is_bad_link:
                 yield f"answered {operation.status}: {operation}"
 
     def _strangers(self) -> Iterator[str]:
@@ -237,7 +247,9 @@ class Address:
         self._logins = [operation for operation in about if operation.kind == Kind.LOGIN]
         self._changes = [operation for operation in about if operation.kind == Kind.CHANGE_PASSWORD]
         self._deletions = [operation for operation in about if operation.kind == Kind.DELETE_ACCOUNT]
-        self._resets = [operation for operation in about if operation.kind == Kind.REQUEST_RESET]
+        self._requests = [operation for operation in about if operation.kind == Kind.REQUEST_RESET]
+        self._links = [operation for operation in about if operation.kind == Kind.BRING_LINK]
+        self._resets = [operation for operation in about if operation.kind == Kind.RESET_PASSWORD]
         self._accounts = accounts
         self._messages = messages
 
@@ -249,6 +261,8 @@ class Address:
         yield from self._logins_let_in()
         yield from self._passwords_refused()
         yield from self._one_change_each()
+        yield from self._one_use_of_a_link()
+        yield from self._links_refused()
         yield from self._the_password_at_the_end()
         yield from self._resets_requested()
 
@@ -302,8 +316,8 @@ class Address:
             setting = self._setting(login.password)
             if not any(operation.invoked < login.completed for operation in setting if operation.may_have_happened):
                 yield f"let in with a password that nobody has set: {login}"
-            for change in self._changes:
-                if change.is_ok and change.password == login.password and change.completed < login.invoked:
+            for change in self._surely_replacing(login.password):
+                if change.completed < login.invoked:
                     yield f"let in with a password that was changed before: {login}; {change}"
             for deletion in self._deletions:
                 if deletion.is_ok and deletion.user == login.user and deletion.completed < login.invoked:
@@ -333,6 +347,30 @@ class Address:
             if count > 1:
                 yield f"a password of {self._address} was replaced {count} times"
 
+    def _one_use_of_a_link(self) -> Iterator[str]:
+        uses = Counter(reset.link for reset in self._resets if reset.is_ok)
+        for link, count in uses.items():
+            if count > 1:
+                yield f"the link {link} was used {count} times"
+
+    def _links_refused(self) -> Iterator[str]:
+        """Refused, although nothing can have ended the link since it was made."""
+        for brought in self._links:
+            for refused in self._resets:
+                if not brought.is_ok or brought.link != refused.link or not refused.is_refused:
+                    continue
+                if not any(
+                    operation is not refused and operation.invoked < refused.completed
+                    for operation in self._ending_links(brought)
+                ):
+                    yield f"refused with a link that nothing has ended: {refused}"
+
+    def _ending_links(self, brought: Operation) -> Iterator[Operation]:
+        """What may have ended a link after it was made: its use, a newer one, another password, the account's end."""
+        for operation in (*self._links, *self._resets, *self._changes, *self._deletions):
+            if operation is not brought and operation.may_have_happened and operation.completed > brought.invoked:
+                yield operation
+
     def _the_password_at_the_end(self) -> Iterator[str]:
         for account in self._accounts:
             if len(account.opened_by) != 1:
@@ -340,10 +378,9 @@ class Address:
             for password in account.opened_by:
                 if not any(operation.may_have_happened for operation in self._setting(password)):
                     yield f"a password that nobody has set opens {account}"
-                for change in self._replacing(password):
-                    if change.is_ok:
-                        yield f"an acknowledged change is undone: {change}"
-            for operation in (*self._signups, *self._changes):
+                for change in self._surely_replacing(password):
+                    yield f"an acknowledged change is undone: {change}"
+            for operation in (*self._signups, *self._changes, *self._resets):
                 chosen = operation.new_password or operation.password
                 if (
                     operation.is_ok
@@ -358,8 +395,8 @@ class Address:
 
     def _resets_requested(self) -> Iterator[str]:
         # With an account go the requests that name its address.
-        acknowledged = sum(request.is_ok and not self._may_be_forgotten(request) for request in self._resets)
-        possible = sum(request.may_have_happened for request in self._resets)
+        acknowledged = sum(request.is_ok and not self._may_be_forgotten(request) for request in self._requests)
+        possible = sum(request.may_have_happened for request in self._requests)
         if not acknowledged <= self._messages <= possible:
             yield (
                 f"{self._messages} messages to {self._address}, of {acknowledged} acknowledged and {possible} possible"
@@ -367,12 +404,25 @@ class Address:
 
     def _setting(self, password: str) -> list[Operation]:
         signups = [signup for signup in self._signups if signup.password == password]
-        return signups + [change for change in self._changes if change.new_password == password]
+        return signups + [change for change in (*self._changes, *self._resets) if change.new_password == password]
 
     def _proving(self, password: str) -> list[Operation]:
         return [login for login in self._logins if login.password == password]
 
     def _replacing(self, password: str) -> list[Operation]:
+        """What may have put another one in its place: a reset names none, and replaces whichever there is."""
+        since = min((operation.invoked for operation in self._setting(password)), default=NEVER)
+        resets = [reset for reset in self._resets if reset.new_password != password and reset.completed > since]
+        return self._naming(password) + resets
+
+    def _surely_replacing(self, password: str) -> list[Operation]:
+        """What has put another one in its place, if it was ever there. No password is set a second time."""
+        there = (*self._setting(password), *self._proving(password))
+        since = min((operation.completed for operation in there if operation.is_ok), default=NEVER)
+        resets = [reset for reset in self._resets if reset.new_password != password and reset.invoked > since]
+        return [change for change in self._naming(password) + resets if change.is_ok]
+
+    def _naming(self, password: str) -> list[Operation]:
         return [change for change in self._changes if change.password == password]
 
     def _may_be_deleted(self, user: uuid.UUID | None) -> bool:
@@ -406,6 +456,7 @@ class Session:
         yield from self._no_way_back()
         yield from self._ended_is_ended()
         yield from self._not_ended_without_a_cause()
+        yield from self._revocations_refused()
         yield from self._what_is_stored(is_user_there=is_user_there)
 
     def _one_successor(self) -> Iterator[str]:
@@ -437,13 +488,20 @@ class Session:
         """Nothing that begins after an acknowledged end succeeds; an answer that it is over counts as well."""
         over = min((operation.completed for operation in self._ends()), default=NEVER)
         for operation in self._about:
-            if operation.is_ok and operation.invoked > over:
+            # What is over may be revoked; it stays as it is.
+            if operation.is_ok and operation.invoked > over and operation.kind != Kind.REVOKE:
                 yield f"succeeded after the session had ended at {over:.3f}: {operation}"
 
     def _not_ended_without_a_cause(self) -> Iterator[str]:
         for operation in self._about:
             if self._says_it_is_over(operation) and not self._may_be_over(operation):
                 yield f"refused, and nobody ended the session: {operation}"
+
+    def _revocations_refused(self) -> Iterator[str]:
+        """A token that is none any more is revoked already (RFC 7009 section 2.2)."""
+        for operation in self._about:
+            if operation.kind == Kind.REVOKE and operation.is_refused:
+                yield f"a revocation was refused: {operation}"
 
     def _what_is_stored(self, *, is_user_there: bool) -> Iterator[str]:
         stored = self._stored
@@ -469,8 +527,13 @@ class Session:
             if self._says_it_is_over(operation):
                 yield operation
         for operation in self._possible_ends():
-            if operation.is_ok and (operation.session == self._id or self._was_there_before(operation)):
+            is_of_it = operation.session == self._id or self._was_there_before(operation)
+            if operation.is_ok and is_of_it and not self._may_end_nothing(operation):
                 yield operation
+
+    def _may_end_nothing(self, operation: Operation) -> bool:
+        """Whether it revokes a token that may have been replaced, and so revoked already."""
+        return operation.kind == Kind.REVOKE and self._may_be_a_second_use(operation)
 
     def _was_there_before(self, operation: Operation) -> bool:
         assert self._login is not None
@@ -483,9 +546,9 @@ class Session:
                 continue
             is_own = operation.session == self._id
             match operation.kind:
-                case Kind.LOGOUT if is_own:
+                case Kind.LOGOUT | Kind.REVOKE if is_own:
                     yield operation
-                case Kind.END_SESSIONS | Kind.DELETE_ACCOUNT:
+                case Kind.END_SESSIONS | Kind.DELETE_ACCOUNT | Kind.RESET_PASSWORD:
                     yield operation
                 case Kind.CHANGE_PASSWORD | Kind.END_OTHER_SESSIONS if not is_own:
                     yield operation

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from core.repositories.unit_of_work import open_store
 from core.settings import DatabaseSettings
+from tests.conftest import SECRET
 from tests.databases import empty
 from tests.faults.history import Outcome, Record, violations
+from tests.faults.postman import Postman, postman_of
 from tests.faults.processes import children_of, command_of, family_of, lives
 from tests.faults.workload import Crowd, Service, remains_of, slowest, wait_until
 from tests.postgres import free_port
@@ -29,6 +31,7 @@ LONGEST_ANSWER = 25.0  # seconds; where every worker of a door was killed, calle
 
 SETTINGS = {
     **CHEAP,
+    "AUTH_SECRET_KEY": SECRET,
     "AUTH_DATABASE_TIMEOUT": "0.7",  # so that a fault that lasts for a second is one
     "AUTH_RELAY": "false",  # messages stay where they can be counted
     "AUTH_TOKEN_SESSION_LIMIT": "1000",
@@ -46,6 +49,7 @@ class Stage:
     url: str
     """Of the database itself."""
     stack: ExitStack
+    postman: Postman
     doors: dict[str, Server] = field(default_factory=dict)
 
     def open(self, framework: str) -> None:
@@ -104,7 +108,7 @@ class Stage:
         self._forget()
         seed = random.SystemRandom().randrange(10**6)
         record = Record()
-        service = Service([server.api for server in self.doors.values()], record)
+        service = Service([server.api for server in self.doors.values()], record, self.postman)
         crowd = Crowd(service, seed)
         with crowd.at_work():
             wait_until(time.monotonic() + CALM)
@@ -137,7 +141,7 @@ class Stage:
 def staged(folder: Path, url: str, *, served_url: str | None = None) -> Iterator[Stage]:
     """Both doors at work over a database."""
     with ExitStack() as stack:
-        stage = Stage(folder, served_url or url, url, stack)
+        stage = Stage(folder, served_url or url, url, stack, stack.enter_context(postman_of(url, SECRET)))
         for framework in FRAMEWORKS:
             stage.open(framework)
         stage.wait_until_ready()

@@ -13,11 +13,11 @@ import pytest
 from api_flask.app import create_app
 from core.app import build
 from core.repositories.unit_of_work import open_store
-from core.settings import DatabaseSettings, ThrottleSettings
+from core.settings import DatabaseSettings
 from migrations.runner import upgrade
 from tests.api import Api
 from tests.clock import FakeClock
-from tests.conftest import make_settings
+from tests.conftest import AMPLE, make_settings
 from tests.drivers import WsgiDriver
 from tests.faults.history import (
     NEVER,
@@ -90,6 +90,12 @@ BEGIN = [SIGNUP, LOGIN]
 OF_ONE: dict[str, Any] = {"user": ANN, "session": ONE}
 OF_TWO: dict[str, Any] = {"user": ANN, "session": TWO}
 CHANGE: dict[str, Any] = {**OF_ONE, "password": "first", "new_password": "second"}
+LINK, NEWER_LINK = (uuid.UUID(int=number) for number in (21, 22))
+OF_LINK: dict[str, Any] = {"user": ANN, "link": LINK}
+OF_NEWER_LINK: dict[str, Any] = {"user": ANN, "link": NEWER_LINK}
+BROUGHT = _ok(Kind.BRING_LINK, 4, 5, **OF_LINK)
+RESET = _ok(Kind.RESET_PASSWORD, 6, 7, new_password="second", **OF_LINK)
+REVOKED = _ok(Kind.REVOKE, 4, 5, **OF_ONE)
 
 
 def _refresh(start: float, end: float, presented: int, token: str = "") -> Operation:
@@ -207,6 +213,110 @@ GOOD: dict[str, tuple[list[Operation], Remains]] = {
     "a reset request in doubt that took effect": (
         [SIGNUP, _ok(Kind.REQUEST_RESET, 2, 3), _unknown(Kind.REQUEST_RESET, 4, 5)],
         _remains(_account(), resets=2),
+    ),
+    "a reset ends every session and changes the password": (
+        [
+            *BEGIN,
+            BROUGHT,
+            RESET,
+            _refused(Kind.WHOAMI, 8, 9, **OF_ONE),
+            _refused(Kind.LOGIN, 8, 9, password="first"),
+            _ok(Kind.LOGIN, 8, 9, password="second", user=ANN, session=TWO),
+        ],
+        _remains(_account(opened_by="second"), _session(has_ended=True), _session(TWO)),
+    ),
+    "a reset in doubt that took effect long after its answer": (
+        [
+            *BEGIN,
+            BROUGHT,
+            _unknown(Kind.RESET_PASSWORD, 6, 7, new_password="second", **OF_LINK),
+            _ok(Kind.LOGIN, 8, 9, password="first", user=ANN, session=TWO),
+            _refused(Kind.WHOAMI, 10, 11, **OF_TWO),
+            _refused(Kind.RESET_PASSWORD, 10, 11, status=400, new_password="third", **OF_LINK),
+        ],
+        _remains(_account(opened_by="second"), _session(has_ended=True), _session(TWO, has_ended=True)),
+    ),
+    "a reset in doubt that took none, and its link works": (
+        [
+            *BEGIN,
+            BROUGHT,
+            _unknown(Kind.RESET_PASSWORD, 6, 7, new_password="second", **OF_LINK),
+            _ok(Kind.RESET_PASSWORD, 8, 9, new_password="third", **OF_LINK),
+        ],
+        _remains(_account(opened_by="third"), _session(has_ended=True)),
+    ),
+    "let in with the old password, and told so, while it was being reset": (
+        [*BEGIN, BROUGHT, RESET, _ok(Kind.LOGIN, 6, 8, password="first", user=ANN, session=TWO)],
+        _remains(_account(opened_by="second"), _session(has_ended=True), _session(TWO, has_ended=True)),
+    ),
+    "a password that was reset before it was changed": (
+        [
+            *BEGIN,
+            BROUGHT,
+            RESET,
+            _ok(Kind.LOGIN, 8, 9, password="second", user=ANN, session=TWO),
+            _ok(Kind.CHANGE_PASSWORD, 10, 11, **OF_TWO, password="second", new_password="third"),
+        ],
+        _remains(_account(opened_by="third"), _session(has_ended=True), _session(TWO)),
+    ),
+    "a link is replaced by a newer one": (
+        [
+            *BEGIN,
+            BROUGHT,
+            _ok(Kind.BRING_LINK, 6, 7, **OF_NEWER_LINK),
+            _refused(Kind.RESET_PASSWORD, 8, 9, status=400, new_password="second", **OF_LINK),
+            _ok(Kind.RESET_PASSWORD, 10, 11, new_password="third", **OF_NEWER_LINK),
+        ],
+        _remains(_account(opened_by="third"), _session(has_ended=True)),
+    ),
+    "a link is replaced by one of which nobody knows": (
+        [
+            *BEGIN,
+            BROUGHT,
+            _unknown(Kind.BRING_LINK, 6, 7),
+            _refused(Kind.RESET_PASSWORD, 8, 9, status=400, new_password="second", **OF_LINK),
+        ],
+        _remains(_account(), _session()),
+    ),
+    "a link is ended by a change of the password": (
+        [
+            *BEGIN,
+            BROUGHT,
+            _ok(Kind.CHANGE_PASSWORD, 6, 7, **CHANGE),
+            _refused(Kind.RESET_PASSWORD, 8, 9, status=400, new_password="third", **OF_LINK),
+        ],
+        _remains(_account(opened_by="second"), _session()),
+    ),
+    "there is no letter to bring": (
+        [*BEGIN, _refused(Kind.BRING_LINK, 4, 5, status=0)],
+        _remains(_account(), _session()),
+    ),
+    "a token is revoked, and once more": (
+        [*BEGIN, REVOKED, _refused(Kind.WHOAMI, 6, 7, **OF_ONE), _ok(Kind.REVOKE, 8, 9, **OF_ONE)],
+        _remains(_account(), _session(has_ended=True)),
+    ),
+    "a token that was replaced is revoked, and the session goes on": (
+        [
+            *BEGIN,
+            _refresh(4, 5, 0),
+            _refresh(6, 7, 1),
+            _ok(Kind.REVOKE, 8, 9, **OF_ONE),
+            _ok(Kind.WHOAMI, 10, 11, **OF_ONE),
+        ],
+        _remains(_account(), _session(generation=2)),
+    ),
+    "a token that was replaced is revoked within the grace": (
+        [*BEGIN, _refresh(4, 5, 0), _ok(Kind.REVOKE, 6, 7, **OF_ONE), _refused(Kind.WHOAMI, 8, 9, **OF_ONE)],
+        _remains(_account(), _session(generation=1, has_ended=True)),
+    ),
+    "a revocation in doubt that took effect later": (
+        [
+            *BEGIN,
+            _unknown(Kind.REVOKE, 4, 5, **OF_ONE),
+            _ok(Kind.WHOAMI, 6, 7, **OF_ONE),
+            _refused(Kind.WHOAMI, 8, 9, **OF_ONE),
+        ],
+        _remains(_account(), _session(has_ended=True)),
     ),
 }
 
@@ -436,6 +546,93 @@ BAD: dict[str, tuple[list[Operation], Remains, str]] = {
         _remains(_account()),
         "answered 500",
     ),
+    "a session outlives a reset": (
+        [*BEGIN, BROUGHT, RESET, _ok(Kind.WHOAMI, 8, 9, **OF_ONE)],
+        _remains(_account(opened_by="second"), _session(has_ended=True)),
+        "succeeded after the session had ended",
+    ),
+    "a session outlives a reset, and is seen so at the end": (
+        [*BEGIN, BROUGHT, RESET],
+        _remains(_account(opened_by="second"), _session()),
+        "an acknowledged end is undone",
+    ),
+    "a reset is lost": (
+        [*BEGIN, BROUGHT, RESET],
+        _remains(_account(), _session(has_ended=True)),
+        "an acknowledged change is undone",
+    ),
+    "a reset is lost, and nothing opens the account": (
+        [*BEGIN, BROUGHT, RESET],
+        _remains(_account(opened_by=""), _session(has_ended=True)),
+        "an acknowledged password is lost",
+    ),
+    "let in with the password from before the reset": (
+        [*BEGIN, BROUGHT, RESET, _ok(Kind.LOGIN, 8, 9, password="first", user=ANN, session=TWO)],
+        _remains(_account(opened_by="second"), _session(has_ended=True), _session(TWO)),
+        "let in with a password that was changed before",
+    ),
+    "refused with the password of the reset": (
+        [*BEGIN, BROUGHT, RESET, _refused(Kind.LOGIN, 8, 9, password="second")],
+        _remains(_account(opened_by="second"), _session(has_ended=True)),
+        "refused with the right password",
+    ),
+    "refused with a password that was set after a reset": (
+        [
+            *BEGIN,
+            BROUGHT,
+            RESET,
+            _ok(Kind.LOGIN, 8, 9, password="second", user=ANN, session=TWO),
+            _ok(Kind.CHANGE_PASSWORD, 10, 11, **OF_TWO, password="second", new_password="third"),
+            _refused(Kind.LOGIN, 12, 13, password="third"),
+        ],
+        _remains(_account(opened_by="third"), _session(has_ended=True), _session(TWO)),
+        "refused with the right password",
+    ),
+    "a link is used twice": (
+        [*BEGIN, BROUGHT, RESET, _ok(Kind.RESET_PASSWORD, 6, 7, new_password="third", **OF_LINK)],
+        _remains(_account(opened_by="third"), _session(has_ended=True)),
+        "was used 2 times",
+    ),
+    "a good link is refused": (
+        [*BEGIN, BROUGHT, _refused(Kind.RESET_PASSWORD, 6, 7, status=400, new_password="second", **OF_LINK)],
+        _remains(_account(), _session()),
+        "refused with a link that nothing has ended",
+    ),
+    "a link is refused for an older one": (
+        [
+            *BEGIN,
+            _ok(Kind.BRING_LINK, 2, 3, **OF_NEWER_LINK),
+            BROUGHT,
+            _refused(Kind.RESET_PASSWORD, 6, 7, status=400, new_password="second", **OF_LINK),
+        ],
+        _remains(_account(), _session()),
+        "refused with a link that nothing has ended",
+    ),
+    "anything else is refused as a link is": (
+        [*BEGIN, _refused(Kind.WHOAMI, 4, 5, status=400, **OF_ONE)],
+        _remains(_account(), _session()),
+        "answered 400",
+    ),
+    "asked after the token was revoked": (
+        [*BEGIN, REVOKED, _ok(Kind.WHOAMI, 6, 7, **OF_ONE)],
+        _remains(_account(), _session(has_ended=True)),
+        "succeeded after the session had ended",
+    ),
+    "a revocation is undone": (
+        [*BEGIN, REVOKED],
+        _remains(_account(), _session()),
+        "an acknowledged end is undone",
+    ),
+    "another session ends with the one that was revoked": (
+        [*BEGIN, LOGIN_TWO, REVOKED, _refused(Kind.WHOAMI, 6, 7, **OF_TWO)],
+        _remains(_account(), _session(has_ended=True), _session(TWO, has_ended=True)),
+        "nobody ended the session",
+    ),
+    "a revocation is refused": (
+        [*BEGIN, _refused(Kind.REVOKE, 4, 5, **OF_ONE)],
+        _remains(_account(), _session()),
+        "a revocation was refused",
+    ),
 }
 
 
@@ -460,7 +657,7 @@ LIES = {"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flus
 @pytest.mark.parametrize("lies", [False, True])
 def test_a_database_that_acknowledges_what_it_has_not_written_is_found_out(*, lies: bool) -> None:
     """The same history on a server that waits for its log and on one that does not: only the second one is caught."""
-    settings = make_settings(throttling=ThrottleSettings(throttle=False))
+    settings = make_settings(throttling=AMPLE)
     with own_postgres(**(LIES if lies else {})) as postgres, postgres.database() as url:
         store = open_store(url, DatabaseSettings(timeout=timedelta(seconds=2)))
         upgrade(store.engine)

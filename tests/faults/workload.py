@@ -20,6 +20,7 @@ import jwt
 from sqlalchemy import select
 
 from core.emails import parse_email
+from core.errors import AuthError
 from core.outbox import MessageKind
 from core.passwords import PasswordHasher
 from core.repositories.tables import outbox, sessions, users
@@ -36,10 +37,11 @@ from tests.faults.history import (
     StoredAccount,
     StoredSession,
 )
+from tests.faults.postman import Link, Postman
 
 USERS = 8  # threads; no more than the machine serves in good time
 ADDRESSES = 6  # that are in use at once, so that the users meet
-REFUSALS = (401, 403, 409)
+REFUSALS = (400, 401, 403, 409)
 PAUSE_WHEN_AWAY = 0.05  # seconds; a client that is told so does not try as fast as it can
 
 Ask = Callable[[Api], Answer]
@@ -67,6 +69,8 @@ class Account:
     current: str = ""
     """The last one that was right."""
     logins: list[Login] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    """That reset the password, or did; the newest one comes last."""
 
     @property
     def canonical(self) -> str:
@@ -83,9 +87,11 @@ class Account:
 class Service:
     """Sends operations to the doors and takes down what became of them."""
 
-    def __init__(self, doors: Sequence[Api], record: Record) -> None:
+    def __init__(self, doors: Sequence[Api], record: Record, postman: Postman | None = None) -> None:
         self.doors = doors
         self.record = record
+        self.postman = postman
+        """Without one, links are asked for and never come."""
 
     def signup(self, door: Api, account: Account, password: str) -> Operation:
         body = {"email": account.address, "password": password}
@@ -186,6 +192,43 @@ class Service:
         if answer is not None:
             operation.settle(Outcome.OK, answer.status)
 
+    def bring_link(self, account: Account) -> None:
+        """Let the owner of the address have the link of the newest letter, where there is a letter that is new."""
+        if self.postman is None:
+            return
+        operation = self.record.invoke(Kind.BRING_LINK, address=account.canonical)
+        try:
+            link = self.postman.bring(account.canonical)
+        except AuthError:
+            operation.settle(Outcome.UNKNOWN)
+            return
+        if link is None:
+            operation.settle(Outcome.REFUSED)
+            return
+        operation.link, operation.user = link.message, link.user
+        operation.settle(Outcome.OK)
+        account.links.append(link)
+
+    def reset_password(self, door: Api, account: Account, link: Link, new: str) -> Operation:
+        operation = self.record.invoke(
+            Kind.RESET_PASSWORD, address=account.canonical, user=link.user, link=link.message, new_password=new
+        )
+        answer = _ask(operation, lambda: door.reset(link.token, new))
+        if answer is not None:
+            operation.settle(Outcome.OK, answer.status)
+        account.learn(operation, new)
+        return operation
+
+    def revoke(self, door: Api, login: Login, generation: int) -> None:
+        """End a session by one of its refresh tokens (RFC 7009)."""
+        token = login.refresh_tokens[generation]
+        operation = self.record.invoke(
+            Kind.REVOKE, user=login.user, session=login.session, presented=_contents(token)[1]
+        )
+        answer = _ask(operation, lambda: door.post("/v1/revoke", form={"token": token}))
+        if answer is not None:
+            operation.settle(Outcome.OK, answer.status)
+
 
 def _ask(operation: Operation, ask: Callable[[], Answer]) -> Answer | None:
     """The answer, if it acknowledges; everything else is noted here."""
@@ -207,7 +250,7 @@ def _ask(operation: Operation, ask: Callable[[], Answer]) -> Answer | None:
 def _outcome(answer: Answer) -> Outcome:
     if answer.status in REFUSALS:
         return Outcome.REFUSED
-    nothing_was_done = answer.status == 503 and answer.json["code"] == "overloaded"
+    nothing_was_done = answer.status == 503 and answer.json.get("code") == "overloaded"
     return Outcome.FAILED if nothing_was_done else Outcome.UNKNOWN
 
 
@@ -233,6 +276,7 @@ class Crowd:
     def at_work(self) -> Iterator[None]:
         """All users at once; whatever one of them meets is raised at the end."""
         self._is_over.clear()
+        self._end_before()
         with ThreadPoolExecutor(USERS) as pool:
             working: list[Future[None]] = [pool.submit(self._use, number) for number in range(USERS)]
             try:
@@ -243,7 +287,7 @@ class Crowd:
             user.result()
 
     def ask_for_everything(self) -> None:
-        """Ask at each door for every account with every password that it may have had, and for every session."""
+        """Ask at each door for every account with every password that it may have had, every session, every link."""
         for account in self.accounts:
             for password in account.passwords:
                 for door in self._service.doors:
@@ -253,6 +297,20 @@ class Crowd:
                 for door in self._service.doors:
                     self._service.whoami(door, login)
                 self._service.refresh(self._service.doors[0], login, len(login.refresh_tokens) - 1)
+        for account in self.accounts:  # last: of a reset in doubt, the link may still work
+            for link in account.links:
+                for door in self._service.doors:
+                    self._service.reset_password(door, account, link, self._new_password())
+
+    def _end_before(self) -> None:
+        """Let there be a session that was revoked and one that a reset ended, whatever goes wrong from here on."""
+        service, door, account = self._service, self._service.doors[0], self._new_account()
+        service.signup(door, account, password := self._new_password())
+        service.login(door, account, password)
+        revoked = service.login(door, account, password)
+        assert revoked is not None
+        service.revoke(door, revoked, 0)
+        self._follow_a_link(door, account, lambda links: links[-1])
 
     def _use(self, number: int) -> None:
         choose = random.Random(f"{self._seed}-{number}")
@@ -279,16 +337,31 @@ class Crowd:
             partial(service.logout, door, login): 6,
             partial(service.end_sessions, door, login, keep_current=False): 2,
             partial(service.end_sessions, door, login, keep_current=True): 3,
+            partial(self._revoke, choose, door, login): 3,
             partial(service.request_reset, door, account): 6,
+            partial(self._recover, choose, door, account): 6,
             partial(self._leave, door, login, password): 3,
         }
         choose.choices(list(steps), list(steps.values()))[0]()
 
     def _refresh(self, choose: random.Random, door: Api, login: Login) -> None:
-        """Mostly with the newest token; now and then with one that was replaced, as after a lost answer, or a theft."""
-        newest = len(login.refresh_tokens) - 1
-        back = choose.choices([0, 1, 2], [90, 8, 2])[0]
-        self._service.refresh(door, login, max(newest - back, 0))
+        """Now and then with a token that was replaced, as after a lost answer, or a theft."""
+        self._service.refresh(door, login, _mostly_the_newest(choose, login))
+
+    def _revoke(self, choose: random.Random, door: Api, login: Login) -> None:
+        """Now and then with a token that was replaced, which may end nothing."""
+        self._service.revoke(door, login, _mostly_the_newest(choose, login))
+
+    def _recover(self, choose: random.Random, door: Api, account: Account) -> None:
+        """Follow a link that was asked for; now and then one that was replaced, or followed before."""
+        knows = choose.random() < 0.8
+        self._follow_a_link(door, account, lambda links: links[-1] if knows else choose.choice(links))
+
+    def _follow_a_link(self, door: Api, account: Account, choose: Callable[[list[Link]], Link]) -> None:
+        self._service.request_reset(door, account)
+        self._service.bring_link(account)
+        if account.links:
+            self._service.reset_password(door, account, choose(account.links), self._new_password())
 
     def _leave(self, door: Api, login: Login, password: str) -> None:
         """Delete the account, and leave the address to whoever comes; others go on with a new one."""
@@ -315,6 +388,12 @@ class Crowd:
         """Mostly the right one, as far as that is known."""
         knows = account.current and choose.random() < 0.8
         return account.current if knows else choose.choice(account.passwords[-4:])
+
+
+def _mostly_the_newest(choose: random.Random, login: Login) -> int:
+    """The generation of a refresh token."""
+    back = choose.choices([0, 1, 2], [90, 8, 2])[0]
+    return max(len(login.refresh_tokens) - 1 - back, 0)
 
 
 def remains_of(url: str, operations: Sequence[Operation]) -> Remains:

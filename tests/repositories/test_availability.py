@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -108,6 +109,34 @@ def test_an_sqlite_file_locked_by_another_connection_is_unavailable_within_the_t
         with sqlite_store.begin(), within(1), pytest.raises(DatabaseUnavailable):
             _write(store)
         _write(store)
+
+
+def test_a_writer_that_waited_for_its_turn_waits_no_second_timeout_for_the_lock(sqlite_store: SqlStore) -> None:
+    """It stands behind another writer of its process, and then both before the lock of another process."""
+    patience = timedelta(seconds=0.8)
+    with opened(url_of(sqlite_store), timeout=patience) as store, ThreadPoolExecutor(1) as pool:
+        with locked_by_another_process(store):
+            first = pool.submit(_write, store)
+            time.sleep(patience.total_seconds() / 2)
+            with within(1.3 * patience.total_seconds()), pytest.raises(DatabaseUnavailable):
+                _write(store)
+            assert type(first.exception(10)) is DatabaseUnavailable
+        _write(store)
+    assert len(events_in(sqlite_store)) == 1
+
+
+def test_a_writer_that_had_little_time_left_takes_none_from_the_next(sqlite_store: SqlStore) -> None:
+    """The connection goes back to the pool, and the next one to hold it has its own time."""
+    with (
+        opened(url_of(sqlite_store), pool_size=1, timeout=timedelta(seconds=1)) as store,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with store.begin():
+            late = pool.submit(_write, store)
+            time.sleep(0.2)
+        late.result(10)
+        with store.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000
 
 
 def test_a_writer_that_finds_the_lock_free_in_time_goes_on(sqlite_store: SqlStore) -> None:

@@ -21,7 +21,7 @@ from core.sessions import TokenPair
 from core.settings import PasswordSettings
 from tests.api import PASSWORD
 from tests.clock import FakeClock
-from tests.conftest import UNTHROTTLED, make_settings
+from tests.conftest import AMPLE, make_settings
 from tests.mail import RecordingMailer
 from tests.repositories.faults import server_options
 from tests.repositories.values import NOW, account, account_in, events_in, stored
@@ -39,7 +39,7 @@ def serialisable(postgres_store: SqlStore) -> Iterator[SqlStore]:
 def app(serialisable: SqlStore) -> AuthApp:
     passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000)
     made = build(
-        make_settings(passwords=passwords, throttling=UNTHROTTLED),
+        make_settings(passwords=passwords, throttling=AMPLE),
         store=serialisable,
         clock=FakeClock(NOW),
         mailer=RecordingMailer(),

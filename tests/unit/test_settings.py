@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
-from core.settings import GROUPS, Settings, SettingsError, load_settings, variables
+from cli.preparation import warn_of_open_files
+from core.settings import GROUPS, OpenFile, Settings, SettingsError, load_settings, open_files, variables
 from core.settings.files import MAX_LENGTH
 from core.settings.secret_key import development_secret
 
@@ -594,3 +596,50 @@ class TestByFile:
     def test_what_is_no_setting_has_no_file_either(self, load: Load) -> None:
         assert refusal(load, AUTH_SECRET_KEI_FILE="/x") == "unknown setting AUTH_SECRET_KEI_FILE"
         assert refusal(load, AUTH_FILE="/x", AUTH_SECRET_KEI_FILE="/x").startswith("unknown setting AUTH_FILE")
+
+    @pytest.mark.parametrize("mode", [0o644, 0o444, 0o604])
+    def test_one_that_everybody_may_read_is_told_of(self, load: Load, file: Callable[[bytes], str], mode: int) -> None:
+        path = Path(file(STRONG.encode()))
+        path.chmod(mode)
+        load(AUTH_SECRET_KEY_FILE=str(path))
+        assert open_files() == [OpenFile("AUTH_SECRET_KEY_FILE", mode)]
+
+    @pytest.mark.parametrize("mode", [0o600, 0o440, 0o640])
+    def test_one_that_others_may_not_read_is_not(self, load: Load, file: Callable[[bytes], str], mode: int) -> None:
+        path = Path(file(STRONG.encode()))
+        path.chmod(mode)
+        load(AUTH_SECRET_KEY_FILE=str(path))
+        assert open_files() == []
+
+    @pytest.mark.parametrize("way", ["mounted/key", "mounted/../link/key"], ids=["directly", "by a link"])
+    def test_one_that_a_platform_mounts_is_not(
+        self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    ) -> None:
+        """Docker and Kubernetes mount secrets as 0444 or 0644, in a container with nobody else in it."""
+        mounted = tmp_path / "mounted"
+        mounted.mkdir()
+        (tmp_path / "link").symlink_to(mounted)  # as /var/run is one to /run
+        (mounted / "key").write_text(STRONG)
+        (mounted / "key").chmod(0o444)
+        load(AUTH_SECRET_KEY_FILE=str(tmp_path / way))
+        assert len(open_files()) == 1
+        monkeypatch.setattr("core.settings.files.MOUNTED", mounted)
+        assert open_files() == []
+
+    def test_who_starts_is_warned_in_one_line_for_each(
+        self, load: Load, file: Callable[[bytes], str], tmp_path: Path
+    ) -> None:
+        path = Path(file(STRONG.encode()))
+        path.chmod(0o644)
+        (tmp_path / ".env").write_text(f"AUTH_SECRET_KEY_FILE={path}\n")
+        load()
+        with capture_logs() as lines:
+            warn_of_open_files()
+        assert lines == [
+            {
+                "event": "setting_file_readable_by_others",
+                "log_level": "warning",
+                "variable": "AUTH_SECRET_KEY_FILE",
+                "mode": "0644",
+            }
+        ]
