@@ -81,9 +81,10 @@ class Accounts:
         """
         address = parse_email(email)
         self._policy.check(password, address=address.address, field="password")
-        self._passwords.require_room()
-        self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, client)
-        user = self._add(address, self._passwords.hash(password), display_name, client)
+        with self._passwords.place():
+            self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, client)
+            password_hash = self._passwords.hash(password)
+        user = self._add(address, password_hash, display_name, client)
         if self._verified_only:
             return None
         if user is None:

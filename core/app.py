@@ -210,18 +210,22 @@ def build_relay(
     return Relay(
         store=store,
         clock=clock,
-        correspondence=Correspondence(
-            store=store,
-            clock=clock,
-            tokens=EmailTokenMaker(derive_keys(settings.secrets, "tokens in links")),
-            allowance=Allowance(
-                key=derive_keys(settings.secrets, "letters to addresses")[0], limit=settings.mail.mail_limit
-            ),
-            settings=settings.mail,
-        ),
+        correspondence=build_correspondence(settings, store=store, clock=clock),
         writer=LetterWriter(texts, settings),
         mailer=mailer or build_mailer(settings),
         settings=RelaySettings.of(settings.mail),
+    )
+
+
+def build_correspondence(settings: Settings, *, store: Store, clock: Clock) -> Correspondence:
+    """Wire what makes letters of messages."""
+    allowance_key = derive_keys(settings.secrets, "letters to addresses")[0]
+    return Correspondence(
+        store=store,
+        clock=clock,
+        tokens=EmailTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+        allowance=Allowance(key=allowance_key, limit=settings.mail.mail_limit),
+        settings=settings.mail,
     )
 
 

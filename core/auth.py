@@ -78,8 +78,7 @@ class Authentication:
             Overloaded: too many passwords are being checked.
 
         """
-        self._passwords.require_room()
-        with self._throttle.attempt(email, client) as attempt:
+        with self._passwords.place(), self._throttle.attempt(email, client) as attempt:
             account, pair = if_proven(
                 password,
                 by=self._passwords,

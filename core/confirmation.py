@@ -75,8 +75,7 @@ class Confirmation:
             Overloaded: too many passwords are being checked.
 
         """
-        self._passwords.require_room()
-        with self._throttle.attempt(principal.user.email, client) as attempt:
+        with self._passwords.place(), self._throttle.attempt(principal.user.email, client) as attempt:
             _, is_changed = if_proven(
                 password,
                 by=self._passwords,

@@ -3,9 +3,9 @@
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -35,17 +35,27 @@ class HashingLine:
     def __init__(self, *, cores: int, places: int) -> None:
         self._places = threading.BoundedSemaphore(cores + places)
         self._workers = ThreadPoolExecutor(cores, "hashing", _step_back)
+        self._here = threading.local()
 
-    def require_room(self) -> None:
-        """Find out early that the line is full, before anything else is done for who will be sent away.
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Keep a place for whatever is hashed meanwhile; taken first, nothing is done for whoever is sent away.
 
         Raises:
-            Overloaded: it is.
+            Overloaded: the line is full.
 
         """
+        if getattr(self._here, "has_place", False):
+            yield
+            return
         if not self._places.acquire(blocking=False):
             raise Overloaded
-        self._places.release()
+        self._here.has_place = True
+        try:
+            yield
+        finally:
+            self._here.has_place = False
+            self._places.release()
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run ``function`` when its turn has come, and wait for that.
@@ -54,9 +64,5 @@ class HashingLine:
             Overloaded: the line is full.
 
         """
-        if not self._places.acquire(blocking=False):
-            raise Overloaded
-        try:
+        with self.place():
             return self._workers.submit(copy_context().run, function, *arguments).result()
-        finally:
-            self._places.release()

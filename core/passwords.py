@@ -1,5 +1,6 @@
 """Password hashes: made and verified at full cost, whatever is stored."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
@@ -32,14 +33,14 @@ class PasswordHasher:
         self._floors = _costs(settings)
         self._line = HashingLine(cores=settings.hash_concurrency, places=settings.hash_queue)
 
-    def require_room(self) -> None:
-        """Find out early that too many are waiting.
+    def place(self) -> AbstractContextManager[None]:
+        """Keep a place in the line for whatever is hashed or verified meanwhile.
 
         Raises:
-            Overloaded: they are.
+            Overloaded: too many are waiting.
 
         """
-        self._line.require_room()
+        return self._line.place()
 
     def hash(self, password: str) -> str:
         """Hash a new password.

@@ -14,16 +14,15 @@ from dataclasses import dataclass, field, fields
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from core.app import build_correspondence
 from core.clock import SystemClock
-from core.correspondence import Correspondence
-from core.email_tokens import EmailToken, EmailTokenMaker
+from core.email_tokens import EmailToken
 from core.outbox import Message, MessageKind
 from core.repositories.engine import reading, translated
 from core.repositories.tables import outbox
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.retries import retried
-from core.secret import derive_keys
-from core.settings import DatabaseSettings, MailSettings
+from core.settings import DatabaseSettings, MailSettings, Settings
 
 _MESSAGE = [outbox.c[described.name] for described in fields(Message)]
 
@@ -43,12 +42,8 @@ class Postman:
     def __init__(self, store: SqlStore, secret: str) -> None:
         self._store = store
         self._one_by_one = threading.Lock()
-        self._correspondence = Correspondence(
-            store=store,
-            clock=SystemClock(),
-            tokens=EmailTokenMaker(derive_keys([SecretStr(secret)], "tokens in links")),
-            settings=MailSettings(mail_limit=1000),
-        )
+        settings = Settings(secret_key=SecretStr(secret), mail=MailSettings(mail_limit=1000))
+        self._correspondence = build_correspondence(settings, store=store, clock=SystemClock())
 
     def bring(self, canonical_email: str) -> Link | None:
         """The link of the newest letter to an address, once; None where there is no letter, or nobody to read it.

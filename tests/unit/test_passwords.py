@@ -578,6 +578,26 @@ class TestHashingLine:
         line.run(find_it_full)
         assert line.run(int) == 0
 
+    def test_keeps_a_place_for_all_that_is_hashed_meanwhile(self) -> None:
+        line = HashingLine(cores=1, places=0)
+
+        def find_it_full() -> None:
+            with pytest.raises(Overloaded), line.place():
+                pass
+
+        with line.place():
+            run([find_it_full])
+            assert [line.run(int) for _ in range(2)] == [0, 0]
+            run([find_it_full])
+        with pytest.raises(ZeroDivisionError), line.place():
+            line.run(divmod, 1, 0)
+
+        def find_room() -> None:
+            with line.place():
+                pass
+
+        run([find_room])
+
     def test_goes_in_the_order_of_coming(self) -> None:
         """Whoever has just had a turn does not get the next one while others wait."""
         line = HashingLine(cores=1, places=3)
