@@ -369,12 +369,12 @@ def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(house: House, 
 def test_of_two_who_want_one_address_at_once_one_gets_it(both: tuple[Api, Api]) -> None:
     here, there = both
     tokens = []
-    for number in range(8):
+    for number in range(5):  # as many letters as an address is sent that nobody has proved
         pair = here.signed_in(f"user{number}@example.com")
         here.deliver()
         tokens.append(asked(here, pair["access_token"]))
     answers = at_once([partial((here, there)[number % 2].verify, token) for number, token in enumerate(tokens)])
-    assert sorted(answer.status for answer in answers) == [204] + [400] * 7
+    assert sorted(answer.status for answer in answers) == [204] + [400] * 4
     assert stored(here).count(OTHER_EMAIL) == 1
     assert [kind for kind, _ in post(here)].count("email_changed") == 1
 

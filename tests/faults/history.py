@@ -391,10 +391,11 @@ class Address:
                     yield f"an acknowledged password is lost: {operation}"
 
     def _may_be_forgotten(self, request: Operation) -> bool:
-        return any(deletion.may_have_happened and deletion.completed > request.invoked for deletion in self._deletions)
+        causes = (*self._deletions, *self._changes, *self._resets)
+        return any(cause.may_have_happened and cause.completed > request.invoked for cause in causes)
 
     def _resets_requested(self) -> Iterator[str]:
-        # With an account go the requests that name its address.
+        # With an account, or with a password, go the requests that name its address: whoever knew it has asked.
         acknowledged = sum(request.is_ok and not self._may_be_forgotten(request) for request in self._requests)
         possible = sum(request.may_have_happened for request in self._requests)
         if not acknowledged <= self._messages <= possible:

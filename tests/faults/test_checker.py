@@ -214,6 +214,14 @@ GOOD: dict[str, tuple[list[Operation], Remains]] = {
         [SIGNUP, _ok(Kind.REQUEST_RESET, 2, 3), _unknown(Kind.REQUEST_RESET, 4, 5)],
         _remains(_account(), resets=2),
     ),
+    "a reset request that a change of password forgot": (
+        [
+            *BEGIN,
+            _ok(Kind.REQUEST_RESET, 2, 3),
+            _ok(Kind.CHANGE_PASSWORD, 4, 5, password="first", new_password="second", **OF_ONE),
+        ],
+        _remains(_account(opened_by="second"), _session(), resets=0),
+    ),
     "a reset ends every session and changes the password": (
         [
             *BEGIN,
@@ -534,6 +542,15 @@ BAD: dict[str, tuple[list[Operation], Remains, str]] = {
     "a reset request is lost": (
         [SIGNUP, _ok(Kind.REQUEST_RESET, 2, 3)],
         _remains(_account(), resets=0),
+        "0 messages to",
+    ),
+    "a reset request is lost that came behind a change of password": (
+        [
+            *BEGIN,
+            _ok(Kind.CHANGE_PASSWORD, 4, 5, password="first", new_password="second", **OF_ONE),
+            _ok(Kind.REQUEST_RESET, 6, 7),
+        ],
+        _remains(_account(opened_by="second"), _session(), resets=0),
         "0 messages to",
     ),
     "a reset request was done twice": (
