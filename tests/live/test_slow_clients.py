@@ -36,7 +36,7 @@ DRIPPING = "a byte of an asset now and then"
 # What each kind of client asks for that takes nothing, or next to it, and how many there are: more than threads.
 UNTAKEN = {
     "an asset": (60, ASKING_FOR_ASSET),
-    "many icons in one go": (60, b"GET /assets/favicon.png HTTP/1.1\r\nHost: a\r\n\r\n" * 100),
+    "many icons in one go": (40, b"GET /assets/favicon.png HTTP/1.1\r\nHost: a\r\n\r\n" * 100),
     "an asset and the end": (5, ASKING_FOR_ASSET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")),
     DRIPPING: (5, ASKING_FOR_ASSET),
 }
