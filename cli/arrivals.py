@@ -1,5 +1,6 @@
 """What arrives on one connection, and what is answered to a request that does not arrive: the same at both servers."""
 
+import struct
 from contextvars import copy_context
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -14,6 +15,9 @@ GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 # client may lose the answer with it (RFC 9112 section 9.6).
 LINGER = 2
 KEEP_ALIVE = 5  # seconds in which the next request may begin
+# The value of SO_LINGER with which closing resets the connection: what the client has not taken of an answer is thrown
+# away in the kernel as well, which would otherwise keep it for minutes.
+RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """A connection of the FastAPI door: what arrives on it is collected, and given to uvicorn's parser when it is whole."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from cli.arrivals import LINGER, Arrivals, Refused
+from cli.arrivals import LINGER, RESET, Arrivals, Refused
 from cli.stopping import FAREWELL
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.admission import MAX_SECONDS
@@ -15,11 +16,13 @@ from core.http.admission import MAX_SECONDS
 class ContractProtocol(HttpToolsProtocol):
     """Gives a request to the parser when it has arrived, and answers what becomes none as the contract does.
 
-    uvicorn itself waits for ever for the rest of a head or a body, and for the first byte of a connection.
+    uvicorn itself waits for ever for the rest of a head or a body, for the first byte of a connection, and for the
+    client to take its answer.
     """
 
     _arrivals: Arrivals
     _deadline: asyncio.TimerHandle | None = None
+    _then: Callable[[], None] | None = None  # what is done when the client has taken what was answered
     _has_ended = False
     _is_refused = False
 
@@ -39,9 +42,9 @@ class ContractProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes, and drops the answer in the making
         """The client sends no more; it may still wait for the answers."""
+        self._has_ended = True
         if self._is_refused:
             return False
-        self._has_ended = True
         self._go_on()
         return True
 
@@ -52,10 +55,26 @@ class ContractProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
-        """Serve what has come meanwhile."""
+        """Let the client take its answer. Who sends requests and reads nothing would fill the memory with answers."""
+        self._let_take(self._finish)
+
+    def _finish(self) -> None:
+        """Serve what has come behind a request, or wait for the next one."""
         super().on_response_complete()
         if not self.transport.is_closing():
             self._go_on()
+
+    def pause_writing(self) -> None:
+        """Hear that the client does not take what is sent at once, and give it its seconds."""
+        super().pause_writing()
+        if self._deadline is None:
+            self._set_the_clock(MAX_SECONDS, self._cut_off)
+
+    def resume_writing(self) -> None:
+        """Hear that the client has taken enough to be sent more: all of it, where the answer is complete."""
+        super().resume_writing()
+        if self._then is not None:
+            self._taken(self._then)
 
     def shutdown(self) -> None:
         """Close behind the answer, or soon where none is under way; a request that has begun has its seconds still."""
@@ -81,7 +100,7 @@ class ContractProtocol(HttpToolsProtocol):
         self._refuse(self._arrivals.refused(InternalError()))
 
     def _go_on(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering():
             if len(self._arrivals) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
             return
@@ -94,6 +113,9 @@ class ContractProtocol(HttpToolsProtocol):
                 self._stop_the_clock()
                 self._unset_keepalive_if_required()
                 super().data_received(request)
+
+    def _is_answering(self) -> bool:
+        return self._then is not None or (self.cycle is not None and not self.cycle.response_complete)
 
     def _wait_for_more(self) -> None:
         if self._has_ended:
@@ -115,8 +137,31 @@ class ContractProtocol(HttpToolsProtocol):
 
     def _refuse(self, refused: Refused) -> None:
         self._is_refused = True
+        self._stop_the_clock()
         self.transport.write(refused.answer)
         self.flow.resume_reading()
+        self._let_take(self._end)
+
+    def _let_take(self, then: Callable[[], None]) -> None:
+        """Go on with the connection when the client has taken what was answered, and not before."""
+        self._then = then
+        self.transport.set_write_buffer_limits(0)  # until nothing is left, instead of a little
+        if not self.flow.write_paused:
+            self._taken(then)
+
+    def _taken(self, then: Callable[[], None]) -> None:
+        self._then = None
+        self._stop_the_clock()
+        self.transport.set_write_buffer_limits()
+        then()
+
+    def _cut_off(self) -> None:
+        """Throw away what was not taken."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()
+
+    def _end(self) -> None:
+        """Send no more, and give the client its seconds to do the same."""
         if self._has_ended:
             self.transport.close()
             return

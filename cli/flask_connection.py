@@ -3,9 +3,9 @@
 import math
 import selectors
 import socket
-import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -16,29 +16,53 @@ from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from cli.arrivals import LINGER, Arrivals, Refused
+from cli.arrivals import LINGER, RESET, Arrivals, Refused
 from core.app import AuthApp
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
 from core.http.admission import MAX_SECONDS
 from core.http.edge import Edge
 from core.http.operations import OPERATIONS
 
-_IO_TIMEOUT = struct.pack("ll", MAX_SECONDS, 0)  # for whatever a thread still waits for: the client to take the answer
 _LIVENESS = tuple(f"{method} {OPERATIONS['healthz'].path} ".encode() for method in ("GET", "HEAD"))
+
+
+class ContractSocket(socket.socket):
+    """Keeps what the client does not take at once, so that no thread waits until it does."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
+        self._untaken: deque[memoryview] = deque()
+
+    def sendall(self, data: bytes) -> None:  # type: ignore[override]  # as gunicorn calls it
+        """Send what the client takes now, and keep the rest, uncopied."""
+        self._untaken.append(memoryview(data))
+        self.send_on()
+
+    def send_on(self) -> bool:
+        """Send more of what is kept; whether that was all."""
+        while self._untaken:
+            part = self._untaken.popleft()
+            try:
+                sent = self.send(part, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(part):
+                self._untaken.appendleft(part[sent:])
+                return False
+        return True
 
 
 class ContractConnection(TConn):  # type: ignore[misc]  # gunicorn ships no types
     """A connection, and what has arrived on it."""
 
-    sock: socket.socket
+    sock: ContractSocket
     client: tuple[Any, ...]
     data_ready: bool
-    initialized: bool
     parser: Any
-    deadline = math.inf  # for a request to be whole, or for a connection that ends to be closed
+    deadline = math.inf  # for a request to be whole, its answer to be taken, or a connection that ends to be closed
     _request = b""
 
-    def __init__(self, cfg: Any, sock: socket.socket, client: tuple[Any, ...], server: Any, edge: Edge) -> None:
+    def __init__(self, cfg: Any, sock: ContractSocket, client: tuple[Any, ...], server: Any, edge: Edge) -> None:
         super().__init__(cfg, sock, client, server)
         self.arrivals = Arrivals(edge, client[0])
 
@@ -64,13 +88,25 @@ class ContractConnection(TConn):  # type: ignore[misc]  # gunicorn ships no type
 
     def feed(self) -> None:
         """Give the parser the request, in that thread."""
-        if not self.initialized:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _IO_TIMEOUT)
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _IO_TIMEOUT)
-            self.init()
+        self.init()
         self.parser.unreader.unread(self._request)
         # What has not arrived by now does not arrive: a thread waits for no client, whatever the parser still wants.
         self.parser.unreader.chunk = _nothing
+
+    def refuse(self, refused: Refused) -> None:
+        """Answer what became no request."""
+        self.deadline = math.inf
+        self.sock.sendall(refused.answer)
+
+    def let_take(self) -> bool:
+        """Let the client take more of its answer, for its seconds; whether it has taken all."""
+        is_taken = self.sock.send_on()
+        self.deadline = math.inf if is_taken else min(self.deadline, time.monotonic() + MAX_SECONDS)
+        return is_taken
+
+    def cut_off(self) -> None:
+        """Throw away what was not taken."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def end(self) -> None:
         """Send no more, and give the client its seconds to do the same."""
@@ -112,7 +148,9 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ending: dict[ContractConnection, None] = {}  # in the order of their deadlines
+        # Both in the order of their deadlines.
+        self._taking: dict[ContractConnection, None] = {}
+        self._ending: dict[ContractConnection, None] = {}
 
     def init_process(self) -> None:
         """Make the thread that is kept, then serve; this returns when the worker ends."""
@@ -131,8 +169,9 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
     def accept(self, listener: socket.socket) -> None:
         """Take a connection, unless another worker has, or the client has left."""
         with suppress(BlockingIOError, ConnectionAbortedError):
-            sock, client = listener.accept()
+            accepted, client = listener.accept()
             self.nr_conns += 1
+            sock = ContractSocket(accepted)
             self.enqueue_req(ContractConnection(self.cfg, sock, client, listener.getsockname(), self.edge))
 
     def enqueue_req(self, conn: ContractConnection) -> None:
@@ -180,8 +219,38 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
 
     def _refuse(self, conn: ContractConnection, refused: Refused) -> None:
         with suppress(OSError):
-            conn.sock.send(refused.answer)
-        self._end(conn)
+            conn.refuse(refused)
+        self._let_take(conn, partial(self._end, conn))
+
+    def _let_take(self, conn: ContractConnection, then: Callable[[], None]) -> None:
+        """Go on with a connection when the client has taken what was answered, and not before."""
+        try:
+            is_taken = conn.let_take()
+        except OSError:
+            self._drop(conn)
+            return
+        if is_taken:
+            then()
+            return
+        self.poller.register(conn.sock, selectors.EVENT_WRITE, partial(self._send_on, conn, then))
+        self._taking[conn] = None
+
+    def _send_on(self, conn: ContractConnection, then: Callable[[], None], _sock: socket.socket) -> None:
+        try:
+            is_taken = conn.let_take()
+        except OSError:
+            self._cut_off(conn)
+            return
+        if is_taken:
+            del self._taking[conn]
+            self.poller.unregister(conn.sock)
+            then()
+
+    def _cut_off(self, conn: ContractConnection) -> None:
+        del self._taking[conn]
+        self.poller.unregister(conn.sock)
+        conn.cut_off()
+        self._drop(conn)
 
     def _end(self, conn: ContractConnection) -> None:
         """End a connection when the client does, or soon. gunicorn waits for that in its loop, for everybody else."""
@@ -209,6 +278,8 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
     def murder_pending(self) -> None:
         """End the connections whose time is over; when stopping, those that have sent nothing soon."""
         now = time.monotonic()
+        for conn in list(takewhile(lambda conn: conn.deadline < now, self._taking)):
+            self._cut_off(conn)
         for conn in list(takewhile(lambda conn: conn.deadline < now, self._ending)):
             self._forget(conn)
         for conn in [conn for conn in self.pending_conns if conn.deadline < now or self._is_idle(conn)]:
@@ -235,6 +306,10 @@ class ContractWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no t
         return super().handle_request(req, conn)
 
     def finish_request(self, conn: ContractConnection, done: Future[Any]) -> None:
+        """Let the client take its answer. No thread does: as many clients that read nothing would hold them all."""
+        self._let_take(conn, partial(self._finish, conn, done))
+
+    def _finish(self, conn: ContractConnection, done: Future[Any]) -> None:
         """Serve what has come behind a request, wait for the next one, or end the connection."""
         if done.cancelled() or done.exception() is not None or not done.result():
             self._end(conn)

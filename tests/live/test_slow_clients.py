@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from core.http.admission import MAX_SECONDS
 from tests.live.conftest import Figures
-from tests.servers import CHEAP, Server, serving
+from tests.servers import CHEAP, Server, eventually, parsed, serving
 
 HEAD = b"POST /v1/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 # What each kind of client sends first, and then a byte at a time.
@@ -27,6 +28,17 @@ SLOW = {
     "chunks without end": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
     "a promise to go on": (HEAD + b"Expect: 100-continue\r\nContent-Length: 60000\r\n\r\n", b" "),
     "nothing": (b"", b""),
+}
+ASSET = "/assets/swagger-ui-bundle.js"  # the largest thing there is
+ASKING_FOR_ASSET = f"GET {ASSET} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+ENDING = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+DRIPPING = "a byte of an asset now and then"
+# What each kind of client asks for that takes nothing, or next to it, and how many there are: more than threads.
+UNTAKEN = {
+    "an asset": (60, ASKING_FOR_ASSET),
+    "many icons in one go": (40, b"GET /assets/favicon.png HTTP/1.1\r\nHost: a\r\n\r\n" * 100),
+    "an asset and the end": (5, ASKING_FOR_ASSET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")),
+    DRIPPING: (5, ASKING_FOR_ASSET),
 }
 EACH = 20  # more of all kinds together than a server has threads
 MARGIN = 4.0  # seconds, on a busy machine
@@ -131,18 +143,121 @@ def test_who_is_a_little_slow_is_served(framework: str, tmp_path: Path, name: st
     assert received.startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_client_that_takes_no_answer_holds_up_nobody(framework: str, email: str, tmp_path: Path) -> None:
-    """The largest thing there is, asked for by many who read nothing of it."""
-    asset = b"GET /assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n"
-    with serving(tmp_path, framework, **CHEAP) as (server,), ExitStack() as stack:
+class Untaking:
+    """A client that asks and takes nothing of its answers, or a byte now and then."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.name = name
+        self.socket = narrow(server, 2048)
+        self.socket.setblocking(False)
+        self.socket.send(UNTAKEN[name][1])
+        self.ended_after: float | None = None
+        self._poll = select.poll()
+        self._poll.register(self.socket, 0)  # that it was reset is told unasked, and without reading
+        self._started = time.monotonic()
+
+    def go_on(self) -> None:
+        """See whether it is over, and take a little where its kind does."""
+        if self.ended_after is not None:
+            return
+        if self._poll.poll(0):
+            self.ended_after = time.monotonic() - self._started
+        elif self.name == DRIPPING:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                self.socket.recv(1)
+
+
+class Steady:
+    """A client that takes its answers slowly: an asset in so many seconds."""
+
+    def __init__(self, server: Server, request: bytes, seconds: float) -> None:
+        self.asset = server.api.get(ASSET).body
+        self.socket = narrow(server, 32768)
+        self.socket.sendall(request)
+        self.socket.setblocking(False)
+        self.received = b""
+        self.has_ended = False
+        self._rate = len(self.asset) / seconds
+        self._started = time.monotonic()
+
+    def go_on(self) -> bool:
+        """Take what there is, but no more than its rate allows; whether the server has sent all that it sends."""
+        allowed = int((time.monotonic() - self._started) * self._rate) - len(self.received)
+        with contextlib.suppress(BlockingIOError):
+            while allowed > 0 and not self.has_ended:
+                part = self.socket.recv(allowed)
+                self.received += part
+                self.has_ended = not part
+                allowed -= len(part)
+        return self.has_ended
+
+    def taken_behind_the_asset(self) -> bytes:
+        """What came behind the answer that was to be every byte of the asset."""
+        head, _, rest = self.received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert rest[: len(self.asset)] == self.asset
+        return rest[len(self.asset) :]
+
+
+def narrow(server: Server, size: int) -> socket.socket:
+    """A connection of which the kernel keeps little, as over a network; on this machine alone it takes megabytes."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    connection.connect((server.host, server.port))
+    return connection
+
+
+@contextmanager
+def taking_nothing(server: Server) -> Iterator[list[Untaking]]:
+    """All the kinds of clients that do not take their answers."""
+    with ExitStack() as stack:
+        clients: list[Untaking] = []
+        for name, (many, _) in UNTAKEN.items():
+            for _ in range(many):
+                clients.append(Untaking(server, name))
+                stack.callback(clients[-1].socket.close)
+                time.sleep(0.01)  # it is not the work of answering them that is measured
+        yield clients
+
+
+def test_clients_that_take_no_answer_are_cut_off_in_time_and_hold_up_nobody(
+    framework: str, email: str, tmp_path: Path, figures: Figures
+) -> None:
+    """While one that takes its answer slowly, but in its time, gets every byte of it."""
+    with serving(tmp_path, framework, **CHEAP) as (server,):
         token = server.api.signed_in(email)["access_token"]
-        for _ in range(60):
-            connection = stack.enter_context(server.connect())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall(asset)
-        started = time.monotonic()
-        assert server.api.whoami(token).status == 200
-        assert time.monotonic() - started < MAX_SECONDS + MARGIN
+        steady = Steady(server, ASKING_FOR_ASSET + ENDING, MAX_SECONDS / 2)
+        with steady.socket, asking(server, token) as taken, taking_nothing(server) as clients:
+            deadline = time.monotonic() + MAX_SECONDS + MARGIN
+            while time.monotonic() < deadline and any(client.ended_after is None for client in clients):
+                steady.go_on()
+                for client in clients:
+                    client.go_on()
+                time.sleep(0.05)
+    figures(
+        f"{framework}: {len(clients)} clients that take no answer, the last one gone after "
+        f"{max(client.ended_after or 99 for client in clients):.1f} s; {len(taken)} answers to others, "
+        f"the slowest {max(taken) * 1000:.0f} ms"
+    )
+    assert Counter(client.name for client in clients if client.ended_after is None) == {}
+    assert min(client.ended_after or 0 for client in clients) > MAX_SECONDS - 1, "they had their time"
+    assert parsed(steady.taken_behind_the_asset()).status == 200
+    assert steady.has_ended
+    assert len(taken) > 20
+    assert max(taken) < 1
+
+
+def test_a_process_that_stops_waits_for_who_takes_an_answer(framework: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework, **CHEAP) as (server,):
+        steady = Steady(server, ASKING_FOR_ASSET, 3)
+        with steady.socket:
+            while not steady.received:
+                steady.go_on()
+            server.process.terminate()
+            assert eventually(steady.go_on, MAX_SECONDS)
+        assert server.process.wait() == 0
+    assert steady.taken_behind_the_asset() == b""
 
 
 def test_clients_that_do_not_close_hold_up_nobody(framework: str, tmp_path: Path) -> None:

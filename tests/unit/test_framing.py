@@ -573,9 +573,6 @@ class Connection:
 
     sendall = send
 
-    def setsockopt(self, _level: int, _option: int, _value: bytes) -> None:
-        pass
-
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.1", 5000
 
