@@ -91,8 +91,12 @@ class Storm:
 
     request: Request
     seconds: float
+    begins_within: float
+    """The seconds in which one caller after the other begins."""
+    rest: float
+    """The seconds that a caller waits before it asks again, more or less, each its own."""
     rests_after: frozenset[int]
-    """The statuses after which a caller waits half a second before it asks again: half of what it was asked to wait."""
+    """The statuses after which it waits."""
 
     def rage(self, port: int) -> Answers:
         return asyncio.run(self._rage(port))
@@ -104,10 +108,11 @@ class Storm:
 
     async def _keep_trying(self, port: int, number: int, until: float) -> Answers:
         answers = []
+        await asyncio.sleep(self.begins_within * number / PARALLEL)
         while time.monotonic() < until:
             answers.append(await ask(port, self.request(number)))
             if answers[-1][0] in self.rests_after:
-                await asyncio.sleep(random.uniform(0.25, 0.75))  # each its own
+                await asyncio.sleep(self.rest * random.uniform(0.5, 1.5))
         return answers
 
 
@@ -180,7 +185,8 @@ def weather_in(server: Server, storm: Storm, email: str) -> Weather:
 def test_a_storm_of_logins_costs_nobody_else_the_answer(
     framework: str, email: str, tmp_path: Path, figures: Figures
 ) -> None:
-    storm = Storm(request=wrong_login, seconds=SECONDS, rests_after=frozenset({503}))
+    # They come again after half of what they were asked to wait.
+    storm = Storm(request=wrong_login, seconds=SECONDS, begins_within=0, rest=0.5, rests_after=frozenset({503}))
     with serving(tmp_path, framework, AUTH_THROTTLE="false") as (server,):
         weather = weather_in(server, storm, email)
     figures(f"{framework}: {weather}")
@@ -208,8 +214,17 @@ def test_a_storm_of_those_who_are_refused_costs_nobody_else_the_answer(
     tmp_path: Path,
     figures: Figures,
 ) -> None:
-    """All from one address, which has spent what is free: what is left is to refuse them."""
-    storm = Storm(request=request_of, seconds=SECONDS_OF_REFUSALS, rests_after=frozenset({202, refused}))
+    """All from one address, which has spent what is free: what is left is to refuse them.
+
+    They begin one after the other: two hundred new connections at one moment would measure those.
+    """
+    storm = Storm(
+        request=request_of,
+        seconds=SECONDS_OF_REFUSALS,
+        begins_within=0.5,
+        rest=0.5,
+        rests_after=frozenset({202, refused}),
+    )
     with serving(tmp_path, framework, AUTH_DATABASE_URL=empty_database) as (server,):
         for number in range(free):
             server.raw(request_of(number))
