@@ -105,6 +105,10 @@ class Counters(Protocol):
         """The counters under these keys, held until the unit of work ends; new ones stand at nothing."""
         ...
 
+    def look(self, keys: Sequence[str], *, now: datetime) -> Mapping[str, Counter]:
+        """The counters under these keys as they stand, kept from nobody; new ones stand at nothing."""
+        ...
+
     def put(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
         """Store a counter that is held."""
         ...

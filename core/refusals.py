@@ -11,7 +11,7 @@ from core.retries import retried
 
 if TYPE_CHECKING:
     from core.store import Store
-    from core.tally import Tally
+    from core.tally import CounterKeys, Tally
 
 
 class RefusalLog:
@@ -22,12 +22,24 @@ class RefusalLog:
         self._clock = clock
         self._tally = tally
 
-    @retried
     def record(self, kind: EventKind, client: Client, *, subject: str | None = None) -> None:
         """Put a refusal down, unless there were too many; what is beyond stands in the access log alone."""
-        now = self._clock.now()
         refusals = CounterKind.REFUSALS_FROM_BLOCK
         keys = {refusals: self._tally.key_of(refusals, block_of(client.ip))}
+        if self._has_room(keys):
+            self._put_down(keys, kind, client, subject)
+
+    @retried
+    def _has_room(self, keys: CounterKeys) -> bool:
+        """Whether the counter lets one more through, as far as one sees without a lock."""
+        now = self._clock.now()
+        with self._store.reading() as read:
+            seen = self._tally.look(read, keys, now)
+        return not isinstance(weigh(seen, self._tally.rules, now), Pause)
+
+    @retried
+    def _put_down(self, keys: CounterKeys, kind: EventKind, client: Client, subject: str | None) -> None:
+        now = self._clock.now()
         with self._store.begin() as work:
             counted = weigh(self._tally.hold(work, keys, now), self._tally.rules, now)
             if isinstance(counted, Pause):

@@ -33,6 +33,15 @@ class Tally:
         held = work.counters.hold(sorted(keys.values()), now=now)
         return {kind: held[key] for kind, key in keys.items()}
 
+    def look(self, read: UnitOfWork, keys: CounterKeys, now: datetime) -> dict[CounterKind, Counter]:
+        """The counters under these keys as they stand: enough to refuse an attempt, too little to let one through.
+
+        Who is refused by them waits for nobody. Held, one counter would be a line of all who are refused from an
+        address block, each with a connection that is missing elsewhere meanwhile.
+        """
+        seen = read.counters.look(list(keys.values()), now=now)
+        return {kind: seen[key] for kind, key in keys.items()}
+
     def put(self, work: UnitOfWork, keys: CounterKeys, counters: Mapping[CounterKind, Counter]) -> None:
         """Store counters that are held."""
         for kind, counter in counters.items():

@@ -15,7 +15,7 @@ import structlog
 
 from core.audit import EventKind, event
 from core.clock import Clock
-from core.counters import CounterKind, Pause, after_success, block_of, taken_back, weigh
+from core.counters import Counter, CounterKind, Pause, after_success, block_of, taken_back, weigh
 from core.emails import canonical_or_none
 from core.errors import TooManyAttempts
 from core.retries import retried
@@ -88,14 +88,24 @@ class Throttle:
         if self._is_on:
             self._count({kind: self._tally.key_of(kind, block_of(client.ip))}, client)
 
-    @retried
     def _count(self, keys: CounterKeys, client: Client) -> Attempt:
+        self._look(keys, client)
+        return self._hold(keys, client)
+
+    @retried
+    def _look(self, keys: CounterKeys, client: Client) -> None:
+        """Refuse who has to wait anyway, without a lock and without a write."""
+        now = self._clock.now()
+        with self._store.reading() as read:
+            seen = self._tally.look(read, keys, now)
+        _let_through(weigh(seen, self._tally.rules, now), client)
+
+    @retried
+    def _hold(self, keys: CounterKeys, client: Client) -> Attempt:
+        """Count an attempt, or refuse it: others may have spent the allowance that it saw. This is what decides."""
         now = self._clock.now()
         with self._store.begin() as work:
-            counted = weigh(self._tally.hold(work, keys, now), self._tally.rules, now)
-            if isinstance(counted, Pause):
-                log.warning("throttled", ip=client.ip, seconds=round(counted.left.total_seconds(), 1))
-                raise TooManyAttempts(counted.left)
+            counted = _let_through(weigh(self._tally.hold(work, keys, now), self._tally.rules, now), client)
             self._tally.put(work, keys, counted)
             for kind, counter in counted.items():
                 if counter.count == self._tally.rules[kind].allowance:
@@ -132,3 +142,10 @@ class Throttle:
     def _note_success(self, work: UnitOfWork, keys: CounterKeys) -> None:
         now = self._clock.now()
         self._tally.change(work, keys, now, partial(after_success, now=now))
+
+
+def _let_through(weighed: Pause | dict[CounterKind, Counter], client: Client) -> dict[CounterKind, Counter]:
+    if isinstance(weighed, Pause):
+        log.warning("throttled", ip=client.ip, seconds=round(weighed.left.total_seconds(), 1))
+        raise TooManyAttempts(weighed.left)
+    return weighed

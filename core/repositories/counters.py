@@ -1,7 +1,8 @@
 """The counters of the throttle in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -38,10 +39,12 @@ class SqlCounters:
                 index_elements=[throttle_counters.c.key], set_={"key": held.excluded.key}
             ).returning(*_COLUMNS)
         )
-        return {
-            key: Counter(count=count, at=at, since=since, familiar_until=until)
-            for key, count, at, since, until in found
-        }
+        return _by_key(found)
+
+    def look(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
+        """The counters under these keys as they were committed last, without a lock."""
+        found = self._connection.execute(select(*_COLUMNS).where(throttle_counters.c.key.in_(keys)))
+        return {key: Counter(count=0, at=now) for key in keys} | _by_key(found)
 
     def put(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
         """Store a counter that is held."""
@@ -67,3 +70,9 @@ class SqlCounters:
         ).all()
         # Apart: inside a DELETE, PostgreSQL may run the question more than once, and each time pass over what it holds.
         return self._connection.execute(delete(throttle_counters).where(throttle_counters.c.key.in_(old))).rowcount
+
+
+def _by_key(rows: Iterable[Sequence[Any]]) -> dict[str, Counter]:
+    return {
+        key: Counter(count=count, at=at, since=since, familiar_until=until) for key, count, at, since, until in rows
+    }

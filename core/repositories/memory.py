@@ -511,6 +511,11 @@ class MemoryCounters:
             self._data.counters.setdefault(key, (Counter(count=0, at=now), now))
         return {key: self._data.counters[key][0] for key in keys}
 
+    def look(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
+        """The counters under these keys as they stand."""
+        new = Counter(count=0, at=now), now
+        return {key: self._data.counters.get(key, new)[0] for key in keys}
+
     def put(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
         """Store a counter that is held."""
         self._data.counters[key] = counter, expires_at

@@ -1,4 +1,4 @@
-"""A storm of logins, each at the price of a real hash, and what everybody else gets meanwhile."""
+"""Storms: of logins, each at the price of a real hash, and of callers who are refused; what everybody else gets."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ import multiprocessing
 import random
 import statistics
 import time
+from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from core.settings import PasswordSettings
+from core.counters import RECORDED_REFUSALS
+from core.settings import PasswordSettings, ThrottleSettings
 from tests.api import OTHER_PASSWORD
 from tests.live.conftest import Figures
-from tests.servers import HOST, Server, serving
+from tests.servers import AMPLE, HOST, Server, serving
 
 pytestmark = pytest.mark.alone
 
 PARALLEL = 200
-SECONDS = 10.0
 IDLE_SAMPLES = 500
+SECONDS = 10.0
+SECONDS_OF_REFUSALS = 3.0
 # Logins that hash or wait for it, where nothing is set. Turns differ, because whoever hashes gives way to all others.
 IN_LINE = PasswordSettings().hash_concurrency + PasswordSettings().hash_queue
 PATIENCE = 4
@@ -40,16 +44,40 @@ def in_short(seconds: list[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.1f}/{percentile(seconds, 0.99) * 1000:.1f}/{max(seconds) * 1000:.0f}"
 
 
-async def log_in(port: int, number: int) -> tuple[int, bool, float]:
-    """One wrong login on a connection of its own: status, whether it says when to come again, and its time."""
-    body = json.dumps({"email": f"nobody{number}@example.com", "password": OTHER_PASSWORD}).encode()
+Request = Callable[[int], bytes]
+Answers = list[tuple[int, bool, float]]
+"""Of each: its status, whether it says when to come again, and its seconds."""
+
+
+def post(path: str, content_type: str, body: str, *fields: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1", "Host: a", "Connection: close", f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}", *fields,
+    )  # fmt: skip
+    return "\r\n".join((*head, "", body)).encode()
+
+
+def wrong_login(number: int) -> bytes:
+    body = json.dumps({"email": f"nobody{number}@example.com", "password": OTHER_PASSWORD})
+    return post("/v1/login", "application/json", body)
+
+
+def request_for_mail(number: int) -> bytes:
+    body = json.dumps({"email": f"nobody{number}@example.com"})
+    return post("/v1/send-password-reset", "application/json", body)
+
+
+def unknown_client(number: int) -> bytes:
+    credentials = b64encode(f"twc_{number:032x}:a guess".encode()).decode()
+    return post("/v1/introspect", "application/x-www-form-urlencoded", "token=x", f"Authorization: Basic {credentials}")
+
+
+async def ask(port: int, request: bytes) -> tuple[int, bool, float]:
+    """One request on a connection of its own."""
     started = time.monotonic()
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
-        writer.write(
-            b"POST /v1/login HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
+        writer.write(request)
         answer = await reader.read()
     finally:
         writer.close()
@@ -57,36 +85,48 @@ async def log_in(port: int, number: int) -> tuple[int, bool, float]:
     return int(answer[9:12]), b"\r\nretry-after: " in head, time.monotonic() - started
 
 
-async def storm(port: int) -> list[tuple[int, bool, float]]:
-    """As many logins at once as there are, each followed by the next, until the time is over."""
-    until = time.monotonic() + SECONDS
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """As many callers at once as there are, each asking again and again until the time is over."""
 
-    async def keep_trying(number: int) -> list[tuple[int, bool, float]]:
+    request: Request
+    seconds: float
+    begins_within: float
+    """The seconds in which one caller after the other begins."""
+    rest: float
+    """The seconds that a caller waits before it asks again, more or less, each its own."""
+    rests_after: frozenset[int]
+    """The statuses after which it waits."""
+
+    def rage(self, port: int) -> Answers:
+        return asyncio.run(self._rage(port))
+
+    async def _rage(self, port: int) -> Answers:
+        until = time.monotonic() + self.seconds
+        found = await asyncio.gather(*(self._keep_trying(port, number, until) for number in range(PARALLEL)))
+        return [answer for answers in found for answer in answers]
+
+    async def _keep_trying(self, port: int, number: int, until: float) -> Answers:
         answers = []
+        await asyncio.sleep(self.begins_within * number / PARALLEL)
         while time.monotonic() < until:
-            answers.append(await log_in(port, number))
-            if answers[-1][0] == 503:
-                await asyncio.sleep(random.uniform(0.25, 0.75))  # half of what it was asked to wait, each its own
+            answers.append(await ask(port, self.request(number)))
+            if answers[-1][0] in self.rests_after:
+                await asyncio.sleep(self.rest * random.uniform(0.5, 1.5))
         return answers
-
-    return [answer for answers in await asyncio.gather(*map(keep_trying, range(PARALLEL))) for answer in answers]
-
-
-def storm_at(port: int) -> list[tuple[int, bool, float]]:
-    return asyncio.run(storm(port))
 
 
 @contextmanager
-def stormy(server: Server) -> Iterator[list[tuple[int, bool, float]]]:
+def raging(server: Server, storm: Storm) -> Iterator[Answers]:
     """A storm in the background; what it was answered is there at the end.
 
     It is a process of its own. As a thread it kept whoever measures from running, and half of the seconds that were
     seen were the measuring process's own.
     """
-    answers: list[tuple[int, bool, float]] = []
+    answers: Answers = []
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as background:
         background.submit(int).result(60)  # the process stands
-        future = background.submit(storm_at, server.port)
+        future = background.submit(storm.rage, server.port)
         yield answers
         answers.extend(future.result(60))
 
@@ -101,29 +141,96 @@ def who_am_i(server: Server, token: str, *, until: float, least: int = 0) -> lis
     return taken
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What a storm was answered, and what somebody else was meanwhile."""
+
+    answers: Answers
+    idle: list[float]
+    busy: list[float]
+
+    @property
+    def statuses(self) -> Counter[int]:
+        """How often each was answered."""
+        return Counter(status for status, _, _ in self.answers)
+
+    @property
+    def slowest(self) -> dict[int, float]:
+        """The seconds of the slowest answer of each status."""
+        return {status: max(taken for found, _, taken in self.answers if found == status) for status in self.statuses}
+
+    def __str__(self) -> str:
+        longest = ", ".join(f"{status} {seconds * 1000:.0f} ms" for status, seconds in self.slowest.items())
+        return (
+            f"{dict(self.statuses)}, the slowest {longest}; whoami median/p99/slowest: idle {in_short(self.idle)} ms, "
+            f"in the storm {in_short(self.busy)} ms ({len(self.busy)} answers)"
+        )
+
+    def assert_nobody_else_pays(self) -> None:
+        # Below ten milliseconds, an idle machine's slowest answers say more of its timers than of the service.
+        assert percentile(self.busy, 0.99) < 10 * max(percentile(self.idle, 0.99), 0.01)
+        assert max(self.busy) < 1
+
+
+def weather_in(server: Server, storm: Storm, email: str) -> Weather:
+    """Ask `whoami` before and during a storm."""
+    token = server.api.signed_in(email)["access_token"]
+    idle = who_am_i(server, token, until=0, least=IDLE_SAMPLES)
+    with raging(server, storm) as answers:
+        busy = who_am_i(server, token, until=time.monotonic() + storm.seconds)
+    assert server.api.whoami(token).status == 200
+    return Weather(answers=answers, idle=idle, busy=busy)
+
+
 def test_a_storm_of_logins_costs_nobody_else_the_answer(
     framework: str, email: str, tmp_path: Path, figures: Figures
 ) -> None:
-    # What is measured is the line of hashes. Counted, each login that finds it full is two commits of an SQLite file as
-    # well, one to count it and one to take that back, and on a busy machine its 503 came after up to four seconds.
-    with serving(tmp_path, framework, AUTH_THROTTLE="false") as (server,):
-        token = server.api.signed_in(email)["access_token"]
-        idle = who_am_i(server, token, until=0, least=IDLE_SAMPLES)
-        with stormy(server) as logins:
-            busy = who_am_i(server, token, until=time.monotonic() + SECONDS)
-        assert server.api.whoami(token).status == 200
-    statuses = Counter(status for status, _, _ in logins)
-    slowest = {status: max(seconds for found, _, seconds in logins if found == status) for status in statuses}
-    longest = ", ".join(f"{status} {seconds * 1000:.0f} ms" for status, seconds in slowest.items())
-    figures(
-        f"{framework}: {dict(statuses)}, the slowest {longest}; whoami median/p99/slowest: idle {in_short(idle)} ms, "
-        f"in the storm {in_short(busy)} ms ({len(busy)} answers)"
-    )
-    assert statuses.keys() == {401, 503}
-    assert all(says_when for status, says_when, _ in logins if status == 503)
-    assert slowest[503] < 1
+    # They come again after half of what they were asked to wait.
+    storm = Storm(request=wrong_login, seconds=SECONDS, begins_within=0, rest=0.5, rests_after=frozenset({503}))
+    with serving(tmp_path, framework, **AMPLE) as (server,):
+        weather = weather_in(server, storm, email)
+    figures(f"{framework}: {weather}")
+    assert weather.statuses.keys() == {401, 503}
+    assert all(says_when for status, says_when, _ in weather.answers if status == 503)
+    assert weather.slowest[503] < 1
     # Who is let in waits for those before in the line, and for no others, however long a hash takes on a machine.
-    assert slowest[401] < PATIENCE * IN_LINE * SECONDS / statuses[401]
-    # Below ten milliseconds, an idle machine's slowest answers say more of its timers than of the service.
-    assert percentile(busy, 0.99) < 10 * max(percentile(idle, 0.99), 0.01)
-    assert max(busy) < 1
+    assert weather.slowest[401] < PATIENCE * IN_LINE * SECONDS / weather.statuses[401]
+    weather.assert_nobody_else_pays()
+
+
+@pytest.mark.parametrize(
+    ("request_of", "free", "refused"),
+    [(request_for_mail, ThrottleSettings().throttle_mail, 429), (unknown_client, RECORDED_REFUSALS, 401)],
+    ids=["requests for mail", "clients"],
+)
+@pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
+def test_a_storm_of_those_who_are_refused_costs_nobody_else_the_answer(
+    framework: str,
+    empty_database: str,
+    request_of: Request,
+    free: int,
+    refused: int,
+    email: str,
+    tmp_path: Path,
+    figures: Figures,
+) -> None:
+    """All from one address, which has spent what is free: what is left is to refuse them.
+
+    They begin one after the other: two hundred new connections at one moment would measure those.
+    """
+    storm = Storm(
+        request=request_of,
+        seconds=SECONDS_OF_REFUSALS,
+        begins_within=0.5,
+        rest=0.5,
+        rests_after=frozenset({202, refused}),
+    )
+    with serving(tmp_path, framework, AUTH_DATABASE_URL=empty_database) as (server,):
+        for number in range(free):
+            server.raw(request_of(number))
+        weather = weather_in(server, storm, email)
+    figures(f"{framework}, {request_of.__name__}: {weather}")
+    assert weather.statuses[refused] > 0.9 * weather.statuses.total()
+    assert weather.statuses.keys() <= {202, refused}
+    assert max(weather.slowest.values()) < 1
+    weather.assert_nobody_else_pays()

@@ -126,6 +126,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     # As few have expired as it finds every minute.
     "email_tokens.purge": lambda work: work.email_tokens.purge(now=NOW - timedelta(days=31), limit=500),
     "counters.hold": lambda work: work.counters.hold(["a", "b", "c"], now=NOW),
+    "counters.look": lambda work: work.counters.look(["reviewed", "b", "c"], now=NOW),
     "counters.put": lambda work: work.counters.put("reviewed", Counter(count=1, at=NOW), expires_at=LATER),
     "counters.purge": lambda work: work.counters.purge(now=NOW + timedelta(seconds=1), limit=500),
     "audit.add": lambda work: work.audit.add(audit_event()),

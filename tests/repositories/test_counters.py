@@ -7,7 +7,7 @@ import threading
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from functools import partial
@@ -20,10 +20,12 @@ from sqlalchemy.exc import DBAPIError
 
 from core.app import AuthApp, build
 from core.audit import Client
-from core.counters import Counter
+from core.clients import Credentials
+from core.counters import RECORDED_REFUSALS, Counter
 from core.errors import (
     AuthError,
     DatabaseUnavailable,
+    InvalidClient,
     InvalidCredentials,
     InvalidResetToken,
     InvalidToken,
@@ -202,6 +204,34 @@ def _nothing() -> Iterator[None]:
     yield
 
 
+# Looked at
+
+
+def look(store: Store, *keys: str, now: datetime = NOW) -> dict[str, Counter]:
+    with store.reading() as read:
+        return dict(read.counters.look(keys, now=now))
+
+
+def test_counters_that_are_looked_at_are_as_they_were_put_and_new_ones_stand_at_nothing(store: Store) -> None:
+    known = Counter(count=7, at=NOW + TICK, since=NOW, familiar_until=NOW + timedelta(days=90))
+    put(store, "one", known, expires_at=NOW + TICK)
+    later = NOW + timedelta(hours=1)
+    assert look(store, "two", "one", now=later) == {"one": known, "two": Counter(count=0, at=later)}
+
+
+def test_a_look_makes_no_counter(store: Store) -> None:
+    look(store, "one")
+    assert keys_in(store) == set()
+
+
+def test_a_look_waits_for_nobody_and_sees_what_was_committed(sql_store: SqlStore) -> None:
+    put(sql_store, "one", Counter(count=1, at=NOW), expires_at=NOW + TICK)
+    with opened(url_of(sql_store)) as other, other.begin() as work:
+        work.counters.hold(["one"], now=NOW)
+        work.counters.put("one", Counter(count=2, at=NOW), expires_at=NOW + TICK)
+        assert look(sql_store, "one") == {"one": Counter(count=1, at=NOW)}
+
+
 # A hundred at once
 
 
@@ -320,6 +350,71 @@ def test_guesses_from_many_addresses_at_once_stay_within_the_strangers_allowance
     )
     assert kinds(outcomes) == {InvalidCredentials: 7, TooManyAttempts: 33}
     assert verified.count == 7
+
+
+# Who is refused
+
+
+def log_in(app: AuthApp) -> None:
+    app.authentication.login(EMAIL, OTHER_PASSWORD, Client())
+
+
+def sign_up(app: AuthApp) -> None:
+    app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
+
+
+def ask_for_reset(app: AuthApp) -> None:
+    app.recovery.request(EMAIL, Client())
+
+
+def come_as_a_client(app: AuthApp) -> None:
+    app.clients.authenticate(Credentials(client_id="twc_unknown", secret="a guess"), Client())
+
+
+def spend(app: AuthApp, ask: Callable[[AuthApp], None], times: int) -> None:
+    for _ in range(times):
+        with suppress(InvalidCredentials, InvalidClient):
+            ask(app)
+
+
+@pytest.mark.parametrize(
+    ("ask", "settings", "times", "refusal"),
+    [
+        (log_in, {}, ALLOWANCE, TooManyAttempts),
+        (sign_up, {"throttle_signups": 1}, 1, TooManyAttempts),
+        (ask_for_reset, {"throttle_mail": 1}, 1, TooManyAttempts),
+        (come_as_a_client, {}, RECORDED_REFUSALS, InvalidClient),
+        (come_as_a_client, {"throttle": False}, RECORDED_REFUSALS, InvalidClient),
+    ],
+    ids=["login", "signup", "request for mail", "client", "client without a throttle"],
+)
+def test_who_is_refused_waits_for_nobody_who_counts(
+    sql_store: SqlStore,
+    ask: Callable[[AuthApp], None],
+    settings: dict[str, Any],
+    times: int,
+    refusal: type[AuthError],
+) -> None:
+    """The lock is never given up here: who waited for it would be told that the database is not available."""
+    app = an_app(sql_store, **settings)
+    spend(app, ask, times)
+    keys = sorted(keys_in(sql_store))
+    with opened(url_of(sql_store)) as other, other.begin() as work:
+        work.counters.hold(keys, now=START)
+        with pytest.raises(refusal):
+            ask(app)
+
+
+def test_an_attempt_that_saw_an_allowance_is_refused_where_others_spend_it_before_it_is_counted(
+    sql_store: SqlStore,
+) -> None:
+    first_of_counting = "BEGIN" if sql_store.engine.dialect.name == "sqlite" else "INSERT INTO throttle_counters"
+    app = an_app(sql_store)
+    with opened(url_of(sql_store)) as store:
+        rivals = an_app(store)
+        spending = meanwhile(sql_store, first_of_counting, lambda: spend(rivals, log_in, ALLOWANCE))
+        with spending, pytest.raises(TooManyAttempts):
+            log_in(app)
 
 
 # In each other's way

@@ -15,7 +15,7 @@ from core.app import AuthApp, build
 from core.audit import Client
 from core.clock import new_id
 from core.email_tokens import Purpose
-from core.errors import EmailTaken
+from core.errors import EmailTaken, TooManyAttempts
 from core.outbox import MessageKind
 from core.repositories.unit_of_work import SqlStore
 from core.sessions import TokenPair
@@ -129,6 +129,23 @@ def test_a_signup_costs_the_same_statements_whoever_has_the_address(single: SqlS
         with overheard(single) as heard, suppress(EmailTaken):
             app.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
         assert _verbs(heard) == ["BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"]
+
+
+def test_an_attempt_is_a_read_and_a_transaction_and_one_that_is_refused_is_the_read_alone(single: SqlStore) -> None:
+    """Who is refused takes no lock: all of them would wait for the same one, each with a connection."""
+    throttling = ThrottleSettings(throttle_mail=2)
+    app = build(make_settings(throttling=throttling), store=single, clock=FakeClock(NOW))
+    costs = []
+    for _ in range(3):
+        with overheard(single) as heard, suppress(TooManyAttempts):
+            app.recovery.request(EMAIL, CLIENT)
+        costs.append(_verbs(heard))
+    message_of_its_own = ["BEGIN", "INSERT", "COMMIT"]
+    assert costs == [
+        ["SELECT", "BEGIN", "INSERT", "UPDATE", "COMMIT", *message_of_its_own],
+        ["SELECT", "BEGIN", "INSERT", "UPDATE", "INSERT", "COMMIT", *message_of_its_own],  # noted: it is spent
+        ["SELECT"],
+    ]
 
 
 def test_a_look_into_an_empty_outbox_is_one_statement_without_a_transaction(single: SqlStore, app: AuthApp) -> None:
