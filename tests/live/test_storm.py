@@ -22,7 +22,7 @@ from core.counters import RECORDED_REFUSALS
 from core.settings import PasswordSettings, ThrottleSettings
 from tests.api import OTHER_PASSWORD
 from tests.live.conftest import Figures
-from tests.servers import HOST, Server, serving
+from tests.servers import AMPLE, HOST, Server, serving
 
 pytestmark = pytest.mark.alone
 
@@ -187,7 +187,7 @@ def test_a_storm_of_logins_costs_nobody_else_the_answer(
 ) -> None:
     # They come again after half of what they were asked to wait.
     storm = Storm(request=wrong_login, seconds=SECONDS, begins_within=0, rest=0.5, rests_after=frozenset({503}))
-    with serving(tmp_path, framework, AUTH_THROTTLE="false") as (server,):
+    with serving(tmp_path, framework, **AMPLE) as (server,):
         weather = weather_in(server, storm, email)
     figures(f"{framework}: {weather}")
     assert weather.statuses.keys() == {401, 503}
@@ -222,8 +222,8 @@ def test_a_storm_of_those_who_are_refused_costs_nobody_else_the_answer(
     storm = Storm(
         request=request_of,
         seconds=SECONDS_OF_REFUSALS,
-        begins_within=0.5,
-        rest=0.75,
+        begins_within=1.0,
+        rest=1.0,
         rests_after=frozenset({202, refused}),
     )
     with serving(tmp_path, framework, AUTH_DATABASE_URL=empty_database) as (server,):
