@@ -63,7 +63,9 @@ def database(folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def doors(browser: Browser, folder: Path, database: str) -> Iterator[dict[str, Server]]:  # noqa: ARG001
     """Both front doors over one database; not started where there is no browser."""
-    with serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=database, **CHEAP) as servers:
+    # A disk that is busy with something else keeps a commit waiting; what is looked at here is what a page says.
+    patience = {"AUTH_DATABASE_TIMEOUT": "10"}
+    with serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=database, **CHEAP, **patience) as servers:
         yield {server.framework: server for server in servers}
 
 

@@ -19,6 +19,7 @@ from core.audit import Client
 from core.clock import SystemClock
 from core.mailer import recipient_of, text_of
 from core.outbox import MessageKind, message
+from core.repositories.engine import reading
 from core.repositories.tables import outbox
 from core.repositories.unit_of_work import SqlStore, open_store
 from core.settings import DatabaseSettings
@@ -74,14 +75,14 @@ def opened(url: str) -> Iterator[SqlStore]:
 
 
 def states(store: SqlStore) -> Counter[str]:
-    """How many messages are waiting, sent and dead."""
-    with store.engine.connect() as connection:
+    """How many messages are waiting, sent and dead; asked without the lock of a writer."""
+    with reading(store.engine).connect() as connection:
         rows = connection.execute(select(outbox.c.sent_at, outbox.c.dead_at)).all()
     return Counter("sent" if sent else "dead" if dead else "waiting" for sent, dead in rows)
 
 
 def attempts(store: SqlStore) -> list[int]:
-    with store.engine.connect() as connection:
+    with reading(store.engine).connect() as connection:
         return list(connection.scalars(select(outbox.c.attempts)))
 
 

@@ -380,7 +380,7 @@ def test_of_sixteen_uses_of_one_verification_link_one_wins(sql_store: SqlStore, 
 def test_of_many_who_want_one_address_one_gets_it(sql_store: SqlStore, app: AuthApp) -> None:
     """Every link was sent while the address was free."""
     tokens = []
-    for number in range(8):
+    for number in range(5):  # as many letters as an address is sent that nobody has proved
         email = f"user{number}@example.com"
         app.accounts.sign_up(email, PASSWORD, None, CLIENT)
         principal = app.authentication.whoami(app.authentication.login(email, PASSWORD, CLIENT).access_token)
@@ -392,7 +392,7 @@ def test_of_many_who_want_one_address_one_gets_it(sql_store: SqlStore, app: Auth
     confirmed = sum(outcome is None for outcome in outcomes[:-1])
     signed_up = isinstance(outcomes[-1], User)
     assert confirmed + signed_up == 1
-    assert _kinds(outcomes[:-1])[InvalidVerificationToken] == 8 - confirmed
+    assert _kinds(outcomes[:-1])[InvalidVerificationToken] == len(tokens) - confirmed
     with sql_store.reading() as read:
         assert read.users.by_email("wanted@example.com") is not None
 
