@@ -7,19 +7,17 @@ address, under a hash with a key of the service, which outlives every account an
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from core.counters import Counter
+from core.counters import Counter, counter_key
 from core.emails import canonical_or_none
 
 if TYPE_CHECKING:
     from core.store import UnitOfWork
 
-WINDOW = timedelta(hours=1)
+LIMIT_WINDOW = timedelta(hours=1)
 
 
 def with_letter(counter: Counter, now: datetime, *, limit: int, missed_after: timedelta | None) -> Counter | None:
@@ -30,7 +28,7 @@ def with_letter(counter: Counter, now: datetime, *, limit: int, missed_after: ti
     time has passed since the last letter. Otherwise whoever spends the allowance would keep the reader from any link.
     """
     passed = now - counter.at
-    if passed >= WINDOW:
+    if passed >= LIMIT_WINDOW:
         return Counter(count=1, at=now)
     if counter.count < limit or (missed_after is not None and passed >= missed_after):
         return replace(counter, count=counter.count + 1, at=now)
@@ -56,9 +54,8 @@ class Allowance:
             work.counters.hold([key], now=now)[key], now, limit=self._limit, missed_after=missed_after
         )
         if counted is not None:
-            work.counters.put(key, counted, expires_at=now + WINDOW)
+            work.counters.put(key, counted, expires_at=now + LIMIT_WINDOW)
         return counted is not None
 
     def _key_of(self, topic: str, address: str) -> str:
-        parts = ("letters_to_address", topic, canonical_or_none(address) or address)
-        return hmac.new(self._key, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
+        return counter_key(self._key, "letters_to_address", topic, canonical_or_none(address) or address)

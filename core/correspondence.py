@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core.allowance import Allowance
+from core.allowance import LIMIT_WINDOW, Allowance
 from core.audit import AuditEvent, Client, EventKind, event
 from core.clock import Clock
 from core.email_tokens import DIGEST_BYTES, EmailToken, EmailTokenMaker, Purpose, digest_of
@@ -20,8 +20,6 @@ from core.settings import MailSettings
 if TYPE_CHECKING:
     from core.store import Store, UnitOfWork
     from core.users import User
-
-LIMIT_WINDOW = timedelta(hours=1)
 
 _PURPOSES = {
     MessageKind.PASSWORD_RESET: Purpose.PASSWORD_RESET,

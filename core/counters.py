@@ -13,6 +13,8 @@ spends it for other strangers, never for the owner at home.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -116,6 +118,11 @@ class Counters(Protocol):
     def purge(self, *, now: datetime, limit: int) -> int:
         """Delete up to ``limit`` counters that say nothing any more; how many there were."""
         ...
+
+
+def counter_key(secret: bytes, *parts: str) -> str:
+    """Where a counter lies: hashed under a key of ours, for what people type as their address may be their password."""
+    return hmac.new(secret, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from core.counters import Counter, CounterKind, Rules, expiry
+from core.counters import Counter, CounterKind, Rules, counter_key, expiry
 
 if TYPE_CHECKING:
     from core.store import UnitOfWork
@@ -24,8 +22,8 @@ class Tally:
         self.rules = rules
 
     def key_of(self, kind: CounterKind, *parts: str) -> str:
-        """Hashed under a key of ours: what people type as their address may be their password."""
-        return hmac.new(self._key, "\n".join((kind.value, *parts)).encode(), hashlib.sha256).hexdigest()
+        """The key of a counter of this kind."""
+        return counter_key(self._key, kind.value, *parts)
 
     def hold(self, work: UnitOfWork, keys: CounterKeys, now: datetime) -> dict[CounterKind, Counter]:
         """The counters under these keys, held until the unit of work ends."""

@@ -12,9 +12,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from core.allowance import Allowance
+from core.allowance import LIMIT_WINDOW, Allowance
 from core.audit import Client, EventKind
-from core.correspondence import LIMIT_WINDOW, Correspondence
+from core.correspondence import Correspondence
 from core.email_tokens import EmailTokenMaker, Purpose, digest_of
 from core.letters import Letter
 from core.outbox import Message, MessageKind

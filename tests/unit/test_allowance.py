@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.allowance import WINDOW, with_letter
+from core.allowance import LIMIT_WINDOW, with_letter
 from core.counters import Counter
 from tests.clock import START
 
@@ -29,15 +29,17 @@ CASES = {
     "the first": Case(count=0, ago=timedelta(0), becomes=1),
     "the last that is free": Case(count=4, ago=timedelta(0), becomes=5),
     "one too many": Case(count=5, ago=timedelta(0), becomes=None),
-    "nearly an hour after the last": Case(count=5, ago=WINDOW - TICK, becomes=None),
-    "an hour after the last": Case(count=5, ago=WINDOW, becomes=1),
-    "an hour after one of few": Case(count=2, ago=WINDOW, becomes=1),
-    "less than an hour after one of few": Case(count=2, ago=WINDOW - TICK, becomes=3),
+    "nearly an hour after the last": Case(count=5, ago=LIMIT_WINDOW - TICK, becomes=None),
+    "an hour after the last": Case(count=5, ago=LIMIT_WINDOW, becomes=1),
+    "an hour after one of few": Case(count=2, ago=LIMIT_WINDOW, becomes=1),
+    "less than an hour after one of few": Case(count=2, ago=LIMIT_WINDOW - TICK, becomes=3),
     "a link that is missed at once": Case(count=5, ago=timedelta(0), missed_after=LIFE, becomes=None),
     "a link that is missed too early": Case(count=5, ago=LIFE - TICK, missed_after=LIFE, becomes=None),
     "a link that is missed": Case(count=5, ago=LIFE, missed_after=LIFE, becomes=6),
     "a link that is missed again": Case(count=6, ago=LIFE, missed_after=LIFE, becomes=7),
-    "a link that lives for longer than an hour": Case(count=5, ago=WINDOW, missed_after=24 * WINDOW, becomes=1),
+    "a link that lives for longer than an hour": Case(
+        count=5, ago=LIMIT_WINDOW, missed_after=24 * LIMIT_WINDOW, becomes=1
+    ),
     "a clock that was set back": Case(count=5, ago=-LIFE, missed_after=LIFE, becomes=None),
     "a limit that was lowered": Case(count=9, ago=timedelta(0), becomes=None),
 }
@@ -59,5 +61,5 @@ def test_in_no_hour_are_there_more_than_the_limit() -> None:
         if (counted := with_letter(counter, now, limit=5, missed_after=None)) is not None:
             counter = counted
             sent.append(now)
-    assert max(sum(at <= other < at + WINDOW for other in sent) for at in sent) == 5
+    assert max(sum(at <= other < at + LIMIT_WINDOW for other in sent) for at in sent) == 5
     assert len(sent) > 24 * 60 // 100 * 5 * 0.9
