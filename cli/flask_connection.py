@@ -18,10 +18,10 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from cli.arrivals import LINGER, RESET, Arrivals, Refused
 from core.app import AuthApp
+from core.contract.operation import OPERATIONS
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
-from core.http.admission import MAX_SECONDS
-from core.http.edge import Edge
-from core.http.operations import OPERATIONS
+from core.http.edge.edge import Edge
+from core.http.edge.limits import MAX_SECONDS
 
 _LIVENESS = tuple(f"{method} {OPERATIONS['healthz'].path} ".encode() for method in ("GET", "HEAD"))
 

@@ -17,7 +17,7 @@ import pytest
 from cli.stopping import FAREWELL, HASTE, ONE_SIGNAL
 from tests.conftest import SECRET
 from tests.live.conftest import Figures, hanging
-from tests.servers import CHEAP, Server, eventually, serving
+from tests.support.servers import CHEAP, Server, eventually, serving
 
 DRAIN = 2
 CALLERS = 8

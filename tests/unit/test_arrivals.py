@@ -9,11 +9,11 @@ import structlog
 
 from cli.arrivals import GO_AHEAD, Arrivals, Refused
 from core.errors import MalformedRequest, RequestTimeout
-from core.http.edge import Edge
+from core.http.edge.edge import Edge
 from core.settings import HttpSettings
 from tests.conftest import make_settings
-from tests.drivers import Answer
-from tests.servers import parsed
+from tests.support.drivers import Answer
+from tests.support.servers import parsed
 
 ORIGIN = "https://app.example.com"
 EDGE = Edge(make_settings(http=HttpSettings(cors_origins=(ORIGIN,))), door="fastapi")

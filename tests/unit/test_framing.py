@@ -23,9 +23,9 @@ from cli.flask_connection import ContractConnection, ContractResponse, ContractW
 from cli.flask_server import PropagatingLogger
 from cli.framing import MAX_CHUNKED, MAX_HEAD, RequestReader
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
-from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
-from core.http.edge import Edge
-from core.http.wsgi import WsgiEdge
+from core.http.edge.edge import Edge
+from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
+from core.http.edge.wsgi import WsgiEdge
 from tests.conftest import make_settings
 
 HEAD = b"POST /v1/login HTTP/1.1\r\nHost: a\r\n"
