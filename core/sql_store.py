@@ -15,12 +15,16 @@ from core.mail.sql import SqlOneTimeTokens, SqlOutbox
 from core.oauth.sql import SqlClients
 from core.sessions.sql import SqlSessions
 from core.settings import DatabaseSettings
+from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
 from core.storage.engine import database_errors, is_away, limit, open_engine, patience, reading, sqlstate_of
 from core.storage.schema import HEAD_REVISION
 from core.throttling.sql import SqlCounters
 from core.tokens.sql import SqlKeys, SqlRevocations
 from core.users.sql import SqlUsers
+
+metadata = schema.metadata
+"""Every table: the modules above have added theirs."""
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
 

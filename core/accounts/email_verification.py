@@ -1,4 +1,4 @@
-"""EmailVerification of addresses: the one an account has, and the one it is to have."""
+"""Verification of addresses: the one an account has, and the one it is to have."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ _DEFINED: Iterable[Operation] = (
         path="/v1/refresh",
         tag=Tag.TOKENS,
         summary="Refresh",
-        description="RequestContext a refresh token for a new pair. The direct predecessor of the current token is given "
+        description="Exchange a refresh token for a new pair. The direct predecessor of the current token is given "
         "the same successor again for 10 seconds (a setting), so that tabs and retries that race keep the session. "
         "Anything older ends the session: two parties hold it.",
         json=RefreshRequest,

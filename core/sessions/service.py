@@ -63,7 +63,7 @@ class SessionService:
         return session
 
     def refresh(self, refresh_token: str, origin: Origin) -> TokenPair:
-        """RequestContext a refresh token for a new pair.
+        """Exchange a refresh token for a new pair.
 
         Raises:
             InvalidRefreshToken: it is junk, too old, or its session is over; a reused one has ended its session.

@@ -28,11 +28,11 @@ from lab.faults.history import (
 from lab.faults.postgres import own_postgres
 from lab.faults.workload import Account, Crowd, Service, remains_of
 from migrations.runner import upgrade
-from tests.conftest import AMPLE, make_settings
 from tests.support.api import Api
 from tests.support.clock import FakeClock
 from tests.support.drivers import WsgiDriver
 from tests.support.servers import eventually
+from tests.support.settings import AMPLE, make_settings
 
 ANN, BOB, EVE = (uuid.UUID(int=number) for number in (1, 2, 3))
 ONE, TWO = (uuid.UUID(int=number) for number in (11, 12))

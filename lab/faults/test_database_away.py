@@ -18,8 +18,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
+from core.sql_store import metadata
 from core.storage.deadlines import REST
-from core.storage.schema import metadata
 from lab.faults.postgres import Postgres
 from lab.faults.processes import family_of
 from lab.faults.proxy import Proxy, proxying

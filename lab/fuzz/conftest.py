@@ -21,11 +21,11 @@ from core.sql_store import SqlStore
 from lab.fuzz.budget import LONG
 from lab.fuzz.wire import LiveTwins
 from lab.fuzz.worlds import AGE, Known, Letterbox, Twins, copy_database, furnish, put_back, quick_store, rows_of
-from tests.conftest import SECRET, make_settings
 from tests.support.clock import START, FakeClock
 from tests.support.databases import postgres_url, sqlite_url
 from tests.support.drivers import AsgiDriver, WsgiDriver
 from tests.support.servers import CHEAP, serving
+from tests.support.settings import SECRET, make_settings
 
 ORIGIN = "https://app.example.com"
 # Both on, so that what a client writes into these fields is read at all.

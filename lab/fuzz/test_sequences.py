@@ -30,13 +30,13 @@ from core.mail.model import MessageKind
 from core.settings import ThrottleSettings
 from lab.fuzz.budget import budget
 from lab.fuzz.worlds import CounterStore, Letterbox, quick_store
-from tests.conftest import make_settings
 from tests.contract.conftest import House
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.clock import START, FakeClock
 from tests.support.databases import empty, sqlite_url
 from tests.support.drivers import AsgiDriver, Driver, WsgiDriver
 from tests.support.mail import RecordingMailer
+from tests.support.settings import make_settings
 
 GRACE = timedelta(seconds=10)
 ACCESS = timedelta(minutes=15)

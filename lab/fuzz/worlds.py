@@ -26,8 +26,7 @@ from core.mail.model import MessageKind
 from core.mail.rendering import KIND_HEADER
 from core.oauth.model import Credentials, TokenRequest
 from core.origin import Origin
-from core.sql_store import SqlStore
-from core.storage.schema import metadata
+from core.sql_store import SqlStore, metadata
 from tests.support.api import OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.databases import migrated_store

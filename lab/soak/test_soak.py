@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from core import housekeeping
-from core.storage.schema import metadata
+from core.sql_store import metadata
 from lab.faults.processes import family_of
 from lab.soak.processes import NOTHING, Holding, held_by
 from lab.soak.time_passes import pass_by, prepare

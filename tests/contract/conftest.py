@@ -16,13 +16,13 @@ from core.app import AuthApp, build
 from core.settings import MailSettings
 from core.sql_store import SqlStore
 from lab.stack.outside import Outside, WallClock, why_not
-from tests.conftest import make_settings
 from tests.support.api import Api
 from tests.support.clock import START, FakeClock
 from tests.support.databases import assert_nothing_checked_out, empty
 from tests.support.drivers import AsgiDriver, Driver, LiveDriver, WsgiDriver
 from tests.support.mail import RecordingMailer
 from tests.support.parity import Transcript, comparable_letters
+from tests.support.settings import make_settings
 
 OUTSIDE = Outside.given()
 FRAMEWORKS = (OUTSIDE.door,) if OUTSIDE else ("flask", "fastapi")

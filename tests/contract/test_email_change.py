@@ -12,7 +12,7 @@ from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
-from core.storage.schema import metadata
+from core.sql_store import metadata
 from core.users.sql import users
 from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once

@@ -14,7 +14,7 @@ from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, MailRefused, recipient_of
 from core.sessions.sql import sessions
 from core.settings import ThrottleSettings
-from core.storage.schema import metadata
+from core.sql_store import metadata
 from core.users.sql import users
 from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once

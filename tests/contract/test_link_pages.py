@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from core.contract.operation import OPERATIONS
 from core.settings import HttpSettings, MailSettings, PasswordSettings
-from tests.conftest import SECRET
 from tests.contract.conftest import FRAMEWORKS, open_house
 from tests.storage.memory import MemoryStore
 from tests.support.api import Api
 from tests.support.parity import fields_of
+from tests.support.settings import SECRET
 
 PAGES = ("/reset-password", "/verify-email")
 ASSETS = {"links.css": "text/css; charset=utf-8", "links.js": "text/javascript; charset=utf-8"}

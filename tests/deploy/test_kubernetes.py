@@ -25,9 +25,9 @@ from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
 from core.settings import Settings, load_settings, variables
-from tests.conftest import SECRET
 from tests.live.test_guides import blocks
 from tests.support.servers import environment, eventually, run_command
+from tests.support.settings import SECRET
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

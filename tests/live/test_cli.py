@@ -19,11 +19,11 @@ from cli.stopping import HASTE, ONE_SIGNAL
 from core.contract.operation import OPERATIONS
 from core.http.openapi import document
 from core.settings import Settings
-from tests.conftest import SECRET
 from tests.live.conftest import Figures, hanging
 from tests.support.drivers import LiveDriver
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, Process, eventually, run_command, running, serving
+from tests.support.settings import SECRET
 
 OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
 PLACEHOLDER = "changeme-changeme-changeme-changeme"

@@ -23,12 +23,12 @@ from lab.faults.history import Kind, Outcome, Record, violations
 from lab.faults.stage import GRACE
 from lab.faults.workload import Crowd, Service, remains_of, wait_until
 from migrations.runner import upgrade
-from tests.conftest import make_settings
 from tests.live.conftest import Figures
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.databases import postgres_url
 from tests.support.pooler import SERVER_CONNECTIONS, pooling
 from tests.support.servers import CHEAP, FRAMEWORKS, serving
+from tests.support.settings import make_settings
 
 LASTS = 2.0  # seconds
 BRIEF = timedelta(seconds=0.7)

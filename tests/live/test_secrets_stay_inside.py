@@ -40,7 +40,10 @@ from tests.support.servers import HOST, START_SECONDS, Server, eventually, relay
 # inside the work on a password. What is planted proves that the search would find what it looks for.
 LOUD = """
 import base64, logging, os, urllib.parse
-import core.accounts, core.logs, core.passwords, core.recovery
+import core.logs
+from core.accounts.password_reset import PasswordReset
+from core.accounts.service import Accounts
+from core.authentication.passwords.hasher import PasswordHasher
 from sqlalchemy import text
 
 configure = core.logs.configure
@@ -60,9 +63,7 @@ core.logs.configure = configure_loudly
 logging.basicConfig(level=logging.DEBUG)  # most commands write no log of their own
 be_loud()
 
-rename, verify, request = (
-    core.accounts.service.Accounts.rename, core.authentication.passwords.hasher.PasswordHasher.verify, core.accounts.password_reset.PasswordReset._store_request
-)
+rename, verify, request = Accounts.rename, PasswordHasher.verify, PasswordReset._store_request
 
 def crash_in_code(self, principal, display_name, client):
     if display_name == "crash":
@@ -82,9 +83,9 @@ def crash_in_a_statement(self, canonical_email, client):
         parameters = {"email": canonical_email}
         work._connection.execute(text("SELECT * FROM no_such_table WHERE email = :email"), parameters)
 
-core.accounts.service.Accounts.rename = crash_in_code
-core.authentication.passwords.hasher.PasswordHasher.verify = crash_deep_inside
-core.accounts.password_reset.PasswordReset._store_request = crash_in_a_statement
+Accounts.rename = crash_in_code
+PasswordHasher.verify = crash_deep_inside
+PasswordReset._store_request = crash_in_a_statement
 
 from cli.main import main
 main(prog_name="twinauth")

@@ -23,7 +23,6 @@ from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, S
 from core.origin import Origin
 from core.settings import MailSettings
 from core.sql_store import SqlStore
-from tests.conftest import make_settings
 from tests.live.conftest import Figures
 from tests.live.smtp_faults import (
     SMTP_PASSWORD,
@@ -45,6 +44,7 @@ from tests.support.databases import empty
 from tests.support.mail import HOST, MailServer
 from tests.support.postgres import free_port
 from tests.support.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
+from tests.support.settings import make_settings
 
 TIMEOUT = 1.0  # seconds
 SHORT = 0.2  # seconds, where only drops are waited for

@@ -9,8 +9,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
 
-from core.sql_store import SqlStore
-from core.storage.schema import HEAD_REVISION, metadata
+from core.sql_store import SqlStore, metadata
+from core.storage.schema import HEAD_REVISION
 from migrations.runner import config, downgrade, upgrade
 from tests.migrations.rows import ANN, AT_HEAD, LAPTOP, ROWS, Row, shape
 from tests.migrations.test_schema import VERSION_TABLE, _described

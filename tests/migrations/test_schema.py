@@ -11,8 +11,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, Inspector, inspect
 
 from core.settings import DatabaseSettings
+from core.sql_store import metadata
 from core.storage.engine import open_engine
-from core.storage.schema import HEAD_REVISION, metadata
+from core.storage.schema import HEAD_REVISION
 from migrations.runner import config, downgrade, upgrade
 
 VERSION_TABLE = "alembic_version"

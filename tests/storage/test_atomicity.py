@@ -22,14 +22,13 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
 from core.settings import ThrottleSettings
-from core.sql_store import SqlStore
-from core.storage.schema import metadata
+from core.sql_store import SqlStore, metadata
 from core.users.errors import EmailTaken
-from tests.conftest import make_settings
 from tests.storage.values import NOW, account, stored
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.mail import RecordingMailer, kind_of, token_of
+from tests.support.settings import make_settings
 
 CLIENT = Origin(ip="192.0.2.7", user_agent="tests", request_id="a-request")
 NEWCOMER = "new@example.com"

@@ -26,10 +26,10 @@ from core.sql_store import SqlStore
 from core.store import Store
 from core.throttling.sql import throttle_counters
 from core.users.model import Account
-from tests.conftest import SECRET
 from tests.storage.memory import MemoryStore
 from tests.storage.values import NOW, TICK, account, events_in, message_in, messages_in, stored, tokens_of
 from tests.support.clock import FakeClock
+from tests.support.settings import SECRET
 
 CLIENT = Origin(ip="192.0.2.7", request_id="a-request", languages="de")
 OTHER_SECRET = "another secret of the same length"
@@ -55,7 +55,7 @@ class Desk:
         """Store a message to Ann, or about whom it is said to be."""
         self.clock.advance(seconds=1)
         about = about or {"user_id": self.ann.user.id}
-        asked = new_message(kind, at=self.clock.now(), client=CLIENT, **about)
+        asked = new_message(kind, at=self.clock.now(), origin=CLIENT, **about)
         stored(self.store, asked)
         return asked
 

@@ -32,12 +32,12 @@ from core.store import Store
 from core.throttling.errors import TooManyAttempts
 from core.throttling.model import RECORDED_REFUSALS, Counter
 from core.throttling.sql import throttle_counters
-from tests.conftest import make_settings
 from tests.storage.faults import meanwhile, opened, url_of, wait_for_blocked, within
 from tests.storage.memory import MemoryStore
 from tests.storage.values import NOW, TICK
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.settings import make_settings
 
 ALLOWANCE = 5
 PATIENT = timedelta(seconds=30)  # a hundred commits to a slow disk, one after the other, are no outage

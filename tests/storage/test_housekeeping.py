@@ -24,18 +24,17 @@ from core.housekeeping import BATCH, Housekeeper
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.origin import Origin
 from core.settings import AuditSettings, MailSettings
-from core.sql_store import SqlStore
-from core.storage.schema import metadata
+from core.sql_store import SqlStore, metadata
 from core.store import Store, UnitOfWork
 from core.throttling.model import Counter
 from core.tokens.model import Revocation, RevocationKind, SigningKey
 from core.users.model import Account
-from tests.conftest import make_settings
 from tests.storage.faults import opened, url_of
 from tests.storage.memory import MemoryStore
 from tests.storage.values import NOW, account, audit_event, events_in, session, stored
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.settings import make_settings
 
 TICK = timedelta(seconds=1)
 DAY = timedelta(days=1)

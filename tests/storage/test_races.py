@@ -31,12 +31,12 @@ from core.sql_store import SqlStore
 from core.users.errors import EmailTaken
 from core.users.model import User
 from core.users.sql import users
-from tests.conftest import AMPLE, make_settings
 from tests.storage.faults import meanwhile, opened, server_options, url_of, wait_for_blocked
 from tests.storage.values import account_in, events_in, messages_in, session_in
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import START, FakeClock
 from tests.support.mail import RecordingMailer, kind_of, token_of
+from tests.support.settings import AMPLE, make_settings
 
 THREADS = 16
 CLIENT = Origin()
@@ -433,7 +433,7 @@ def test_two_messages_to_one_user_are_prepared_one_after_the_other(postgres_stor
 
         first = _app(store, mail=mail)
         with meanwhile(store, "INSERT INTO email_tokens", prepare_other):
-            letter = first.relay._composer.prepare(older)
+            letter = first.mail_worker._composer.prepare(older)
         assert letter is not None
         assert second[0].result(10) is None
 

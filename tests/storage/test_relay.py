@@ -31,11 +31,11 @@ from core.settings import MailSettings
 from core.sql_store import SqlStore
 from core.store import Store, UnitOfWork
 from core.users.model import Account
-from tests.conftest import make_settings
 from tests.storage.faults import end_connections, locked_by_another_process, mortal, opened, url_of
 from tests.storage.values import TICK, account, message, message_in, messages_in, stored, tokens_of
 from tests.support.clock import START, FakeClock
 from tests.support.mail import kind_of, parsed, token_of
+from tests.support.settings import make_settings
 
 LEASE = MailSettings().smtp_timeout * LEASE_ANSWERS
 DAY = timedelta(days=1)
@@ -101,8 +101,8 @@ class Post:
     def ask(self, kind: MessageKind = MessageKind.PASSWORD_CHANGED) -> Message:
         """Store a message to Ann, a second after the one before."""
         self.clock.advance(seconds=1)
-        client = Origin(ip="192.0.2.7", request_id="a-request")
-        asked = new_message(kind, at=self.clock.now(), client=client, user_id=self.ann.user.id)
+        origin = Origin(ip="192.0.2.7", request_id="a-request")
+        asked = new_message(kind, at=self.clock.now(), origin=origin, user_id=self.ann.user.id)
         stored(self.store, asked)
         return asked
 
@@ -543,11 +543,11 @@ class Signalling(ScriptedMailer):
 
 @contextmanager
 def _running(mail_worker: MailWorker) -> Iterator[None]:
-    relay.start()
+    mail_worker.start()
     try:
         yield
     finally:
-        relay.stop()
+        mail_worker.stop()
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ from core.sql_store import SqlStore
 from core.store import UnitOfWork
 from core.throttling.errors import TooManyAttempts
 from core.users.errors import EmailTaken
-from tests.conftest import make_settings
 from tests.storage.faults import opened, overheard, url_of
 from tests.storage.values import NOW, account, audit_event, email_token, message, session, stored
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.settings import make_settings
 
 CLIENT = Origin()
 

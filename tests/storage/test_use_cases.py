@@ -18,6 +18,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
 from core.accounts import service
+from core.accounts.model import MOST_EVENTS
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
 from core.audit.sql import audit_events
@@ -32,14 +33,12 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, Session, TokenPair
 from core.settings import MailSettings, TokenSettings
-from core.sql_store import SqlStore
-from core.storage.schema import metadata
+from core.sql_store import SqlStore, metadata
 from core.store import Store, UnitOfWork
 from core.tokens.access_tokens import UserClaims
 from core.users.addresses import canonical_or_none
 from core.users.errors import EmailTaken
 from core.users.model import Account
-from tests.conftest import make_settings
 from tests.storage.values import (
     account,
     account_in,
@@ -54,6 +53,7 @@ from tests.storage.values import (
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import START, FakeClock
 from tests.support.mail import RecordingMailer, kind_of, token_of
+from tests.support.settings import make_settings
 
 CLIENT = Origin(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
 TODAYS = "$bcrypt-sha256$"
@@ -660,7 +660,7 @@ def _busy(house: House, count: int) -> list[uuid.UUID]:
 def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "MOST_EVENTS", 7)
+    monkeypatch.setattr(service, "MOST_EVENTS", 7)
     ann = house.principal(house.login())
     found = house.app.accounts.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
@@ -716,7 +716,7 @@ def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(sql_s
         found = house.app.accounts.export(ann, CLIENT)
     finally:
         remove(sql_store.engine, "before_cursor_execute", write)
-    assert len(found.events) == service.MOST_EVENTS + 1
+    assert len(found.events) == MOST_EVENTS + 1
     assert len(written) == 4
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import URL, make_url
 from tests.support.postgres import _die_with_parent, _usable_by_owner, free_port
 from tests.support.servers import START_SECONDS, STOP_SECONDS, eventually
 
-SHIPPED = Path(__file__).parents[1] / "deploy" / "lab" / "pgbouncer.ini"
+SHIPPED = Path(__file__).parents[2] / "deploy" / "lab" / "pgbouncer.ini"
 HOST = "127.0.0.1"
 SERVER_CONNECTIONS = 3
 

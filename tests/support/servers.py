@@ -22,7 +22,7 @@ from tests.support.clock import FakeClock
 from tests.support.drivers import Answer, LiveDriver
 from tests.support.postgres import free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 FRAMEWORKS = ("fastapi", "flask")
 # The throttle counts, as everywhere, and what it allows is more than any test asks for: a crowd at one address.

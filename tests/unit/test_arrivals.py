@@ -11,9 +11,9 @@ from cli.arrivals import GO_AHEAD, Arrivals, Refused
 from core.errors import MalformedRequest, RequestTimeout
 from core.http.edge.edge import Edge
 from core.settings import HttpSettings
-from tests.conftest import make_settings
 from tests.support.drivers import Answer
 from tests.support.servers import parsed
+from tests.support.settings import make_settings
 
 ORIGIN = "https://app.example.com"
 EDGE = Edge(make_settings(http=HttpSettings(cors_origins=(ORIGIN,))), door="fastapi")

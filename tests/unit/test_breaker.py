@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import DatabaseUnavailable
+from core.storage import deadlines
 from core.storage.deadlines import REST, CircuitBreaker
 
 PATIENCE = 2.0
@@ -26,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(patience, "time", found)
+    monkeypatch.setattr(deadlines, "time", found)
     return found
 
 

@@ -26,7 +26,7 @@ from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedReque
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
 from core.http.edge.wsgi import WsgiEdge
-from tests.conftest import make_settings
+from tests.support.settings import make_settings
 
 HEAD = b"POST /v1/login HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

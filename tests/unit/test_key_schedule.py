@@ -15,10 +15,10 @@ from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import current
-from tests.conftest import SECRET, make_settings
 from tests.storage.memory import MemoryStore
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.settings import SECRET, make_settings
 
 LIFETIME = timedelta(days=30)
 SHORTEST = timedelta(hours=2)

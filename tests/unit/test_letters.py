@@ -21,8 +21,8 @@ from core.mail.rendering import KIND_HEADER, EmailRenderer, Letter
 from core.mail.texts.editions import HERE, Texts
 from core.mail.transports import recipient_of, text_of
 from core.settings import HttpSettings, MailSettings
-from tests.conftest import make_settings
 from tests.support.clock import START
+from tests.support.settings import make_settings
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "texts.md"
 MESSAGE_ID = uuid.UUID("0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10")

@@ -26,9 +26,9 @@ from core.mail.transports import (
     text_of,
 )
 from core.settings import HttpSettings, MailSettings
-from tests.conftest import make_settings
 from tests.support.mail import MailServer
 from tests.support.postgres import free_port
+from tests.support.settings import make_settings
 
 
 def _email(subject: str = "Set a new password", to: str = "ann@example.com") -> EmailMessage:

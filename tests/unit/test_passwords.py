@@ -25,9 +25,9 @@ from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.errors import InvalidInput
 from core.settings import PasswordSettings
-from tests.conftest import make_settings
 from tests.storage.memory import MemoryStore
 from tests.support.hashes import computed_hashes
+from tests.support.settings import make_settings
 
 PASSWORD = "correct horse battery"
 WRONG = "a quite different sentence"
@@ -639,7 +639,7 @@ class TestHashingLine:
                 with pytest.raises(Overloaded):
                     ask()
 
-        passwords._line.run(ask_while_it_is_full)
+        passwords._pool.run(ask_while_it_is_full)
         assert computed == []
         assert passwords.verify(PASSWORD, passwords.hash(PASSWORD))
 

@@ -17,8 +17,8 @@ from babel.messages.pofile import read_po
 from core.http.pages import Pages
 from core.mail.rendering import EmailRenderer
 from core.mail.texts.editions import HERE, Texts, TextsError, preferred_languages
-from tests.conftest import make_settings
 from tests.support.clock import START
+from tests.support.settings import make_settings
 
 LETTER = "letters/password_changed.jinja"
 HEADER = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'

@@ -28,12 +28,12 @@ from core.throttling.model import (
     block_of,
     decide,
     rules,
-    standing,
+    state_of,
 )
 from core.throttling.throttle import Attempt, Throttle
-from tests.conftest import make_settings
 from tests.storage.memory import MemoryStore
 from tests.support.clock import START, FakeClock
+from tests.support.settings import make_settings
 
 RULE = Rule(allowance=5, recovery=timedelta(minutes=10), longest_pause=timedelta(minutes=15))
 KEY = b"k" * 32
@@ -51,7 +51,7 @@ def seconds(amount: float) -> timedelta:
     [(0, 0), (1, 0), (4, 0), (5, 1), (6, 2), (7, 4), (8, 8), (9, 16), (14, 512), (15, 900), (16, 900), (40, 900)],
 )
 def test_pauses_begin_when_the_allowance_is_spent_and_double_up_to_the_longest(count: int, pause: float) -> None:
-    assert standing(Counter(count=count, at=START), RULE, START) == (count, seconds(pause))
+    assert state_of(Counter(count=count, at=START), RULE, START) == (count, seconds(pause))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_pauses_begin_when_the_allowance_is_spent_and_double_up_to_the_longest(c
     ],
 )
 def test_a_pause_runs_down_and_attempts_are_forgotten_one_by_one(elapsed: float, expected: tuple[int, float]) -> None:
-    remembered, pause = standing(Counter(count=8, at=START), RULE, START + seconds(elapsed))
+    remembered, pause = state_of(Counter(count=8, at=START), RULE, START + seconds(elapsed))
     assert (remembered, pause.total_seconds()) == expected
 
 
@@ -83,18 +83,18 @@ def test_a_pause_longer_than_the_recovery_gets_shorter_with_what_is_forgotten() 
 
 @pytest.mark.parametrize("back", [1, 3600, 10**8])
 def test_a_clock_that_was_set_back_makes_a_pause_no_longer(back: int) -> None:
-    assert standing(Counter(count=7, at=START), RULE, START - seconds(back)) == (7, seconds(4))
+    assert state_of(Counter(count=7, at=START), RULE, START - seconds(back)) == (7, seconds(4))
 
 
 @pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
 def test_a_huge_count_costs_the_longest_pause_and_no_overflow(count: int) -> None:
-    assert standing(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_pause)
+    assert state_of(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_pause)
 
 
 def test_an_allowance_of_one_pauses_after_the_first_attempt() -> None:
     once = Rule(allowance=1, recovery=seconds(10), longest_pause=seconds(60))
-    assert standing(Counter(count=0, at=START), once, START) == (0, seconds(0))
-    assert standing(Counter(count=1, at=START), once, START) == (1, seconds(1))
+    assert state_of(Counter(count=0, at=START), once, START) == (0, seconds(0))
+    assert state_of(Counter(count=1, at=START), once, START) == (1, seconds(1))
 
 
 @given(
@@ -108,11 +108,11 @@ def test_no_pause_exceeds_the_longest_and_none_is_left_when_all_is_forgotten(
     count: int, elapsed: timedelta, allowance: int, recovery: int, longest: int
 ) -> None:
     rule = Rule(allowance=allowance, recovery=seconds(recovery), longest_pause=seconds(longest))
-    remembered, pause = standing(Counter(count=count, at=START), rule, START + elapsed)
+    remembered, pause = state_of(Counter(count=count, at=START), rule, START + elapsed)
     assert 0 <= remembered <= count
     assert timedelta(0) <= pause <= rule.longest_pause
-    assert pause == timedelta(0) or remembered >= recipient_limit
-    later, shorter = standing(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
+    assert pause == timedelta(0) or remembered >= allowance
+    later, shorter = state_of(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
     assert later <= remembered
     assert shorter <= pause
 

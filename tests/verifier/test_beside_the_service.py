@@ -18,10 +18,10 @@ from core.app import AuthApp, build
 from core.oauth.discovery import key_set
 from core.oauth.model import Credentials, TokenRequest
 from core.origin import LOCAL_ORIGIN
-from tests.conftest import make_settings
 from tests.storage.memory import MemoryStore
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.settings import make_settings
 
 
 @dataclass

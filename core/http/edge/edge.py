@@ -47,7 +47,7 @@ class Edge:
         exchange = RequestContext(
             head,
             headers,
-            client=self._client(head.peer, headers),
+            origin=self._origin(head.peer, headers),
             methods=self._routes.at(head.path),
             always=self._always,
             cross_origin=self._cross_origin,
@@ -85,7 +85,7 @@ class Edge:
         added = exchange.added_headers(answer.status, (name for name, _ in answer.headers))
         return _last_response(answer, added, to_head=exchange.is_head)
 
-    def _client(self, peer: str, headers: Fields) -> Origin:
+    def _origin(self, peer: str, headers: Fields) -> Origin:
         given = headers.get("x-request-id", "")
         return Origin(
             ip=client_address(peer, headers.get("x-forwarded-for"), self._trusted),

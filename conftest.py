@@ -1,4 +1,4 @@
-"""Fixtures that every suite shares."""
+"""Fixtures that every suite shares: those of `tests` and those of `lab`."""
 
 from __future__ import annotations
 
@@ -12,25 +12,14 @@ from typing import Any
 import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
-from pydantic import SecretStr
 
-from core.settings import (
-    DatabaseSettings,
-    HttpSettings,
-    LoggingSettings,
-    PasswordSettings,
-    Settings,
-    ThrottleSettings,
-    TokenSettings,
-)
+from core.settings import DatabaseSettings
 from lab.fuzz.budget import LONG
 from tests.support.clock import FakeClock
 from tests.support.databases import migrated_store, postgres_url, sqlite_url
 from tests.support.drivers import event_loop
 from tests.support.pooler import pooling
 from tests.support.postgres import postgres_server
-
-SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 
 # The everyday run asks the same each time, so that a change answers for itself; `make fuzz` looks elsewhere each time.
 hypothesis_settings.register_profile("everyday", derandomize=True)
@@ -59,35 +48,15 @@ def _away_from_dotenv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     os.chdir(here)
 
 
-def make_settings(**changes: Any) -> Settings:
-    """Settings for a test: everything as in production but for the price of a hash."""
-    defaults: dict[str, Any] = {
-        "secret_key": SecretStr(SECRET),
-        "passwords": PasswordSettings(bcrypt_cost=4, argon2_memory=8, argon2_time=1),
-        "http": HttpSettings(),
-        "tokens": TokenSettings(),
-        "logging": LoggingSettings(),
-    }
-    return Settings(**defaults | changes)
-
-
-# For tests in which many attempts at once are not what is tested: they are counted, and none is too much.
-AMPLE = ThrottleSettings(
-    throttle_account=1000,
-    throttle_block=100_000,
-    throttle_strangers=100_000,
-    throttle_signups=100_000,
-    throttle_mail=100_000,
-)
-
-
 @pytest.fixture
 def clock() -> FakeClock:
+    """A clock that a test moves by hand."""
     return FakeClock()
 
 
 @pytest.fixture(scope="session")
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own."""
     with event_loop() as running:
         yield running
 
