@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 
 from core.settings import DatabaseSettings
+from core.sql_store import SqlStore
 from lab.fuzz.budget import LONG
 from tests.support.clock import FakeClock
-from tests.support.databases import migrated_store, postgres_url, sqlite_url
+from tests.support.databases import copied_store, migrated_file, migrated_store, postgres_url, sqlite_url
 from tests.support.drivers import event_loop
 from tests.support.pooler import pooling
 from tests.support.postgres import postgres_server
@@ -86,3 +87,16 @@ def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             return opened[name]
 
         yield open_named
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    return migrated_file(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def new_store(sqlite_template: Path, tmp_path: Path) -> Iterator[Callable[[], SqlStore]]:
+    """Open a store of its own for a test that is not about databases; each call opens another."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(copied_store(sqlite_template, tmp_path))

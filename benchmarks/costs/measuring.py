@@ -23,7 +23,7 @@ from core.housekeeping import BATCH
 from core.origin import Origin
 from core.settings import PasswordSettings
 from core.sql_store import SqlUnitOfWork
-from tests.storage.reviewed import noted
+from tests.support.reviewed_statements import noted
 from tests.support.servers import HOST, Server, serving
 
 CALLERS = 4

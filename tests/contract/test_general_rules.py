@@ -9,11 +9,11 @@ import pytest
 
 from core.contract.operation import OPERATIONS, Caller
 from core.settings import MailSettings
-from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.drivers import AsgiDriver, Headers, WsgiDriver
 from tests.support.mail import token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service
 
 JSON = [("Content-Type", "application/json")]
 GOOD = b'{"email": "ann@example.com", "password": "correct horse battery"}'
@@ -475,8 +475,8 @@ class Watched:
 
 
 @pytest.fixture(params=FRAMEWORKS)
-def watched(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    return Watched(house.api(request.param), monkeypatch)
+def watched(request: pytest.FixtureRequest, service: Service, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    return Watched(service.api(request.param), monkeypatch)
 
 
 Wakes = Callable[[Api], object]

@@ -25,7 +25,6 @@ from core.sql_store import SqlStore, open_store
 from core.storage.engine import reading
 from tests.live.conftest import Figures
 from tests.live.smtp_faults import HoldingServer, known_user, smtp_url
-from tests.storage.values import account
 from tests.support.certificates import certificate
 from tests.support.databases import migrated_store
 from tests.support.mail import MailServer, kind_of
@@ -40,6 +39,7 @@ from tests.support.servers import (
     running,
     serving,
 )
+from tests.support.values import account
 
 MESSAGES = 1500
 KILLS = 12

@@ -37,7 +37,6 @@ from tests.live.smtp_faults import (
     silent_server,
     smtp_url,
 )
-from tests.storage.values import account, stored
 from tests.support.certificates import Certificate, certificate
 from tests.support.clock import FakeClock
 from tests.support.databases import empty
@@ -45,6 +44,7 @@ from tests.support.mail import HOST, MailServer
 from tests.support.postgres import free_port
 from tests.support.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
 from tests.support.settings import make_settings
+from tests.support.values import account, stored
 
 TIMEOUT = 1.0  # seconds
 SHORT = 0.2  # seconds, where only drops are waited for
