@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.contract.operation import OPERATIONS
 from core.settings import HttpSettings, MailSettings, PasswordSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
 from tests.support.services import FRAMEWORKS, open_service
 from tests.support.settings import SECRET

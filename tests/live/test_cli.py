@@ -16,10 +16,9 @@ import pytest
 
 from cli.serve import links_lead_past
 from cli.stopping import HASTE, ONE_SIGNAL
-from core.contract.operation import OPERATIONS
-from core.http.openapi import document
 from core.settings import Settings
 from tests.live.conftest import Figures, hanging
+from tests.support.contract import OPERATIONS, document
 from tests.support.drivers import LiveDriver
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, Process, eventually, run_command, running, serving

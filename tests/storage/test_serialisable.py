@@ -14,7 +14,6 @@ import pytest
 from core.app import AuthApp, build
 from core.audit.model import EventKind
 from core.errors import DatabaseUnavailable, TransactionConflict
-from core.http.problems import status_of
 from core.origin import Origin
 from core.sessions.model import TokenPair
 from core.settings import PasswordSettings
@@ -22,6 +21,7 @@ from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
 from tests.support.api import PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.contract import status_of
 from tests.support.database_faults import server_options
 from tests.support.mail import RecordingMailer
 from tests.support.settings import AMPLE, make_settings

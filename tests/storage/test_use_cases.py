@@ -415,7 +415,7 @@ class OvertakenStore:
         self._store = store
         self._waiting = [overtake]
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close = store.check, store.close
+        self.check, self.close, self.on_message = store.check, store.close, store.on_message
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
@@ -631,7 +631,7 @@ def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_a
     ann = service.principal(service.login())
     _delete(service)
     calls: list[Callable[[], object]] = [
-        lambda: service.app.accounts.export(ann, CLIENT),
+        lambda: service.app.exporter.export(ann, CLIENT),
         lambda: service.app.accounts.rename(ann, "Anna", CLIENT),
         lambda: service.app.accounts.delete(ann, PASSWORD, CLIENT),
         lambda: service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT),
@@ -661,11 +661,11 @@ def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
 ) -> None:
     monkeypatch.setattr(service, "MOST_EVENTS", 7)
     ann = service.principal(service.login())
-    found = service.app.accounts.export(ann, CLIENT)
+    found = service.app.exporter.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
     assert ([event.kind for event in found.events], found.has_older_events) == (kinds, False)
     ids = _busy(service, 20)
-    found = service.app.accounts.export(ann, CLIENT)
+    found = service.app.exporter.export(ann, CLIENT)
     assert [event.id for event in found.events[:-1]] == ids[-7:]
     assert (found.events[-1].kind, found.has_older_events) == (EventKind.ACCOUNT_EXPORTED, True)
 
@@ -683,7 +683,7 @@ def test_an_account_that_is_deleted_during_its_export_is_not_exported(service: S
 
     service.store.reading = deleting  # type: ignore[method-assign,assignment]  # undone by itself
     with pytest.raises(InvalidToken):
-        service.app.accounts.export(ann, CLIENT)
+        service.app.exporter.export(ann, CLIENT)
     assert EventKind.ACCOUNT_EXPORTED not in service.kinds()
 
 
@@ -719,7 +719,7 @@ def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(store
     exporting = threading.get_ident()
     listen(store.engine, "before_cursor_execute", write)
     try:
-        found = service.app.accounts.export(ann, CLIENT)
+        found = service.app.exporter.export(ann, CLIENT)
     finally:
         remove(store.engine, "before_cursor_execute", write)
     assert len(found.events) == MOST_EVENTS + 1
@@ -811,7 +811,7 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
     links.append(service.token(MessageKind.EMAIL_CHANGE))
     service.app.email_verification.verify(links[-1], CLIENT)
-    service.app.accounts.export(ann, CLIENT)
+    service.app.exporter.export(ann, CLIENT)
     links.append(_run_a_service(service.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
 
