@@ -17,7 +17,14 @@ from core.settings import DatabaseSettings
 from core.sql_store import SqlStore
 from lab.fuzz.budget import LONG
 from tests.support.clock import FakeClock
-from tests.support.databases import copied_store, migrated_file, migrated_store, postgres_url, sqlite_url
+from tests.support.databases import (
+    copied_store,
+    folder_in_memory,
+    migrated_file,
+    migrated_store,
+    postgres_url,
+    sqlite_url,
+)
 from tests.support.drivers import event_loop
 from tests.support.pooler import pooling
 from tests.support.postgres import postgres_server
@@ -70,16 +77,21 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def database_folder() -> Iterator[Path]:
+    """Where the SQLite files of tests are that are not about disks."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def stores(postgres: str, database_folder: Path) -> Iterator[Any]:
     """Open a migrated store by the name of its database, once a session."""
     opened: dict[str, Any] = {}
     with ExitStack() as stack:
 
         def open_named(name: str) -> Any:
             if name not in opened:
-                url = stack.enter_context(
-                    sqlite_url(tmp_path_factory.mktemp("sqlite")) if name == "sqlite" else postgres_url(postgres)
-                )
+                url = stack.enter_context(sqlite_url(database_folder) if name == "sqlite" else postgres_url(postgres))
                 if name == "pgbouncer":
                     url = stack.enter_context(pooling(url))
                 settings = DatabaseSettings(pooler=name == "pgbouncer")
@@ -90,13 +102,13 @@ def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(database_folder: Path) -> Path:
     """A migrated SQLite file, to be copied."""
-    return migrated_file(tmp_path_factory.mktemp("template"))
+    return migrated_file(database_folder)
 
 
 @pytest.fixture
-def new_store(sqlite_template: Path, tmp_path: Path) -> Iterator[Callable[[], SqlStore]]:
+def new_store(sqlite_template: Path, database_folder: Path) -> Iterator[Callable[[], SqlStore]]:
     """Open a store of its own for a test that is not about databases; each call opens another."""
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(copied_store(sqlite_template, tmp_path))
+        yield lambda: stack.enter_context(copied_store(sqlite_template, database_folder))

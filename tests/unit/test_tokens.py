@@ -87,11 +87,13 @@ def set_up(store: SqlStore, algorithm: Algorithm = "ES256", lifetime: timedelta 
 
 
 @pytest.fixture(scope="module")
-def setups(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Algorithm, Setup]]:
+def setups(sqlite_template: Path, database_folder: Path) -> Iterator[dict[Algorithm, Setup]]:
     """One for each algorithm; making an RSA key takes its time."""
-    folder = tmp_path_factory.mktemp("rings")
     with ExitStack() as stack:
-        yield {name: set_up(stack.enter_context(copied_store(sqlite_template, folder)), name) for name in ALGORITHMS}
+        yield {
+            name: set_up(stack.enter_context(copied_store(sqlite_template, database_folder)), name)
+            for name in ALGORITHMS
+        }
 
 
 @pytest.fixture(params=ALGORITHMS)
