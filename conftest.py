@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,17 +16,19 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 
 from core.settings import DatabaseSettings
-from lab.fuzz.budget import LONG
+from lab.rounds import IS_LONG
 from tests.support.clock import FakeClock
 from tests.support.databases import migrated_store, postgres_url, sqlite_url
 from tests.support.drivers import event_loop
+from tests.support.live import DATABASES, Figures, database_url
 from tests.support.pooler import pooling
 from tests.support.postgres import postgres_server
+from tests.support.servers import FRAMEWORKS
 
-# The everyday run asks the same each time, so that a change answers for itself; `make fuzz` looks elsewhere each time.
-hypothesis_settings.register_profile("everyday", derandomize=True)
-if not LONG:
-    hypothesis_settings.load_profile("everyday")
+# The short run asks the same each time, so that a change answers for itself; `make lab-fuzz` asks something new.
+hypothesis_settings.register_profile("short", derandomize=True)
+if not IS_LONG:
+    hypothesis_settings.load_profile("short")
 
 
 def pytest_configure() -> None:
@@ -86,3 +90,33 @@ def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             return opened[name]
 
         yield open_named
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> str:
+    """The name of a front door."""
+    return str(request.param)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that no server has seen."""
+    with database_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+def email() -> str:
+    """An address that nobody has."""
+    return f"ann.{secrets.token_hex(6)}@example.com"
+
+
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str]) -> Figures:
+    """Print what was measured, also where the test passes."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return show

@@ -17,13 +17,13 @@ from lab.faults.history import Outcome, Record, violations
 from lab.faults.postman import Postman, postman_of
 from lab.faults.processes import children_of, command_of, family_of, lives
 from lab.faults.workload import Crowd, Service, remains_of, slowest, wait_until
+from lab.rounds import seconds
 from tests.support.databases import empty
 from tests.support.postgres import free_port
 from tests.support.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, eventually, running
 from tests.support.settings import SECRET
 
-# Seconds for each kind of fault: a round in the everyday run, as many as fit where more are asked for.
-SECONDS = float(os.environ.get("AUTH_TEST_FAULT_SECONDS", "0"))
+SECONDS = seconds(0)  # for each kind of fault; one round is played in any case
 CALM = 0.4  # seconds before and after a fault
 FELT = 0.25  # seconds; an answer takes some milliseconds
 GRACE = 10.0  # AUTH_TOKEN_REFRESH_GRACE, as it is where nobody sets it

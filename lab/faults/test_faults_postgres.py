@@ -12,9 +12,10 @@ from sqlalchemy import make_url
 
 from lab.faults.postgres import Postgres
 from lab.faults.proxy import Proxy, proxying
-from lab.faults.stage import SECONDS, Stage, staged
+from lab.faults.stage import Stage, staged
 from lab.faults.workload import wait_until
-from tests.live.conftest import Figures
+from lab.rounds import IS_LONG
+from tests.support.live import Figures
 from tests.support.servers import FRAMEWORKS
 
 LASTS = 1.0  # seconds; longer than the doors wait for the database
@@ -32,9 +33,6 @@ def stage(own: Postgres, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory)
         through = make_url(url).set(port=proxy.port).render_as_string(hide_password=False)
         with staged(tmp_path_factory.mktemp("stage"), url, served_url=through) as made:
             yield made
-
-
-IS_LONG = SECONDS > 0
 
 
 class Faults:

@@ -11,8 +11,8 @@ import pytest
 
 from lab.faults.stage import Stage, staged
 from lab.faults.workload import wait_until
-from tests.live.conftest import Figures
 from tests.support.databases import sqlite_url
+from tests.support.live import Figures
 from tests.support.servers import FRAMEWORKS
 
 STANDS_STILL = 1.0  # seconds; longer than the doors wait for the database

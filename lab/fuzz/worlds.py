@@ -90,7 +90,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class CounterStore:
+class CountingDriver:
     """A driver that counts what was asked with success, and what without: whether a search has searched at all."""
 
     driver: Driver

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from lab.stack.compose import Stack, standing
-from tests.live.conftest import figures
-
-__all__ = ["figures"]  # the fixture of the live tests
 
 
 @pytest.fixture(scope="session")

@@ -34,14 +34,14 @@ from lab.fuzz.test_named_cases import CLOSING, WHOLE
 from lab.fuzz.wire import LiveTwins
 from lab.fuzz.worlds import Known
 from lab.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
-from tests.live.conftest import Figures
-from tests.live.test_guides import blocks
 from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
 from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.support.api import PASSWORD
 from tests.support.certificates import certificate
 from tests.support.databases import empty
+from tests.support.documents import blocks
 from tests.support.drivers import Answer, LiveDriver
+from tests.support.live import Figures
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, ROOT, Process, Server, eventually, parsed
 

@@ -25,7 +25,7 @@ from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
 from core.settings import Settings, load_settings, variables
-from tests.live.test_guides import blocks
+from tests.support.documents import blocks
 from tests.support.servers import environment, eventually, run_command
 from tests.support.settings import SECRET
 

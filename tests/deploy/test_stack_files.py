@@ -37,12 +37,12 @@ from core.errors import (
 from core.http import problems
 from core.http.edge.edge import Edge
 from core.settings import HttpSettings, load_settings, variables
-from tests.live.test_guides import blocks, listens
 from tests.support.certificates import certificate
+from tests.support.documents import blocks
 from tests.support.drivers import Answer
 from tests.support.parity import comparable
 from tests.support.postgres import free_port
-from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
+from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, listens, parsed
 from tests.support.settings import make_settings
 
 COMPOSE = ROOT / "docker-compose.yml"

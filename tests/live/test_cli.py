@@ -19,8 +19,8 @@ from cli.stopping import HASTE, ONE_SIGNAL
 from core.contract.operation import OPERATIONS
 from core.http.openapi import document
 from core.settings import Settings
-from tests.live.conftest import Figures, hanging
 from tests.support.drivers import LiveDriver
+from tests.support.live import Figures, hanging
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, Process, eventually, run_command, running, serving
 from tests.support.settings import SECRET

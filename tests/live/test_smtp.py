@@ -23,8 +23,16 @@ from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, S
 from core.origin import Origin
 from core.settings import MailSettings
 from core.sql_store import SqlStore
-from tests.live.conftest import Figures
-from tests.live.smtp_faults import (
+from tests.storage.values import account, stored
+from tests.support.certificates import Certificate, certificate
+from tests.support.clock import FakeClock
+from tests.support.databases import empty
+from tests.support.live import Figures
+from tests.support.mail import HOST, MailServer
+from tests.support.postgres import free_port
+from tests.support.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
+from tests.support.settings import make_settings
+from tests.support.smtp_faults import (
     SMTP_PASSWORD,
     USER,
     DeafServer,
@@ -37,14 +45,6 @@ from tests.live.smtp_faults import (
     silent_server,
     smtp_url,
 )
-from tests.storage.values import account, stored
-from tests.support.certificates import Certificate, certificate
-from tests.support.clock import FakeClock
-from tests.support.databases import empty
-from tests.support.mail import HOST, MailServer
-from tests.support.postgres import free_port
-from tests.support.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
-from tests.support.settings import make_settings
 
 TIMEOUT = 1.0  # seconds
 SHORT = 0.2  # seconds, where only drops are waited for

@@ -20,8 +20,8 @@ import pytest
 
 from core.settings import PasswordSettings, ThrottleSettings
 from core.throttling.model import RECORDED_REFUSALS
-from tests.live.conftest import Figures
 from tests.support.api import OTHER_PASSWORD
+from tests.support.live import Figures
 from tests.support.servers import AMPLE, HOST, Server, serving
 
 pytestmark = pytest.mark.alone

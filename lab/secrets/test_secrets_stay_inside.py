@@ -28,13 +28,13 @@ from aiosmtpd.controller import Controller
 
 from core.contract.operation import OPERATIONS
 from core.http.edge.routing import Routes
-from tests.live.test_logs import encodings
 from tests.support import servers
 from tests.support.api import Api
 from tests.support.databases import postgres_url
 from tests.support.drivers import Answer, Headers
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, START_SECONDS, Server, eventually, relaying, run_command, serving
+from tests.support.spellings import spellings
 
 # A server of ours, with the engine's own log on and with defects: one in the code, one in a statement, and one deep
 # inside the work on a password. What is planted proves that the search would find what it looks for.
@@ -319,7 +319,7 @@ def sing_defects(singer: Singer, email: str) -> None:
 
 def found_in(text: str, kept: dict[str, str]) -> list[str]:
     """The names of the secrets that stand in a text, in whatever spelling."""
-    return [name for name, secret in kept.items() if any(form in text for form in encodings(secret))]
+    return [name for name, secret in kept.items() if any(form in text for form in spellings(secret))]
 
 
 @dataclass(frozen=True)
