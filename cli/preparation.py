@@ -6,12 +6,11 @@ import structlog
 
 from cli.migrate import migrate_database
 from cli.plain import plain_errors, settings
-from core.app import build_key_ring
+from core.app import build_key_ring, build_renderer, open_texts
+from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
 from core.logs import configure
-from core.mail.rendering import EmailRenderer
-from core.mail.texts.editions import Texts
 from core.settings import Settings, open_files
 from core.sql_store import SqlStore, open_store
 
@@ -38,9 +37,9 @@ def prepare(workers: int) -> Settings:
 
 def _try_texts(found: Settings) -> None:
     """Every worker reads the texts for itself; what is wrong with them is better told once."""
-    texts = Texts(found.mail.texts_dir, language=found.mail.mail_language)
-    EmailRenderer(texts, found)
-    Pages(texts, found)
+    texts = open_texts(found)
+    build_renderer(found, texts)
+    Pages(texts, found, CONTRACT)
 
 
 def warn_of_open_files() -> None:

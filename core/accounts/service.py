@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-
-from core.accounts.model import MOST_EVENTS, Export
-from core.audit.model import AuditEvent, EventKind, event
+from core.audit.model import EventKind, event
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
@@ -157,47 +154,6 @@ class Accounts:
             work.audit.forget_addresses(user_id)
             work.commit()
         return True
-
-    @retried
-    def export(self, principal: Principal, origin: Origin) -> Export:
-        """Everything that is stored about the user, but events beyond the newest `MOST_EVENTS`.
-
-        It is read outside a transaction, in which nobody else could write to SQLite. Recorded is it last, and only of
-        an account that is still there: nothing is given out without its row, and nothing that was read is missing
-        because the account was being deleted meanwhile.
-
-        Raises:
-            InvalidToken: the account went away meanwhile.
-
-        """
-        user_id = principal.user.id
-        with self._store.reading() as read:
-            sessions = read.sessions.of(user_id)
-            messages = read.outbox.of(user_id)
-            one_time_tokens = read.one_time_tokens.of(user_id)
-            events = read.audit.of(user_id, limit=MOST_EVENTS + 1)
-        user, exported = self._record_export(user_id, origin)
-        return Export(
-            at=exported.at,
-            user=user,
-            sessions=sessions,
-            messages=messages,
-            one_time_tokens=one_time_tokens,
-            events=[*events[-MOST_EVENTS:], exported],
-            has_older_events=len(events) > MOST_EVENTS,
-        )
-
-    @retried
-    def _record_export(self, user_id: uuid.UUID, origin: Origin) -> tuple[User, AuditEvent]:
-        now = self._clock.now()
-        exported = event(EventKind.ACCOUNT_EXPORTED, at=now, origin=origin, user_id=user_id)
-        with self._store.begin() as work:
-            user = work.users.lock(user_id)
-            if user is None:
-                raise InvalidToken  # the account went away since the token was checked
-            work.audit.add(exported)
-            work.commit()
-        return user, exported
 
     @retried
     def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, origin: Origin) -> bool:

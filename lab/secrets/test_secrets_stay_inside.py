@@ -26,10 +26,10 @@ from urllib.parse import quote
 import pytest
 from aiosmtpd.controller import Controller
 
-from core.contract.operation import OPERATIONS
 from core.http.edge.routing import Routes
 from tests.support import servers
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS
 from tests.support.databases import postgres_url
 from tests.support.drivers import Answer, Headers
 from tests.support.postgres import free_port

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from core.contract.operation import OPERATIONS
 from tests.support.api import PASSWORD
 from tests.support.browser import AT_BOTH_DOORS, Visit
+from tests.support.contract import OPERATIONS
 
 pytestmark = pytest.mark.browser
 

@@ -1,18 +1,12 @@
 """What holds for every request, whatever it asks for."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from core.contract.operation import OPERATIONS, Caller
-from core.settings import MailSettings
-from tests.contract.conftest import FRAMEWORKS, House
+from core.contract.operation import Auth
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
-from tests.support.drivers import AsgiDriver, Headers, WsgiDriver
-from tests.support.mail import token_of
+from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
 
 JSON = [("Content-Type", "application/json")]
@@ -374,7 +368,7 @@ def test_an_unknown_error_is_opaque(api: Api, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "operation", [o for o in OPERATIONS.values() if o.caller is Caller.USER], ids=lambda operation: operation.id
+    "operation", [o for o in OPERATIONS.values() if o.auth is Auth.USER], ids=lambda operation: operation.id
 )
 def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api, operation: object) -> None:
     path = operation.path.replace("{session_id}", "not-a-uuid")  # type: ignore[attr-defined]  # an Operation
@@ -422,122 +416,3 @@ def test_a_form_of_another_site_is_read_by_no_operation(api: Api, path: str, con
     headers = [("Content-Type", content_type), ("Origin", "https://evil.example.net")]
     answer = api.send("POST", path, content=b'{"email": "ann@example.com"}', headers=headers, token=token)
     assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
-
-
-class Watched:
-    """A door that notes when an answer has been sent as a whole, and when the relay is woken."""
-
-    def __init__(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.notes: list[str] = []
-        self.api = replace(api, driver=self._driver(api.driver))
-        monkeypatch.setattr(api.auth.mail_worker, "wake", lambda: self.notes.append("woken"))
-
-    def _driver(self, driver: Any) -> WsgiDriver | AsgiDriver:
-        if isinstance(driver, WsgiDriver):
-            return WsgiDriver(self._wsgi(driver._app))
-        return AsgiDriver(self._asgi(driver._app), driver._loop)
-
-    def _wsgi(self, app: Any) -> Callable[..., Any]:
-        notes = self.notes
-
-        class Chunks:
-            def __init__(self, chunks: Any) -> None:
-                self._chunks = chunks
-
-            def __iter__(self) -> Iterator[bytes]:
-                yield from self._chunks
-                notes.append("sent")
-
-            def close(self) -> None:
-                self._chunks.close()
-
-        def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Chunks:
-            def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
-                notes.append(status[:3])
-                return start_response(status, headers, exc_info)
-
-            return Chunks(app(environ, start))
-
-        return call
-
-    def _asgi(self, app: Any) -> Callable[..., Any]:
-        async def call(scope: Any, receive: Any, send: Any) -> None:
-            async def watched(message: dict[str, Any]) -> None:
-                await send(message)
-                if message["type"] == "http.response.start":
-                    self.notes.append(str(message["status"]))
-                elif not message.get("more_body", False):
-                    self.notes.append("sent")
-
-            await app(scope, receive, watched)
-
-        return call
-
-
-@pytest.fixture(params=FRAMEWORKS)
-def watched(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    return Watched(house.api(request.param), monkeypatch)
-
-
-Wakes = Callable[[Api], object]
-
-
-def changes_the_password(api: Api, current: str = PASSWORD) -> object:
-    token = api.login()["access_token"]
-    return api.post("/v1/account/password", {"current_password": current, "new_password": OTHER_PASSWORD}, token=token)
-
-
-WAKING: dict[str, tuple[str, Wakes]] = {
-    "signup": ("201", lambda api: api.signup("new@example.com")),
-    "change_password": ("204", changes_the_password),
-    "change_email": ("202", lambda api: api.ask_for_change(api.login()["access_token"])),
-    "send_password_reset": ("202", lambda api: api.ask_for_reset("nobody@example.com")),
-    "reset_password": ("204", lambda api: api.reset(api.reset_token())),
-    "send_email_verification": (
-        "202",
-        lambda api: api.post("/v1/send-email-verification", token=api.login()["access_token"]),
-    ),
-    "verify_email": ("204", lambda api: api.verify(token_of(api.deliver()[0]))),
-}
-
-
-@pytest.mark.parametrize("operation", WAKING)
-def test_the_relay_is_woken_when_the_answer_has_been_sent(watched: Watched, operation: str) -> None:
-    watched.api.signup()
-    status, ask = WAKING[operation]
-    watched.notes.clear()
-    ask(watched.api)
-    assert watched.notes[-3:] == [status, "sent", "woken"]
-
-
-@pytest.mark.parametrize("mail", [MailSettings(require_verified_email=True)])
-def test_the_relay_is_woken_by_a_signup_that_does_not_tell(watched: Watched) -> None:
-    for _ in range(2):
-        watched.notes.clear()
-        assert watched.api.post("/v1/signup", {"email": EMAIL, "password": PASSWORD}).status == 202
-        assert watched.notes == ["202", "sent", "woken"]
-
-
-SLEEPING: dict[str, tuple[str, Wakes]] = {
-    "signup of a taken address": ("409", lambda api: api.post("/v1/signup", {"email": EMAIL, "password": PASSWORD})),
-    "signup with a short password": ("422", lambda api: api.post("/v1/signup", {"email": EMAIL, "password": "x"})),
-    "change_password": ("403", lambda api: changes_the_password(api, "not the password")),
-    "change_email": ("403", lambda api: api.ask_for_change(api.login()["access_token"], password="nope")),
-    "send_password_reset": ("422", lambda api: api.ask_for_reset("nobody")),
-    "reset_password": ("400", lambda api: api.reset("twm_" + "A" * 32)),
-    "send_email_verification": ("401", lambda api: api.post("/v1/send-email-verification")),
-    "verify_email": ("400", lambda api: api.verify("twm_" + "A" * 32)),
-    "login": ("200", lambda api: api.login()),
-    "whoami": ("401", lambda api: api.whoami("junk")),
-    "healthz": ("200", lambda api: api.get("/healthz")),
-}
-
-
-@pytest.mark.parametrize("operation", SLEEPING)
-def test_the_relay_is_not_woken_by_what_is_refused_or_sends_nothing(watched: Watched, operation: str) -> None:
-    watched.api.signup()
-    status, ask = SLEEPING[operation]
-    watched.notes.clear()
-    ask(watched.api)
-    assert watched.notes[-2:] == [status, "sent"]
-    assert "woken" not in watched.notes

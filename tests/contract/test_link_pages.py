@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.contract.operation import OPERATIONS
 from core.settings import HttpSettings, MailSettings, PasswordSettings
 from tests.contract.conftest import FRAMEWORKS, open_house
 from tests.storage.memory import MemoryStore
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
 from tests.support.settings import SECRET
 

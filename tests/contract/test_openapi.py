@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api_fastapi.app import create_app
-from core.contract.operation import OPERATIONS, Caller
-from core.http.openapi import document
+from core.contract.operation import Auth
 from tests.contract.conftest import House
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS, document
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
@@ -59,7 +59,7 @@ def test_every_member_of_a_request_has_an_example() -> None:
 def test_protected_operations_name_their_security() -> None:
     for _, _, operation in operations():
         known = OPERATIONS[operation["operationId"]]
-        expected = known.caller in (Caller.USER, Caller.CLIENT)
+        expected = known.auth in (Auth.USER, Auth.CLIENT)
         assert bool(operation.get("security")) == expected
         assert ("401" in operation["responses"]) >= expected
 

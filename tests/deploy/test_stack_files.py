@@ -24,6 +24,7 @@ from dotenv import dotenv_values
 
 from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
+from core.capabilities import CONTRACT
 from core.errors import (
     AuthError,
     BodyTooLarge,
@@ -34,10 +35,10 @@ from core.errors import (
     RequestTimeout,
     TargetTooLong,
 )
-from core.http import problems
 from core.http.edge.edge import Edge
 from core.settings import HttpSettings, load_settings, variables
 from tests.support.certificates import certificate
+from tests.support.contract import PROBLEMS
 from tests.support.documents import blocks
 from tests.support.drivers import Answer
 from tests.support.parity import comparable
@@ -389,7 +390,7 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
-    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
+    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
     expected = parsed(door.unreadable(MalformedRequest(), HOST, to_head=False))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
@@ -446,7 +447,7 @@ def test_the_proxy_refuses_in_the_words_of_the_contract() -> None:
     said = {name: (int(status), body) for name, status, body in found}
     status, body = said.pop("unavailable")
     assert (status, json.loads(body)["status"]) == (503, 503)
-    expected = {name: problems.answer(error, "$request_id") for name, error in REFUSALS.items()}
+    expected = {name: PROBLEMS.answer(error, "$request_id") for name, error in REFUSALS.items()}
     assert said == {name: (answer.status, answer.body.decode()) for name, answer in expected.items()}
 
 

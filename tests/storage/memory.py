@@ -2,23 +2,26 @@
 
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from core.audit.model import LONGEST_REQUEST, AuditEvent, EventKind
 from core.clock import first_id
-from core.mail.model import MAX_ERROR, Message, MessageKind, OneTimeToken, Purpose
+from core.mail.model import MAX_ERROR, Message, OneTimeToken, Purpose
 from core.oauth.model import ClientSecret, RegisteredClient
 from core.sessions.model import EndReason, Session
+from core.store import Port
 from core.throttling.model import Counter
 from core.tokens.errors import KeyNumberTakenError
 from core.tokens.model import Revocation, RevocationKind, SigningKey, hash_of
 from core.users.errors import EmailTaken
 from core.users.model import Account, User
+
+P = TypeVar("P")
 
 
 @dataclass
@@ -366,12 +369,12 @@ class MemoryOutbox:
         self._change(found, user_id=user_id, prepared_at=found.prepared_at or at)
         return True
 
-    def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
+    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, but: uuid.UUID) -> int:
         """How many messages of a kind were prepared for a user since then, but for one."""
         others = [found for found in self.of(user_id) if found.kind == kind and found.id != but]
         return sum(found.prepared_at is not None and found.prepared_at > since for found in others)
 
-    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
+    def cancel(self, user_id: uuid.UUID, kind: str) -> None:
         """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
         for message in list(self._data.messages.values()):
             if self._is_for(user_id, message) and message.kind == kind and message.sent_at is None:
@@ -583,9 +586,14 @@ class MemoryUnitOfWork:
         self.counters = MemoryCounters(self._data)
         self.audit = MemoryAuditLog(self._data)
 
+    def port(self, key: Port[P]) -> P:
+        """There is none beside those of the core."""
+        raise KeyError(key)
+
     def commit(self) -> None:
         """Make everything so far durable."""
         self._store.data = self._data.copy()
+        self._store.wake()
 
 
 class MemoryStore:
@@ -594,6 +602,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.data = _Data()
         self._lock = threading.Lock()
+        self.wake: Callable[[], None] = lambda: None
 
     @contextmanager
     def begin(self) -> Iterator[MemoryUnitOfWork]:
@@ -605,6 +614,10 @@ class MemoryStore:
     def reading(self) -> Iterator[MemoryUnitOfWork]:
         """Open for single reads."""
         yield MemoryUnitOfWork(self)
+
+    def on_message(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called after each commit."""
+        self.wake = wake
 
     def check(self) -> None:
         """Always ready."""

@@ -18,12 +18,13 @@ from sqlalchemy import event, func, select
 from core import background, housekeeping
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
+from core.capabilities import CAPABILITIES
 from core.clock import new_id
 from core.errors import DatabaseUnavailable
 from core.housekeeping import BATCH, Housekeeper
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.origin import Origin
-from core.settings import AuditSettings, MailSettings
+from core.settings import AuditSettings, MailSettings, Settings
 from core.sql_store import SqlStore, metadata
 from core.store import Store, UnitOfWork
 from core.throttling.model import Counter
@@ -39,7 +40,8 @@ from tests.support.settings import make_settings
 TICK = timedelta(seconds=1)
 DAY = timedelta(days=1)
 KEPT_MESSAGES, KEPT_EVENTS = timedelta(hours=5), timedelta(days=400)
-KINDS = tuple(housekeeping._PURGES)
+PURGES = {table: purge for one in CAPABILITIES for table, purge in one.purges.items()}
+KINDS = tuple(PURGES)
 
 
 def housekeeper(store: Store, now: datetime = NOW) -> Housekeeper:
@@ -48,21 +50,23 @@ def housekeeper(store: Store, now: datetime = NOW) -> Housekeeper:
     )
     clock = FakeClock(now)
     ring = build_key_ring(settings, store=store, clock=clock)
-    return Housekeeper(store=store, clock=clock, ring=ring, settings=settings)
+    return Housekeeper(store=store, clock=clock, ring=ring, settings=settings, purges=PURGES)
 
 
-def count(store: Store, kind: str) -> int:
-    """How many rows of a kind there are."""
-    memory, table = {
-        "sessions": ("sessions", "sessions"),
-        "messages": ("messages", "outbox"),
-        "links": ("tokens", "email_tokens"),
-        "counters": ("counters", "throttle_counters"),
-        "revocations": ("revocations", "revocations"),
-        "audit events": ("events", "audit_events"),
-    }[kind]
+IN_MEMORY = {
+    "sessions": "sessions",
+    "outbox": "messages",
+    "email_tokens": "tokens",
+    "throttle_counters": "counters",
+    "revocations": "revocations",
+    "audit_events": "events",
+}
+
+
+def count(store: Store, table: str) -> int:
+    """How many rows of a table there are."""
     if isinstance(store, MemoryStore):
-        return len(getattr(store.data, memory))
+        return len(getattr(store.data, IN_MEMORY[table]))
     assert isinstance(store, SqlStore)
     with store.engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(metadata.tables[table])) or 0
@@ -137,12 +141,12 @@ def add_event(work: UnitOfWork, over: datetime) -> None:
 
 ROWS: dict[str, tuple[str, Callable[[UnitOfWork, datetime], None]]] = {
     "an expired session": ("sessions", add_session),
-    "a message that was sent": ("messages", add_sent_message),
-    "a message that was given up": ("messages", add_dead_message),
-    "a link": ("links", add_link),
-    "a counter": ("counters", add_counter),
+    "a message that was sent": ("outbox", add_sent_message),
+    "a message that was given up": ("outbox", add_dead_message),
+    "a link": ("email_tokens", add_link),
+    "a counter": ("throttle_counters", add_counter),
     "a revocation": ("revocations", add_revocation),
-    "an audit event": ("audit events", add_event),
+    "an audit event": ("audit_events", add_event),
 }
 
 
@@ -271,7 +275,7 @@ def test_a_key_that_cannot_be_made_does_not_keep_rows_from_being_deleted(
     add(store, "an audit event", NOW - TICK)
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a defect")):
         keeper.run_once()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a defect")])
@@ -279,7 +283,7 @@ def test_rows_that_cannot_be_deleted_do_not_keep_the_next_key_from_being_publish
     store: Store, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_key(store, NOW - 30 * DAY)
-    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(error))
+    monkeypatch.setitem(PURGES, "sessions", failing(error))
     with pytest.raises((DatabaseUnavailable, ExceptionGroup)):
         housekeeper(store).run_once()
     assert numbers(store) == [1, 2]
@@ -320,23 +324,23 @@ def test_many_rows_are_deleted_in_small_transactions(sql_store: SqlStore) -> Non
         assert housekeeper(sql_store).run_once() == 2 * BATCH + 7
     assert sorted(seen) == [0] * (len(KINDS) - 1) + [7, BATCH, BATCH]
     assert len(commits) == len(seen)
-    assert count(sql_store, "audit events") == 0
+    assert count(sql_store, "audit_events") == 0
 
 
 def test_it_stops_after_the_batch_when_it_is_asked_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "BATCH", 2)
     add(store, "an audit event", NOW - TICK, times=5)
     keeper = housekeeper(store)
-    purge = housekeeping._PURGES["audit events"]
+    purge = PURGES["audit_events"]
 
-    def purge_and_be_told(work: UnitOfWork, now: datetime, kept: Any) -> int:
+    def purge_and_be_told(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
         keeper._background.ask_to_stop()
-        return purge(work, now, kept)
+        return purge(work, now, settings, limit)
 
     with monkeypatch.context() as patch:
-        patch.setitem(housekeeping._PURGES, "audit events", purge_and_be_told)
+        patch.setitem(PURGES, "audit_events", purge_and_be_told)
         assert keeper.run_once() == 2
-    assert count(store, "audit events") == 3
+    assert count(store, "audit_events") == 3
     assert keeper.run_once() == 0
     assert housekeeper(store).run_once() == 3
 
@@ -406,7 +410,7 @@ def failing(error: Exception) -> Callable[..., int]:
 
 
 def test_a_database_that_is_away_is_said_to_be_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(DatabaseUnavailable()))
+    monkeypatch.setitem(PURGES, "sessions", failing(DatabaseUnavailable()))
     with pytest.raises(DatabaseUnavailable):
         housekeeper(store).run_once()
 
@@ -427,7 +431,7 @@ def test_a_purge_that_fails_does_not_end_the_thread(
         return 0
 
     # The last of the kinds, so that all others are behind it when it succeeds.
-    monkeypatch.setitem(housekeeping._PURGES, "zzz", fail_once)
+    monkeypatch.setitem(PURGES, "zzz", fail_once)
     keeper = housekeeper(store)
     keeper.start()
     try:
@@ -435,18 +439,18 @@ def test_a_purge_that_fails_does_not_end_the_thread(
     finally:
         keeper.stop()
     assert has_failed.is_set()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
 def test_one_kind_that_always_fails_does_not_keep_the_others_from_being_deleted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that cannot be deleted must not let all other tables grow for ever."""
-    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(ValueError("a defect")))
+    monkeypatch.setitem(PURGES, "sessions", failing(ValueError("a defect")))
     add(store, "an audit event", NOW - TICK)
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a defect")):
         housekeeper(store).run_once()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
 def test_a_stopped_housekeeper_deletes_nothing_more(store: Store) -> None:
@@ -454,7 +458,7 @@ def test_a_stopped_housekeeper_deletes_nothing_more(store: Store) -> None:
     keeper = housekeeper(store)
     keeper.stop()
     assert keeper.run_once() == 0
-    assert count(store, "audit events") == 1
+    assert count(store, "audit_events") == 1
 
 
 def test_a_serving_process_keeps_house(store: Store) -> None:
@@ -476,7 +480,7 @@ def test_a_serving_process_keeps_house(store: Store) -> None:
         assert is_done.wait(10)
     finally:
         app.housekeeper.stop()
-    assert count(store, "audit events") == 1  # that of the rotation
+    assert count(store, "audit_events") == 1  # that of the rotation
     assert numbers(store) == [1, 2]
 
 

@@ -74,7 +74,7 @@ class FlakyStore:
         self._store = store
         self.script: list[Exception | None] = []
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close = store.check, store.close
+        self.check, self.close, self.on_message = store.check, store.close, store.on_message
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:

@@ -14,7 +14,6 @@ import pytest
 from core.app import AuthApp, build
 from core.audit.model import EventKind
 from core.errors import DatabaseUnavailable, TransactionConflict
-from core.http.problems import status_of
 from core.origin import Origin
 from core.sessions.model import TokenPair
 from core.settings import PasswordSettings
@@ -24,6 +23,7 @@ from tests.storage.faults import server_options
 from tests.storage.values import NOW, account, account_in, events_in, stored
 from tests.support.api import PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.contract import status_of
 from tests.support.mail import RecordingMailer
 from tests.support.settings import AMPLE, make_settings
 

@@ -416,7 +416,7 @@ class OvertakenStore:
         self._store = store
         self._waiting = [overtake]
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close = store.check, store.close
+        self.check, self.close, self.on_message = store.check, store.close, store.on_message
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
@@ -632,7 +632,7 @@ def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_a
     ann = house.principal(house.login())
     _delete(house)
     calls: list[Callable[[], object]] = [
-        lambda: house.app.accounts.export(ann, CLIENT),
+        lambda: house.app.exporter.export(ann, CLIENT),
         lambda: house.app.accounts.rename(ann, "Anna", CLIENT),
         lambda: house.app.accounts.delete(ann, PASSWORD, CLIENT),
         lambda: house.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT),
@@ -662,11 +662,11 @@ def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
 ) -> None:
     monkeypatch.setattr(service, "MOST_EVENTS", 7)
     ann = house.principal(house.login())
-    found = house.app.accounts.export(ann, CLIENT)
+    found = house.app.exporter.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
     assert ([event.kind for event in found.events], found.has_older_events) == (kinds, False)
     ids = _busy(house, 20)
-    found = house.app.accounts.export(ann, CLIENT)
+    found = house.app.exporter.export(ann, CLIENT)
     assert [event.id for event in found.events[:-1]] == ids[-7:]
     assert (found.events[-1].kind, found.has_older_events) == (EventKind.ACCOUNT_EXPORTED, True)
 
@@ -684,7 +684,7 @@ def test_an_account_that_is_deleted_during_its_export_is_not_exported(house: Hou
 
     house.store.reading = deleting  # type: ignore[method-assign]
     with pytest.raises(InvalidToken):
-        house.app.accounts.export(ann, CLIENT)
+        house.app.exporter.export(ann, CLIENT)
     assert EventKind.ACCOUNT_EXPORTED not in house.kinds()
 
 
@@ -713,7 +713,7 @@ def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(sql_s
     exporting = threading.get_ident()
     listen(sql_store.engine, "before_cursor_execute", write)
     try:
-        found = house.app.accounts.export(ann, CLIENT)
+        found = house.app.exporter.export(ann, CLIENT)
     finally:
         remove(sql_store.engine, "before_cursor_execute", write)
     assert len(found.events) == MOST_EVENTS + 1
@@ -805,7 +805,7 @@ def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
     house.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
     links.append(house.token(MessageKind.EMAIL_CHANGE))
     house.app.email_verification.verify(links[-1], CLIENT)
-    house.app.accounts.export(ann, CLIENT)
+    house.app.exporter.export(ann, CLIENT)
     links.append(_run_a_service(house.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
 

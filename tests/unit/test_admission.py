@@ -6,7 +6,6 @@ from itertools import combinations
 
 import pytest
 
-from core.contract.operation import OPERATIONS
 from core.errors import (
     AuthError,
     BodyTooLarge,
@@ -19,6 +18,7 @@ from core.errors import (
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET, fault_of
 from core.http.edge.request_head import RequestHead, joined
 from core.http.edge.routing import Routes
+from tests.support.contract import OPERATIONS
 
 ROUTES = Routes(OPERATIONS.values())
 RIGHT = RequestHead(

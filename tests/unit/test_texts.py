@@ -14,6 +14,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
+from core.capabilities import CONTRACT
 from core.http.pages import Pages
 from core.mail.rendering import EmailRenderer
 from core.mail.texts.editions import HERE, Texts, TextsError, preferred_languages
@@ -275,7 +276,7 @@ def _started(folder: Path) -> None:
     """As every process starts that writes letters and shows pages."""
     settings, texts = make_settings(), Texts(folder, language="en")
     EmailRenderer(texts, settings)
-    Pages(texts, settings)
+    Pages(texts, settings, CONTRACT)
 
 
 def _own(tmp_path: Path, name: str, content: str) -> Path:
