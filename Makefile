@@ -4,40 +4,50 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults soak lab cost load stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=fastapi or flask for one).
 	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK)
 
-test: $(VENV)/.dev ## Run every test; those that measure time run alone.
-	$(BIN)/pytest $(PARALLEL) -m "not alone"
-	$(BIN)/pytest -m alone
+test: $(VENV)/.dev ## Run every test of tests/, and say what was skipped.
+	$(BIN)/pytest $(PARALLEL) tests
 
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 15
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
-fuzz: $(VENV)/.dev ## Search both front doors for differences, for long, on both databases (AUTH_TEST_FUZZ_EXAMPLES=20000).
-	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/fuzz tests/live/test_schemathesis.py
+proofs: $(VENV)/.dev ## A short round of everything in lab/; what measures time runs alone.
+	$(BIN)/pytest $(PARALLEL) -m "not alone" lab
+	$(BIN)/pytest -m alone lab
 
-AUTH_TEST_FUZZ_EXAMPLES ?= 20000
+# The long rounds: so many minutes for each search, each fault, each soak (make lab-fuzz MINUTES=60).
+LONG = AUTH_TEST_LAB_MINUTES=$(MINUTES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0
 
-faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUTH_TEST_FAULT_SECONDS=60).
-	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/faults
+lab-faults: MINUTES ?= 1
+lab-faults: $(VENV)/.dev ## Break databases and doors for a minute each way, and check the history (MINUTES=1).
+	$(LONG) lab/faults
 
-AUTH_TEST_FAULT_SECONDS ?= 60
+lab-fuzz: MINUTES ?= 10
+lab-fuzz: $(VENV)/.dev ## Search both front doors for differences, on both databases (MINUTES=10).
+	$(LONG) lab/fuzz
 
-soak: $(VENV)/.dev ## Mixed load at both doors for ten minutes (AUTH_TEST_SOAK_SECONDS=600): nothing may grow.
-	AUTH_TEST_SOAK_SECONDS=$(AUTH_TEST_SOAK_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/soak
+lab-soak: MINUTES ?= 10
+lab-soak: $(VENV)/.dev ## Mixed load at both doors: nothing may grow (MINUTES=10).
+	$(LONG) lab/soak
 
-AUTH_TEST_SOAK_SECONDS ?= 600
-
-stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty-five minutes).
+lab-stack: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty-five minutes).
 	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/stack
 
-lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
+lab-cluster: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
 	$(BIN)/python -m lab.cluster trial
+
+lab-planted: $(VENV)/.dev ## Plant one fault after another, and see which tests see it (PLANTED='--list').
+	$(BIN)/python -m lab.planted_faults $(PLANTED)
+
+faults fuzz soak: %: lab-%
+stack-test: lab-stack
+lab: lab-cluster
 
 cost: $(VENV)/.dev ## What each operation costs, and what 100 million users would need (COST='--again --whoamis 5').
 	$(BIN)/python -m benchmarks.cost $(COST)
@@ -45,7 +55,7 @@ cost: $(VENV)/.dev ## What each operation costs, and what 100 million users woul
 load: $(VENV)/.dev ## What each door answers a second, and how fast (LOAD='--against FILE' fails where FILE was a quarter better).
 	$(BIN)/python -m benchmarks.load $(LOAD)
 
-check: lint types walls coverage ## What CI runs.
+check: lint types walls coverage proofs ## What CI runs.
 
 lint: $(VENV)/.dev ## Style.
 	$(BIN)/ruff format --check .
@@ -57,9 +67,8 @@ types: $(VENV)/.dev ## Types.
 walls: $(VENV)/.dev ## Who may import whom.
 	$(BIN)/lint-imports
 
-coverage: $(VENV)/.dev ## Every test, with branch coverage of the core and both front doors.
-	$(BIN)/pytest $(PARALLEL) -m "not alone" --cov --cov-report=term --cov-fail-under=95
-	$(BIN)/pytest -m alone
+coverage: $(VENV)/.dev ## make test, with branch coverage of the core and both front doors.
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term --cov-fail-under=95 tests
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
 	$(BIN)/twinauth openapi > tests/contract/openapi.json

@@ -23,6 +23,7 @@ from tests.support.drivers import event_loop
 from tests.support.live import DATABASES, Figures, database_url
 from tests.support.pooler import pooling
 from tests.support.postgres import postgres_server
+from tests.support.programs import skipped
 from tests.support.servers import FRAMEWORKS
 
 # The short run asks the same each time, so that a change answers for itself; `make lab-fuzz` asks something new.
@@ -41,6 +42,14 @@ def pytest_configure() -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not asked, and how to have it asked: nobody misses a test that is not there."""
+    terminalreporter.section("not asked")
+    for line in skipped(terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(line)
+    terminalreporter.write_line("make test asks tests/; make proofs a short round of lab/; make lab-stack needs Docker")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 from core.mail.transports import LocalMailbox
 from tests.support.browser import Visit
 from tests.support.databases import sqlite_url
+from tests.support.programs import program
 from tests.support.servers import CHEAP, FRAMEWORKS, HOST, Server, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -37,9 +37,7 @@ def browser() -> Iterator[Browser]:
 
     Playwright's event loop counts as running in this thread as long as it lives, so it must not outlive the module.
     """
-    executable = next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        pytest.skip("no Chromium: apt-get install chromium")
+    executable = program(*NAMES, package="chromium")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield launched

@@ -50,7 +50,7 @@ def kustomize() -> list[str]:
     for line in (["kubectl", "kustomize"], ["kustomize", "build"]):
         if shutil.which(line[0]):
             return line
-    pytest.skip("NEITHER kubectl NOR kustomize IS HERE: what the manifests build to is not tested")
+    pytest.skip("no kubectl and no kustomize: https://kubernetes.io/docs/tasks/tools/")
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -43,6 +42,7 @@ from tests.support.documents import blocks
 from tests.support.drivers import Answer
 from tests.support.parity import comparable
 from tests.support.postgres import free_port
+from tests.support.programs import program
 from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, listens, parsed
 from tests.support.settings import make_settings
 
@@ -316,20 +316,18 @@ def _split(proxy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def nginx(proxy: Path, tmp_path: Path) -> list[str]:
     """The proxy's command line, with a certificate for its TLS and in words that the release which is here knows."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        pytest.skip("NO nginx: the configuration of the proxy is not tested: apt-get install nginx-light")
+    nginx = str(program("nginx", package="nginx-light"))
     made = certificate(tmp_path)
     made.file.rename(tmp_path / "fullchain.pem")
     made.key.rename(tmp_path / "privkey.pem")
     # Older releases say `http2` as a parameter of `listen`.
     tls = proxy / "tls.conf"
-    version = subprocess.run([program, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
+    version = subprocess.run([nginx, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)", version)
     assert found
     if (int(found[1]), int(found[2])) < (1, 25):
         tls.write_text(tls.read_text().replace("8443 ssl;", "8443 ssl http2;").replace("  http2 on;\n", ""))
-    return [program, "-c", str(proxy / "nginx.conf")]
+    return [nginx, "-c", str(proxy / "nginx.conf")]
 
 
 @pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])

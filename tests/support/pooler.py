@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import os
 import shutil
 import signal
 import subprocess
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 from psycopg.rows import dict_row
 from sqlalchemy import URL, make_url
 
 from tests.support.postgres import _die_with_parent, _usable_by_owner, free_port
+from tests.support.programs import program
 from tests.support.servers import START_SECONDS, STOP_SECONDS, eventually, listens
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "lab" / "pgbouncer.ini"
@@ -27,19 +26,10 @@ HOST = "127.0.0.1"
 SERVER_CONNECTIONS = 3
 
 
-def pgbouncer() -> Path:
-    """The binary; without one, the test is skipped, and says so."""
-    # Debian's stands where only administrators look.
-    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip("no pgbouncer: apt-get install pgbouncer")
-    return Path(found)
-
-
 @contextmanager
 def pooling(server: str) -> Iterator[str]:
     """The URL of a database as it is reached through PgBouncer, which has a few connections to its server."""
-    binary, url, port = pgbouncer(), make_url(server), free_port()
+    binary, url, port = program("pgbouncer", package="pgbouncer"), make_url(server), free_port()
     folder = Path(tempfile.mkdtemp(prefix="twinauth-pgbouncer-"))
     process: subprocess.Popen[bytes] | None = None
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import pytest
 import yaml
 
 from core.settings import variables
-from lab.cluster.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
+from lab.cluster.cluster import ETCD_PORT, NODES, POOLER_PORT, WRITE_PORT
 from lab.cluster.trial import DOORS
+from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "deploy" / "lab"
@@ -67,9 +67,7 @@ def test_haproxy_lets_in_to_the_leader_alone_and_closes_what_was_open_to_another
 
 
 def test_haproxy_takes_its_file() -> None:
-    haproxy = shutil.which("haproxy", path=PATH)
-    if haproxy is None:
-        pytest.skip("no haproxy: apt-get install haproxy")
+    haproxy = program("haproxy", package="haproxy")
     checked = subprocess.run(
         [haproxy, "-c", "-f", LAB / "haproxy.cfg"], capture_output=True, text=True, timeout=30, check=False
     )
