@@ -386,6 +386,32 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
         process.wait(20)
 
 
+@pytest.fixture
+def door(proxy: Path) -> Iterator[socket.socket]:
+    """A door to which the proxy sends everything; to be asked for before the proxy listens."""
+    with socket.create_server((HOST, 0)) as waiting:
+        waiting.settimeout(10)
+        server = proxy / "server.conf"
+        text = server.read_text()
+        assert "http://$door:8000" in text
+        server.write_text(text.replace("http://$door:8000", f"http://{HOST}:{waiting.getsockname()[1]}"))
+        yield waiting
+
+
+def test_the_doors_are_told_the_address_that_the_proxy_sees_and_no_other(
+    door: socket.socket, listening: Listening
+) -> None:
+    claims = b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: ftp\r\nForwarded: for=192.0.2.7\r\n"
+    with listening.connect("http") as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: auth.example.com\r\n" + claims + b"\r\n")
+        with door.accept()[0] as passed_on:
+            head = passed_on.recv(65536).decode().split("\r\n\r\n")[0]
+            passed_on.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
+    fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    assert fields == {"Host": "auth.example.com", "X-Forwarded-For": HOST}
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
     door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
