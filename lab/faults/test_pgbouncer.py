@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lab.faults.history import Kind, Outcome, Record, violations
-from lab.faults.stage import GRACE
-from lab.faults.workload import Crowd, Service, remains_of, wait_until
+from lab.faults.setup import GRACE
+from lab.faults.workload import Service, Users, remains_of, wait_until
 from lab.rounds import seconds
 from tests.support.databases import postgres_url
 from tests.support.live import Figures
@@ -45,16 +45,16 @@ def pooled(server: str) -> Iterator[str]:
 def test_many_users_at_both_doors_share_a_few_connections(
     server: str, pooled: str, tmp_path: Path, figures: Figures
 ) -> None:
-    """Started on an empty database, which every process wants to migrate, and used by a crowd whose history is kept."""
+    """Started on an empty database, which every process wants to migrate; the history of many users is kept."""
     seed = random.SystemRandom().randrange(10**6)
     record = Record()
     options = ("--workers", "2")
     with serving(tmp_path, *FRAMEWORKS, options=options, AUTH_DATABASE_URL=pooled, **SETTINGS) as doors:
-        crowd = Crowd(Service([door.api for door in doors], record), seed)
-        with crowd.at_work():
+        users = Users(Service([door.api for door in doors], record), seed)
+        with users.at_work():
             wait_until(time.monotonic() + LASTS)
             clients, servers = console(pooled, "SHOW CLIENTS"), console(pooled, "SHOW SERVERS")
-        crowd.ask_for_everything()
+        users.ask_for_everything()
     operations = record.operations
     line = f"{record.summary()}; {len(clients)} clients of {len(servers)} server connections (seed {seed})"
     figures(f"pgbouncer: {line}")

@@ -254,7 +254,7 @@ def _contents(refresh_token: str) -> tuple[uuid.UUID, int]:
     return uuid.UUID(bytes=raw[:16]), int.from_bytes(raw[16:22])
 
 
-class Crowd:
+class Users:
     """Users who share a few accounts, each in a thread of its own, until they are told to stop."""
 
     def __init__(self, service: Service, seed: int) -> None:

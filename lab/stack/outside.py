@@ -1,7 +1,7 @@
 """The contract asked from outside: at a stack that runs, through its proxy, with its database to arrange and to look.
 
 `AUTH_TEST_STACK` is the address of the proxy, `AUTH_TEST_STACK_DOOR` the door to which it sends everything, and
-`AUTH_TEST_STACK_SECRETS` the folder with the stack's secrets. `make stack-test` sets them.
+`AUTH_TEST_STACK_SECRETS` the folder with the stack's secrets. `make lab-stack` sets them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The files of the stack, as far as they can be judged without an engine; `make stack-test` does the rest."""
+"""The files of the stack, as far as they can be judged without an engine; `make lab-stack` does the rest."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def named(request_id: str, headers: Headers | None = None) -> Headers:
     return [("X-Request-ID", request_id), *(headers or [])]
 
 
-def canaries_sung(server: Server) -> tuple[list[str], list[str]]:
+def secrets_sent(server: Server) -> tuple[list[str], list[str]]:
     """Send every secret wherever a client may put it: the request ids, and what must not be written down."""
     api, email = server.api, f"canary.{secrets.token_hex(4)}@example.com"
     credentials = {"email": email, "password": PASSWORD}
@@ -119,7 +119,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("logs")
     with MailServer() as mail:
         with serving(folder, framework, options=options, AUTH_SMTP_URL=mail.url, **settings) as (server,):
-            ids, canaries = canaries_sung(server)
+            ids, canaries = secrets_sent(server)
             for unreadable in UNREADABLE.values():
                 server.raw(unreadable)
             lines_forged(server)

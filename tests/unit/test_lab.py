@@ -87,11 +87,11 @@ def test_pgbouncer_lends_by_the_transaction_and_outlasts_the_callers_patience(
 
 
 def test_what_the_page_names_is_there() -> None:
-    for path in re.findall(r"`((?:deploy|tests|docs)/[\w./-]+)`", PAGE):
+    for path in re.findall(r"`((?:deploy|tests|lab|docs)/[\w./-]+)`", PAGE):
         assert (ROOT / path).exists(), path
     for name in re.findall(r"AUTH_[A-Z_]+[A-Z]", PAGE):
         assert name in variables(), name
-    for target in re.findall(r"\bmake (\w+)", PAGE):
+    for target in re.findall(r"\bmake ([\w-]+)", PAGE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
     for port in re.findall(r"\b17\d{3}\b", PAGE):
         assert int(port) in ports(), port
