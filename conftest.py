@@ -15,7 +15,7 @@ import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from lab.rounds import IS_LONG
 from tests.support.clock import FakeClock
 from tests.support.databases import migrated_store, postgres_url, sqlite_url

@@ -34,7 +34,7 @@ from core.oauth.introspection import TokenInspector
 from core.oauth.token_endpoint import TokenEndpoint
 from core.sessions.refresh_tokens import RefreshTokens
 from core.sessions.service import SessionService
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.sql_store import open_store
 from core.store import Store
 from core.throttling.counters import CounterStore
@@ -124,13 +124,13 @@ def build(
     clock = clock or SystemClock()
     stopping = threading.Event()
     capabilities = (*CAPABILITIES, *further)
-    store = store or open_store(settings.database_url, settings.database, ports_of(further))
+    store = store or open_store(settings.database.url.get_secret_value(), settings.database, ports_of(further))
     keys = build_key_ring(settings, store=store, clock=clock)
     access_tokens = AccessTokens(
         ring=keys,
         clock=clock,
-        issuer=settings.public_url,
-        audience=settings.audience,
+        issuer=settings.http.public_url,
+        audience=settings.tokens.audience,
         client_id=settings.tokens.client_id,
         lifetime=settings.tokens.access_ttl,
     )
@@ -211,7 +211,9 @@ def build(
             access_tokens=access_tokens,
             refresh_tokens=refresh_tokens,
         ),
-        revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
+        revocations=RevocationFeed(
+            store=store, clock=clock, ring=keys, issuer=settings.http.public_url, stopping=stopping
+        ),
         mail_worker=mail_worker,
         housekeeper=Housekeeper(
             store=store,

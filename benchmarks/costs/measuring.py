@@ -21,7 +21,7 @@ from benchmarks.costs.sizing import Cost
 from core.authentication.passwords.hasher import PasswordHasher
 from core.housekeeping import BATCH
 from core.origin import Origin
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from core.sql_store import SqlUnitOfWork
 from tests.storage.reviewed import noted
 from tests.support.servers import HOST, Server, serving

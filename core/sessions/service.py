@@ -15,7 +15,7 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import MAX_USER_AGENT, EndReason, Principal, Rotation, Session, TokenPair, rotate
 from core.sessions.refresh_tokens import RefreshToken, RefreshTokens, new_seed
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.access_tokens import AccessTokens

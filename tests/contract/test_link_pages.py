@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.settings import HttpSettings, MailSettings, PasswordSettings
+from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
 from tests.contract.conftest import FRAMEWORKS, open_house
 from tests.storage.memory import MemoryStore
 from tests.support.api import Api

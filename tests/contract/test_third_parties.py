@@ -13,7 +13,7 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from tests.contract.conftest import FRAMEWORKS, open_house
 from tests.storage.memory import MemoryStore
 from tests.support.api import Api

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from cli.main import main
 from cli.serve import links_lead_past
 from cli.stopping import HASTE, ONE_SIGNAL
-from core.settings import Settings
+from core.settings.whole import Settings
 from tests.support.contract import OPERATIONS, document
 from tests.support.databases import migrated_store, sqlite_url
 from tests.support.drivers import LiveDriver

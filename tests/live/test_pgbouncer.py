@@ -11,7 +11,7 @@ import pytest
 from core.app import build
 from core.errors import DatabaseUnavailable
 from core.origin import Origin
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from migrations.runner import upgrade
 from tests.support.api import EMAIL, PASSWORD

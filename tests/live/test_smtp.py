@@ -16,7 +16,7 @@ from core.app import AuthApp, build
 from core.mail.model import Message, MessageKind, message
 from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, recipient_of
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from tests.storage.values import account, stored
 from tests.support.certificates import Certificate, certificate

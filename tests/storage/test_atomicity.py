@@ -21,7 +21,7 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.sql_store import SqlStore, metadata
 from core.users.errors import EmailTaken
 from tests.storage.values import NOW, account, stored

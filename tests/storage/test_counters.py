@@ -26,7 +26,7 @@ from core.oauth.errors import InvalidClient
 from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.model import Principal, TokenPair
-from core.settings import PasswordSettings, ThrottleSettings
+from core.settings.groups import PasswordSettings, ThrottleSettings
 from core.sql_store import SqlStore
 from core.store import Store
 from core.throttling.errors import TooManyAttempts

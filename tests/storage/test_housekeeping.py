@@ -24,7 +24,8 @@ from core.errors import DatabaseUnavailable
 from core.housekeeping import BATCH, Housekeeper
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.origin import Origin
-from core.settings import AuditSettings, MailSettings, Settings
+from core.settings.groups import AuditSettings, MailSettings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, metadata
 from core.store import Store, UnitOfWork
 from core.throttling.model import Counter

@@ -26,7 +26,7 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
 from core.sessions.sql import sessions
-from core.settings import MailSettings, PasswordSettings, ThrottleSettings, TokenSettings
+from core.settings.groups import MailSettings, PasswordSettings, ThrottleSettings, TokenSettings
 from core.sql_store import SqlStore
 from core.users.errors import EmailTaken
 from core.users.model import User

@@ -16,7 +16,7 @@ from core.audit.model import EventKind
 from core.errors import DatabaseUnavailable, TransactionConflict
 from core.origin import Origin
 from core.sessions.model import TokenPair
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
 from tests.storage.faults import server_options

@@ -16,7 +16,7 @@ from core.clock import new_id
 from core.mail.model import MessageKind, Purpose
 from core.origin import Origin
 from core.sessions.model import TokenPair
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.sql_store import SqlStore
 from core.store import UnitOfWork
 from core.throttling.errors import TooManyAttempts

@@ -32,7 +32,7 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, Session, TokenPair
-from core.settings import MailSettings, TokenSettings
+from core.settings.groups import MailSettings, TokenSettings
 from core.sql_store import SqlStore, metadata
 from core.store import Store, UnitOfWork
 from core.tokens.access_tokens import UserClaims

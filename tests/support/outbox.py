@@ -12,7 +12,7 @@ from core.clock import SystemClock
 from core.mail.model import MessageKind, message
 from core.mail.sql import outbox
 from core.origin import Origin
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from core.storage.engine import reading
 from tests.storage.values import account

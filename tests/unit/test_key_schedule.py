@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from core.app import build
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from core.errors import DatabaseUnavailable
-from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import RSA_BITS, PrivateKey, Seal, generate, public_jwk, thumbprint
 from core.tokens.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing

@@ -28,7 +28,7 @@ from jwt.algorithms import get_default_algorithms
 
 from core.errors import InvalidToken
 from core.sessions.refresh_tokens import RefreshTokens, new_seed
-from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.tokens.access_tokens import MAX_CHARACTERS, SKEW, AccessTokens, ClientClaims, UserClaims
 from core.tokens.key_material import Seal, generate, public_jwk
 from core.tokens.key_ring import KeyRing

@@ -47,11 +47,14 @@ class Both:
         now = self.clock.now().timestamp()
         keys = read_jwks(key_set(self.app.keys).model_dump_json(exclude_none=True).encode())
         verified = verify_token(
-            token, keys, Expectations(issuer=settings.public_url, audience=settings.audience, clock_skew=0), now
+            token,
+            keys,
+            Expectations(issuer=settings.http.public_url, audience=settings.tokens.audience, clock_skew=0),
+            now,
         )
         revocations = Revocations(clock=lambda: now, clock_skew=0)
         feed = Feed(
-            Settings(issuer=settings.public_url, audience=settings.audience),
+            Settings(issuer=settings.http.public_url, audience=settings.tokens.audience),
             revocations,
             clock=lambda: now,
             timer=lambda: now,

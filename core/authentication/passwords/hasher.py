@@ -8,7 +8,7 @@ from passlib.context import CryptContext
 
 from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.policy import normalise
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 
 # What a stored hash may ask of this process. A row that was tampered with must not be able to ask for more
 # (bcrypt cost 20 is a minute of one core, argon2 with m=4 GiB is the machine's memory).
