@@ -95,18 +95,21 @@ LICENCES := 0BSD;Apache Software License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;A
 clean: ## Remove what the targets above made, but no data.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-# pip refuses anything whose hash is not in the lock; the project itself is built by the locked hatchling.
+# pip refuses anything whose hash is not in the lock; the project itself is built by the locked hatchling. A complete lock
+# needs no resolution, and an old pip resolves an extra anew: it would then ask for the release of the day. Nor is a
+# source archive built: what builds it stands in no lock.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+LOCKED := --require-hashes --no-deps --only-binary :all: -r
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) --require-hashes -r requirements/serve.txt
+	@$(INSTALL) $(LOCKED) requirements/serve.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml verifier/pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) $(LOCKED) requirements/dev.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
 	@touch $@
