@@ -70,14 +70,14 @@ texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new e
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew, with hashes.
 	$(UV) --extra fastapi --extra flask --extra docs -o requirements/serve.txt pyproject.toml requirements/build.in
-	$(UV) --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
+	$(UV) -c requirements/serve.txt --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
 	$(UV) -c requirements/serve.txt --extra fastapi -o requirements/image-fastapi.txt pyproject.toml
 	$(UV) -c requirements/serve.txt --extra flask -o requirements/image-flask.txt pyproject.toml
 	$(UV) -c requirements/serve.txt --no-deps -o requirements/image-docs.txt requirements/docs.in
 	$(UV) -c requirements/serve.txt -o requirements/image-build.txt requirements/build.in
 
 UV = $(BIN)/uv pip compile $(LOCK)
-LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
+LOCK := --quiet --universal --only-binary :all: --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
 
 audit: $(VENV)/.dev ## Licences, a bill of materials in build/, and known vulnerabilities (asks pypi.org).
 	@mkdir -p build
