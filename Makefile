@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test fuzz faults soak lab cost load stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test fuzz faults soak lab cost load stack-test check lint types walls coverage openapi texts lock installs audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
@@ -79,6 +79,9 @@ lock: $(VENV)/.dev ## Resolve the dependencies anew, with hashes.
 UV = $(BIN)/uv pip compile $(LOCK)
 LOCK := --quiet --universal --only-binary :all: --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
 
+installs: $(VENV)/.dev ## Install both locks in fresh environments, with the oldest pip and with the newest (lab/installs).
+	@lab/installs/run $(BIN)/python
+
 audit: $(VENV)/.dev ## Licences, a bill of materials in build/, and known vulnerabilities (asks pypi.org).
 	@mkdir -p build
 	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o build/sbom.json requirements/serve.txt
@@ -95,21 +98,16 @@ LICENCES := 0BSD;Apache Software License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;A
 clean: ## Remove what the targets above made, but no data.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-# pip refuses anything whose hash is not in the lock; the project itself is built by the locked hatchling. A complete lock
-# needs no resolution, and an old pip resolves an extra anew: it would then ask for the release of the day. Nor is a
-# source archive built: what builds it stands in no lock.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
-LOCKED := --require-hashes --no-deps --only-binary :all: -r
+# What an environment needs is made again when the lock, a project or the interpreter changes; the script says what is
+# missing for it, in one line.
+INSTALL = @requirements/install $(PYTHON) $(VENV)
+
+$(VENV)/.serve: requirements/serve.txt requirements/install pyproject.toml $(VENV)/bin/python
+	$(INSTALL) requirements/serve.txt -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/install pyproject.toml verifier/pyproject.toml $(VENV)/bin/python
+	$(INSTALL) requirements/dev.txt -e . -e ./verifier
+	@touch $@
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.serve: requirements/serve.txt pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) $(LOCKED) requirements/serve.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e .
-	@touch $@
-
-$(VENV)/.dev: requirements/dev.txt pyproject.toml verifier/pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) $(LOCKED) requirements/dev.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
-	@touch $@
