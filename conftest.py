@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore
 from lab.fuzz.budget import LONG
 from tests.support.clock import FakeClock

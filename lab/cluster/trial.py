@@ -15,7 +15,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.cluster.cluster import MEND_SECONDS, Cluster, LabError, Node, running_cluster
 from lab.cluster.load import Answers, Load, counted

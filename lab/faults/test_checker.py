@@ -12,7 +12,7 @@ import pytest
 
 from api_flask.app import create_app
 from core.app import build
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import (
     NEVER,

@@ -24,7 +24,7 @@ from core.errors import AuthError
 from core.mail.model import MessageKind
 from core.mail.sql import outbox
 from core.sessions.sql import sessions
-from core.settings import DatabaseSettings, PasswordSettings
+from core.settings.groups import DatabaseSettings, PasswordSettings
 from core.sql_store import open_store
 from core.users.addresses import parse_email
 from core.users.sql import users

@@ -16,7 +16,7 @@ import pytest
 from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
-from core.settings import HttpSettings, TokenSettings
+from core.settings.groups import HttpSettings, TokenSettings
 from core.sql_store import SqlStore
 from lab.fuzz.budget import LONG
 from lab.fuzz.wire import LiveTwins

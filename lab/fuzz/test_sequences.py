@@ -27,7 +27,7 @@ from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import build
 from core.mail.model import MessageKind
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from lab.fuzz.budget import budget
 from lab.fuzz.worlds import CounterStore, Letterbox, quick_store
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api

@@ -17,7 +17,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.app import AuthApp, build
-from core.settings import DatabaseSettings, HttpSettings, MailSettings, Settings
+from core.settings.groups import DatabaseSettings, HttpSettings, MailSettings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from tests.support.clock import FakeClock
 from tests.support.mail import RecordingMailer

@@ -25,7 +25,7 @@ from dotenv import dotenv_values
 
 from core.http.edge.edge import HSTS
 from core.http.edge.limits import MAX_SECONDS
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
 from lab.faults.stage import GRACE

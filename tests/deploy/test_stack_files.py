@@ -36,7 +36,8 @@ from core.errors import (
     TargetTooLong,
 )
 from core.http.edge.edge import Edge
-from core.settings import HttpSettings, load_settings, variables
+from core.settings.groups import HttpSettings
+from core.settings.loading import load_settings, variables
 from tests.live.test_guides import blocks, listens
 from tests.support.certificates import certificate
 from tests.support.contract import PROBLEMS
@@ -145,7 +146,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.is_production
     assert settings.old_secret_keys == ()
     assert settings.http.served_by
-    assert settings.database_url.endswith("@postgres:5432/twinauth")
+    assert settings.database.url.get_secret_value().endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
     assert settings.http.drain.total_seconds() > 2
     given = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
@@ -175,7 +176,7 @@ def test_the_service_takes_its_settings_in_production(
     assert settings.mail.mail_from == said["MAIL_FROM"]
     assert settings.mail.smtp_url
     assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
-    assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+    assert (settings.http.docs, settings.http.served_by) == (False, False)
 
 
 def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from cli.serve import links_lead_past
 from cli.stopping import HASTE, ONE_SIGNAL
-from core.settings import Settings
+from core.settings.whole import Settings
 from tests.live.conftest import Figures, hanging
 from tests.support.contract import OPERATIONS, document
 from tests.support.drivers import LiveDriver

@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 from core.app import build
 from core.errors import DatabaseUnavailable
 from core.origin import Origin
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from lab.faults.history import Kind, Outcome, Record, violations
 from lab.faults.stage import GRACE

@@ -20,7 +20,7 @@ from core.mail.model import MessageKind, message
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
 from core.origin import Origin
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from core.storage.engine import reading
 from tests.live.conftest import Figures

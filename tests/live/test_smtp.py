@@ -21,7 +21,7 @@ from core.app import AuthApp, build
 from core.mail.model import Message, MessageKind, message
 from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, SmtpMailer, SmtpServer, recipient_of
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from tests.live.conftest import Figures
 from tests.live.smtp_faults import (

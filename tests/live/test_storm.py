@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import PasswordSettings, ThrottleSettings
+from core.settings.groups import PasswordSettings, ThrottleSettings
 from core.throttling.model import RECORDED_REFUSALS
 from tests.live.conftest import Figures
 from tests.support.api import OTHER_PASSWORD

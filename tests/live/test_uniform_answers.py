@@ -24,7 +24,7 @@ from sqlalchemy import func, make_url, select, update
 
 from core.authentication.passwords.hasher import PasswordHasher
 from core.mail.sql import outbox
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from core.users.sql import users
 from tests.live.conftest import Figures
 from tests.live.test_relay import opened, states

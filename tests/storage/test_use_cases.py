@@ -31,7 +31,7 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, Session, TokenPair
-from core.settings import MailSettings, TokenSettings
+from core.settings.groups import MailSettings, TokenSettings
 from core.sql_store import SqlStore, metadata
 from core.store import UnitOfWork
 from core.tokens.access_tokens import UserClaims
@@ -76,7 +76,7 @@ class Service:
         return self.app.sessions.refresh(pair.refresh_token, CLIENT)
 
     def principal(self, pair: TokenPair) -> Principal:
-        return self.app.authentication.whoami(pair.access_token)
+        return self.app.sessions.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
         claims = self.app.authentication._access_tokens.verify(pair.access_token)
@@ -213,7 +213,7 @@ def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(se
     with pytest.raises(InvalidRefreshToken):
         service.refresh(second)
     with pytest.raises(InvalidToken):
-        service.app.authentication.whoami(second.access_token)
+        service.app.sessions.whoami(second.access_token)
     assert service.live() == ["phone"]
     service.refresh(other)
 
@@ -453,7 +453,7 @@ def test_a_login_whose_hash_was_upgraded_by_another_gets_in(service: Service, ve
     upgraded = service.app.accounts._passwords.hash(PASSWORD)
     app = _overtaken(service, lambda: _replace_hash(service, veteran, upgraded))
     pair = app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    assert app.authentication.whoami(pair.access_token).user.id == veteran.user.id
+    assert app.sessions.whoami(pair.access_token).user.id == veteran.user.id
     assert account_in(service.store, veteran.user.id).password_hash == upgraded
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from core.settings import variables
+from core.settings.loading import variables
 from lab.cluster.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
 from lab.cluster.trial import DOORS
 

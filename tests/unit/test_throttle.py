@@ -16,7 +16,7 @@ from core.app import build_clients
 from core.audit.model import AuditEvent, EventKind
 from core.http.edge.client_address import client_address
 from core.origin import Origin
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.throttling.counters import CounterStore
 from core.throttling.errors import TooManyAttempts
 from core.throttling.model import (
