@@ -113,7 +113,7 @@ def scene(sql_store: SqlStore) -> Scene:
         clock.advance(seconds=1)
         pairs.append(app.authentication.login(EMAIL, PASSWORD, CLIENT))
     clock.advance(minutes=1)
-    principal = app.authentication.whoami(pairs[0].access_token)
+    principal = app.sessions.whoami(pairs[0].access_token)
     app.password_reset.request(EMAIL, CLIENT)
     app.email_verification.request_change(principal, NEW_EMAIL, PASSWORD, CLIENT)
     app.mail_worker.run_once()

@@ -395,7 +395,7 @@ def keep_logging_in(app: AuthApp, is_over: threading.Event) -> int:
     times = 0
     while times == 0 or not is_over.is_set():
         pair = app.authentication.login("bob@example.com", PASSWORD, Origin())
-        app.authentication.whoami(app.sessions.refresh(pair.refresh_token, Origin()).access_token)
+        app.sessions.whoami(app.sessions.refresh(pair.refresh_token, Origin()).access_token)
         times += 1
     return times
 

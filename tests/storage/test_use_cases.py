@@ -17,7 +17,7 @@ from passlib.hash import bcrypt
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
-from core.accounts import service
+from core.accounts import export
 from core.accounts.model import MOST_EVENTS
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
@@ -77,10 +77,10 @@ class House:
         return self.app.sessions.refresh(pair.refresh_token, CLIENT)
 
     def principal(self, pair: TokenPair) -> Principal:
-        return self.app.authentication.whoami(pair.access_token)
+        return self.app.sessions.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
-        claims = self.app.authentication._access_tokens.verify(pair.access_token)
+        claims = self.app.sessions._access_tokens.verify(pair.access_token)
         assert isinstance(claims, UserClaims)
         return session_in(self.store, claims.session_id)
 
@@ -214,7 +214,7 @@ def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(ho
     with pytest.raises(InvalidRefreshToken):
         house.refresh(second)
     with pytest.raises(InvalidToken):
-        house.app.authentication.whoami(second.access_token)
+        house.app.sessions.whoami(second.access_token)
     assert house.live() == ["phone"]
     house.refresh(other)
 
@@ -454,7 +454,7 @@ def test_a_login_whose_hash_was_upgraded_by_another_gets_in(house: House, vetera
     upgraded = house.app.accounts._passwords.hash(PASSWORD)
     app = _overtaken(house, lambda: _replace_hash(house, veteran, upgraded))
     pair = app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    assert app.authentication.whoami(pair.access_token).user.id == veteran.user.id
+    assert app.sessions.whoami(pair.access_token).user.id == veteran.user.id
     assert account_in(house.store, veteran.user.id).password_hash == upgraded
 
 
@@ -660,7 +660,7 @@ def _busy(house: House, count: int) -> list[uuid.UUID]:
 def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST_EVENTS", 7)
+    monkeypatch.setattr(export, "MOST_EVENTS", 7)
     ann = house.principal(house.login())
     found = house.app.exporter.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]

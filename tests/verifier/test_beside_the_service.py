@@ -113,5 +113,5 @@ def test_they_agree_on_a_token_of_a_client_that_was_revoked(both: Both) -> None:
 def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
     both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL_ORIGIN)
     one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
-    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL_ORIGIN)
+    both.app.sessions.logout(both.app.sessions.whoami(one), LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]
