@@ -17,6 +17,7 @@ from passlib.hash import bcrypt
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
+from core.accounts import export
 from core.accounts.model import MOST_EVENTS
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
@@ -79,7 +80,7 @@ class Service:
         return self.app.sessions.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
-        claims = self.app.authentication._access_tokens.verify(pair.access_token)
+        claims = self.app.sessions._access_tokens.verify(pair.access_token)
         assert isinstance(claims, UserClaims)
         return session_in(self.store, claims.session_id)
 
@@ -659,7 +660,7 @@ def _busy(service: Service, count: int) -> list[uuid.UUID]:
 def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST_EVENTS", 7)
+    monkeypatch.setattr(export, "MOST_EVENTS", 7)
     ann = service.principal(service.login())
     found = service.app.exporter.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
