@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from cli.framing import Head, RequestReader
 from core.errors import AuthError
-from core.http.edge import Edge
-from core.http.head import RequestHead
+from core.http.edge.edge import Edge
+from core.http.edge.request_head import RequestHead
 
 GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Seconds in which a refused client may end what it sends, unread. Whoever closes at once resets the connection, and the

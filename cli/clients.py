@@ -8,7 +8,7 @@ import click
 
 from cli.plain import open_checked_store, plain_errors
 from core.app import build_clients
-from core.clients import ClientService
+from core.oauth.clients import ClientService
 
 
 @click.group()

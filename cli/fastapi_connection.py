@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from cli.arrivals import LINGER, RESET, Arrivals, Refused
 from cli.stopping import FAREWELL
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
-from core.http.admission import MAX_SECONDS
+from core.http.edge.limits import MAX_SECONDS
 
 
 class ContractProtocol(HttpToolsProtocol):

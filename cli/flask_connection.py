@@ -19,11 +19,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from cli.arrivals import LINGER, RESET, Arrivals, Refused
 from core.app import AuthApp
 from core.errors import AuthError, InternalError, MalformedRequest, RequestTimeout
-from core.http.admission import MAX_SECONDS
-from core.http.edge import Edge
-from core.http.operations import OPERATIONS
+from core.http.edge.edge import Edge
+from core.http.edge.limits import MAX_SECONDS
+from core.site.operations import HEALTHZ
 
-_LIVENESS = tuple(f"{method} {OPERATIONS['healthz'].path} ".encode() for method in ("GET", "HEAD"))
+_LIVENESS = tuple(f"{method} {HEALTHZ.path} ".encode() for method in ("GET", "HEAD"))
 
 
 class ContractSocket(socket.socket):

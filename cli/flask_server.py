@@ -16,7 +16,7 @@ from cli.arrivals import KEEP_ALIVE
 from cli.flask_connection import ContractResponse, ContractWorker
 from cli.plain import settings
 from cli.stopping import FAREWELL, GRACE, SETTLE, Departure, leave_in_peace, let_go
-from core.http.admission import MAX_FIELD, MAX_FIELDS
+from core.http.edge.limits import MAX_FIELD, MAX_FIELDS
 
 
 def serve(host: str, port: int, workers: int, *, reload: bool) -> None:

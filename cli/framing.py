@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http import HTTPMethod
 
 from core.errors import BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
-from core.http.admission import CONTINUE, MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
+from core.http.edge.limits import CONTINUE, MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 
 MAX_HEAD = 256 * 1024
 MAX_CHUNKED = 2 * MAX_BODY  # with sizes and trailers: a body in chunks of a byte is six times as long
@@ -145,14 +145,14 @@ class RequestReader:
 
     def _begin(self) -> None:
         self.head: Head | None = None
-        self._line: _Line | None = None
+        self._pool: _Line | None = None
         self._seen = 0
         self._length: int | None = 0
         self._chunks = bytearray()
         self._at = 0
 
     def _read_head(self) -> Head | None:
-        line = self._line = self._line or _line_of(self._received)
+        line = self._pool = self._pool or _line_of(self._received)
         if line is None:
             return None
         end = _end_of_lines(self._received, max(line.end - 2, self._seen - 3), MAX_HEAD)

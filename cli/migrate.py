@@ -3,9 +3,9 @@
 import click
 
 from cli.plain import plain_errors, settings
-from core.repositories.engine import translated
-from core.repositories.unit_of_work import open_store
-from core.settings import Settings
+from core.settings.whole import Settings
+from core.sql_store import open_store
+from core.storage.engine import database_errors
 
 
 @click.command()
@@ -25,9 +25,9 @@ def migrate_database(found: Settings) -> None:
 
     # The first one builds everything; the others wait for it longer than a request would.
     patient = found.database.model_copy(update={"timeout": found.database.timeout * 30})
-    store = open_store(found.database_url, patient)
+    store = open_store(found.database.url.get_secret_value(), patient)
     try:
-        with translated():
+        with database_errors():
             upgrade(store.engine)
     except CommandError:
         raise click.ClickException("the database has a schema that this version does not know") from None

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.accounts import Accounts
-from core.allowance import Allowance
-from core.auth import Authentication
+from core.accounts.email_verification import EmailVerification
+from core.accounts.export import Exporter
+from core.accounts.password_reset import PasswordReset
+from core.accounts.service import Accounts
+from core.authentication.login import Authentication
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import PasswordPolicy
+from core.authentication.reauthentication import Reauthentication
 from core.background import STOP_SECONDS
-from core.clients import ClientService
+from core.capabilities import CAPABILITIES, contract_of, ports_of
+from core.capability import Capability
 from core.clock import Clock, SystemClock
-from core.confirmation import Confirmation
-from core.correspondence import Correspondence
-from core.counters import rules
-from core.email_tokens import EmailTokenMaker
+from core.contract.contract import Contract
+from core.derived_keys import derive_keys
 from core.errors import Stopping
 from core.housekeeping import Housekeeper
-from core.introspection import TokenInspector
-from core.key_material import Seal
-from core.key_ring import KeyRing
-from core.letters import LetterWriter
-from core.mailer import LocalMailbox, Mailer, SmtpMailer, SmtpServer
-from core.password_policy import PasswordPolicy
-from core.passwords import PasswordHasher
-from core.recovery import Recovery
-from core.refresh_tokens import RefreshTokens
-from core.refusals import RefusalLog
-from core.relay import Relay, RelaySettings
-from core.repositories.unit_of_work import open_store
-from core.revocations import RevocationFeed
-from core.secret import derive_keys
-from core.sessions import SessionService
-from core.settings import Settings
+from core.mail.composer import Composer
+from core.mail.one_time_tokens import OneTimeTokenMaker
+from core.mail.recipient_limit import RecipientLimit
+from core.mail.rendering import EmailRenderer
+from core.mail.texts.editions import Texts
+from core.mail.transports import LocalMailbox, Mailer, SmtpMailer, SmtpServer
+from core.mail.worker import MailWorker, MailWorkerSettings
+from core.oauth.clients import ClientService
+from core.oauth.introspection import TokenInspector
+from core.oauth.token_endpoint import TokenEndpoint
+from core.sessions.refresh_tokens import RefreshTokens
+from core.sessions.service import SessionService
+from core.settings.whole import Settings
+from core.sql_store import open_store
 from core.store import Store
-from core.tally import Tally
-from core.texts import Texts
-from core.throttle import Throttle
-from core.token_endpoint import TokenEndpoint
-from core.tokens import AccessTokens
-from core.verification import Verification
+from core.throttling.counters import CounterStore
+from core.throttling.model import rules
+from core.throttling.rejection_log import RejectionLog
+from core.throttling.throttle import NoThrottle, Throttle
+from core.tokens.access_tokens import AccessTokens
+from core.tokens.key_material import Seal
+from core.tokens.key_ring import KeyRing
+from core.tokens.revocation_feed import RevocationFeed
 
 CLOSE_SECONDS = 2 * STOP_SECONDS  # at most: the relay, and then the housekeeper
 
@@ -49,19 +54,21 @@ class AuthApp:
     """The service as the front doors hold it: a frozen bundle, one a process."""
 
     settings: Settings
+    contract: Contract
     store: Store
     keys: KeyRing
     password_policy: PasswordPolicy
     accounts: Accounts
-    recovery: Recovery
-    verification: Verification
+    exporter: Exporter
+    password_reset: PasswordReset
+    email_verification: EmailVerification
     authentication: Authentication
     token_endpoint: TokenEndpoint
     sessions: SessionService
     clients: ClientService
     tokens: TokenInspector
     revocations: RevocationFeed
-    relay: Relay
+    mail_worker: MailWorker
     housekeeper: Housekeeper
     texts: Texts
     stopping: threading.Event
@@ -85,20 +92,27 @@ class AuthApp:
         self.password_policy.load()
         self.housekeeper.start()
         if self.settings.mail.relay:
-            self.relay.start()
+            self.mail_worker.start()
 
     def close(self) -> None:
         """End that work, which takes up to `CLOSE_SECONDS`, and give back every connection."""
         self.stopping.set()
-        self.relay.stop()
+        self.mail_worker.stop()
         self.housekeeper.stop()
         self.store.close()
 
 
 def build(
-    settings: Settings, *, store: Store | None = None, clock: Clock | None = None, mailer: Mailer | None = None
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    clock: Clock | None = None,
+    mailer: Mailer | None = None,
+    further: Sequence[Capability] = (),
 ) -> AuthApp:
-    """Wire the service. A test or an embedding application may bring its own store, clock and mailer.
+    """Wire the service. An embedding application may bring its own store, clock, mailer and further capabilities.
+
+    A store that it brings was opened with the ports of those capabilities.
 
     What happens by itself happens from `AuthApp.start` on: until then no signing key is followed by the next one,
     nothing that is over is deleted, and no mail leaves.
@@ -109,13 +123,14 @@ def build(
     """
     clock = clock or SystemClock()
     stopping = threading.Event()
-    store = store or open_store(settings.database_url, settings.database)
+    capabilities = (*CAPABILITIES, *further)
+    store = store or open_store(settings.database.url.get_secret_value(), settings.database, ports_of(further))
     keys = build_key_ring(settings, store=store, clock=clock)
     access_tokens = AccessTokens(
         ring=keys,
         clock=clock,
-        issuer=settings.public_url,
-        audience=settings.audience,
+        issuer=settings.http.public_url,
+        audience=settings.tokens.audience,
         client_id=settings.tokens.client_id,
         lifetime=settings.tokens.access_ttl,
     )
@@ -129,21 +144,24 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = Throttle(store=store, clock=clock, tally=_build_tally(settings), is_on=settings.throttling.throttle)
+    throttle = build_throttle(settings, store=store, clock=clock)
     clients = build_clients(settings, store=store, clock=clock)
-    confirmation = Confirmation(store=store, clock=clock, passwords=passwords, throttle=throttle)
+    reauthentication = Reauthentication(store=store, clock=clock, passwords=passwords, throttle=throttle)
     authentication = Authentication(
         store=store,
         clock=clock,
         passwords=passwords,
         sessions=sessions,
-        access_tokens=access_tokens,
         throttle=throttle,
-        verified_only=settings.mail.require_verified_email,
+        settings=settings.mail,
     )
-    texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
+    texts = open_texts(settings, further)
+    renderer = build_renderer(settings, texts, further)
+    mail_worker = build_mail_worker(settings, store=store, clock=clock, mailer=mailer, renderer=renderer)
+    store.on_message(mail_worker.wake)
     return AuthApp(
         settings=settings,
+        contract=contract_of(capabilities),
         store=store,
         keys=keys,
         password_policy=policy,
@@ -152,18 +170,25 @@ def build(
             clock=clock,
             passwords=passwords,
             throttle=throttle,
-            confirmation=confirmation,
+            reauthentication=reauthentication,
             policy=policy,
-            verified_only=settings.mail.require_verified_email,
+            settings=settings.mail,
         ),
-        recovery=Recovery(
+        exporter=Exporter(
+            store=store,
+            clock=clock,
+            parts={member: part for one in capabilities for member, part in one.export.items()},
+        ),
+        password_reset=PasswordReset(
             store=store,
             clock=clock,
             passwords=passwords,
             throttle=throttle,
             policy=policy,
         ),
-        verification=Verification(store=store, clock=clock, confirmation=confirmation, throttle=throttle),
+        email_verification=EmailVerification(
+            store=store, clock=clock, reauthentication=reauthentication, throttle=throttle
+        ),
         authentication=authentication,
         token_endpoint=TokenEndpoint(
             clock=clock,
@@ -183,48 +208,77 @@ def build(
             access_tokens=access_tokens,
             refresh_tokens=refresh_tokens,
         ),
-        revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
-        relay=build_relay(settings, store=store, clock=clock, mailer=mailer, texts=texts),
-        housekeeper=Housekeeper(store=store, clock=clock, ring=keys, settings=settings),
+        revocations=RevocationFeed(
+            store=store, clock=clock, ring=keys, issuer=settings.http.public_url, stopping=stopping
+        ),
+        mail_worker=mail_worker,
+        housekeeper=Housekeeper(
+            store=store,
+            clock=clock,
+            ring=keys,
+            settings=settings,
+            purges={table: purge for one in capabilities for table, purge in one.purges.items()},
+        ),
         texts=texts,
         stopping=stopping,
     )
 
 
-def build_relay(
+def build_mail_worker(
     settings: Settings,
     *,
     store: Store,
     clock: Clock | None = None,
     mailer: Mailer | None = None,
-    texts: Texts | None = None,
-) -> Relay:
-    """Wire the relay alone, for a process that does nothing else.
+    renderer: EmailRenderer | None = None,
+) -> MailWorker:
+    """Wire what sends mail alone, for a process that does nothing else.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
 
     """
     clock = clock or SystemClock()
-    texts = texts or Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
-    return Relay(
+    return MailWorker(
         store=store,
         clock=clock,
-        correspondence=build_correspondence(settings, store=store, clock=clock),
-        writer=LetterWriter(texts, settings),
+        composer=build_composer(settings, store=store, clock=clock),
+        renderer=renderer or build_renderer(settings, open_texts(settings)),
         mailer=mailer or build_mailer(settings),
-        settings=RelaySettings.of(settings.mail),
+        settings=MailWorkerSettings.of(settings.mail),
     )
 
 
-def build_correspondence(settings: Settings, *, store: Store, clock: Clock) -> Correspondence:
+def open_texts(settings: Settings, further: Sequence[Capability] = ()) -> Texts:
+    """The texts that people read: the operator's, those of further capabilities, and ours.
+
+    Raises:
+        TextsError: the operator's folder of texts cannot be used.
+
+    """
+    folders = [one.texts for one in further if one.texts is not None]
+    return Texts(settings.mail.texts_dir, language=settings.mail.mail_language, further=folders)
+
+
+def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capability] = ()) -> EmailRenderer:
+    """Wire what makes e-mails of letters.
+
+    Raises:
+        TextsError: the operator's folder of texts cannot be used.
+
+    """
+    kinds = [kind for one in (*CAPABILITIES, *further) for kind in one.letters]
+    return EmailRenderer(texts, settings, kinds=kinds)
+
+
+def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
     """Wire what makes letters of messages."""
     allowance_key = derive_keys(settings.secrets, "letters to addresses")[0]
-    return Correspondence(
+    return Composer(
         store=store,
         clock=clock,
-        tokens=EmailTokenMaker(derive_keys(settings.secrets, "tokens in links")),
-        allowance=Allowance(key=allowance_key, limit=settings.mail.mail_limit),
+        tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+        recipient_limit=RecipientLimit(key=allowance_key, limit=settings.mail.mail_limit),
         settings=settings.mail,
     )
 
@@ -240,12 +294,18 @@ def build_mailer(settings: Settings) -> Mailer:
 def build_clients(settings: Settings, *, store: Store, clock: Clock | None = None) -> ClientService:
     """Wire the registered clients alone, for the command line."""
     clock = clock or SystemClock()
-    refusals = RefusalLog(store=store, clock=clock, tally=_build_tally(settings))
+    refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings))
     return ClientService(store=store, clock=clock, refusals=refusals)
 
 
-def _build_tally(settings: Settings) -> Tally:
-    return Tally(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
+def build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Throttle:
+    """Wire the throttle, or what stands in its place where it is switched off."""
+    kind = Throttle if settings.throttling.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=_build_counter_store(settings))
+
+
+def _build_counter_store(settings: Settings) -> CounterStore:
+    return CounterStore(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

@@ -2,14 +2,11 @@
 
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 import structlog
+from structlog.typing import Processor
 
-from core.settings import Settings
-
-if TYPE_CHECKING:
-    from structlog.typing import Processor
+from core.settings.whole import Settings
 
 
 def configure(settings: Settings) -> None:
@@ -35,7 +32,7 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.log_format),
+                *_renderers(settings.logging.format),
             ],
         )
     )

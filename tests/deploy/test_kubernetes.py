@@ -24,10 +24,11 @@ from cli.serve import PORTS
 from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
-from core.settings import Settings, load_settings, variables
-from tests.conftest import SECRET
+from core.settings.loading import load_settings, variables
+from core.settings.whole import Settings
 from tests.live.test_guides import blocks
-from tests.servers import environment, eventually, run_command
+from tests.support.servers import environment, eventually, run_command
+from tests.support.settings import SECRET
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

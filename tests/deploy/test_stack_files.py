@@ -23,19 +23,29 @@ import yaml
 from dotenv import dotenv_values
 
 from cli.stopping import GRACE
-from core import errors
 from core.app import CLOSE_SECONDS
-from core.errors import AuthError
-from core.http import problems
-from core.http.edge import Edge
-from core.settings import HttpSettings, load_settings, variables
-from tests.certificates import certificate
-from tests.conftest import make_settings
-from tests.drivers import Answer
+from core.capabilities import CONTRACT
+from core.errors import (
+    AuthError,
+    BodyTooLarge,
+    HeadersTooLarge,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    TargetTooLong,
+)
+from core.http.edge.edge import Edge
+from core.settings.groups import HttpSettings
+from core.settings.loading import load_settings, variables
 from tests.live.test_guides import blocks, listens
-from tests.parity import comparable
-from tests.postgres import free_port
-from tests.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
+from tests.support.certificates import certificate
+from tests.support.contract import PROBLEMS
+from tests.support.drivers import Answer
+from tests.support.parity import comparable
+from tests.support.postgres import free_port
+from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
+from tests.support.settings import make_settings
 
 COMPOSE = ROOT / "docker-compose.yml"
 FOLDER = ROOT / "deploy" / "compose"
@@ -136,7 +146,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.is_production
     assert settings.old_secret_keys == ()
     assert settings.http.served_by
-    assert settings.database_url.endswith("@postgres:5432/twinauth")
+    assert settings.database.url.get_secret_value().endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
     assert settings.http.drain.total_seconds() > 2
     given = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
@@ -166,7 +176,7 @@ def test_the_service_takes_its_settings_in_production(
     assert settings.mail.mail_from == said["MAIL_FROM"]
     assert settings.mail.smtp_url
     assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
-    assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+    assert (settings.http.docs, settings.http.served_by) == (False, False)
 
 
 def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:
@@ -381,8 +391,8 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
-    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
-    expected = parsed(door.unreadable(errors.MalformedRequest(), HOST, to_head=False))
+    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
+    expected = parsed(door.unreadable(MalformedRequest(), HOST, to_head=False))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
     assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")
@@ -419,13 +429,13 @@ def test_a_share_that_is_none_is_refused_and_changes_nothing(proxy: Path, tmp_pa
 
 
 REFUSALS: dict[str, AuthError] = {
-    "malformed_request": errors.MalformedRequest(),
-    "not_found": errors.NotFound(),
-    "method_not_allowed": errors.MethodNotAllowed(()),
-    "request_timeout": errors.RequestTimeout(),
-    "body_too_large": errors.BodyTooLarge(),
-    "target_too_long": errors.TargetTooLong(),
-    "headers_too_large": errors.HeadersTooLarge(),
+    "malformed_request": MalformedRequest(),
+    "not_found": NotFound(),
+    "method_not_allowed": MethodNotAllowed(()),
+    "request_timeout": RequestTimeout(),
+    "body_too_large": BodyTooLarge(),
+    "target_too_long": TargetTooLong(),
+    "headers_too_large": HeadersTooLarge(),
 }
 
 
@@ -438,7 +448,7 @@ def test_the_proxy_refuses_in_the_words_of_the_contract() -> None:
     said = {name: (int(status), body) for name, status, body in found}
     status, body = said.pop("unavailable")
     assert (status, json.loads(body)["status"]) == (503, 503)
-    expected = {name: problems.answer(error, "$request_id") for name, error in REFUSALS.items()}
+    expected = {name: PROBLEMS.answer(error, "$request_id") for name, error in REFUSALS.items()}
     assert said == {name: (answer.status, answer.body.decode()) for name, answer in expected.items()}
 
 

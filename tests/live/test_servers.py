@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.api import PASSWORD
-from tests.faults.processes import family_of
+from lab.faults.processes import family_of
 from tests.live.conftest import Pair
-from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, parsed, serving
+from tests.support.api import PASSWORD
+from tests.support.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, parsed, serving
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])
 

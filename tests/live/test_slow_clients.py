@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from core.http.admission import MAX_SECONDS
+from core.http.edge.limits import MAX_SECONDS
 from tests.live.conftest import Figures
-from tests.servers import CHEAP, Server, eventually, parsed, serving
+from tests.support.servers import CHEAP, Server, eventually, parsed, serving
 
 HEAD = b"POST /v1/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 # What each kind of client sends first, and then a byte at a time.

@@ -8,15 +8,16 @@ import pytest
 import structlog
 
 from cli.arrivals import GO_AHEAD, Arrivals, Refused
+from core.capabilities import CONTRACT
 from core.errors import MalformedRequest, RequestTimeout
-from core.http.edge import Edge
-from core.settings import HttpSettings
-from tests.conftest import make_settings
-from tests.drivers import Answer
-from tests.servers import parsed
+from core.http.edge.edge import Edge
+from core.settings.groups import HttpSettings
+from tests.support.drivers import Answer
+from tests.support.servers import parsed
+from tests.support.settings import make_settings
 
 ORIGIN = "https://app.example.com"
-EDGE = Edge(make_settings(http=HttpSettings(cors_origins=(ORIGIN,))), door="fastapi")
+EDGE = Edge(make_settings(http=HttpSettings(cors_origins=(ORIGIN,))), CONTRACT, door="fastapi")
 FIELDS = b"Host: a\r\nX-Request-ID: mine\r\nOrigin: " + ORIGIN.encode() + b"\r\n"
 LOGIN = b"POST /v1/login HTTP/1.1\r\n" + FIELDS
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.password_policy import normalise
-from core.passwords import PasswordHasher
-from core.settings import PasswordSettings
-from tests.unit import vectors
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import normalise
+from core.settings.groups import PasswordSettings
+from tests.support import vectors
 
 VECTORS = [
     (bytes.fromhex(vector["password_hex"]), vector["hash"])

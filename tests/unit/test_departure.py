@@ -19,7 +19,7 @@ from cli.fastapi_server import DrainingServer
 from cli.flask_server import DrainingWorker
 from cli.stopping import ONE_SIGNAL, Departure, Order, order_of
 from core.app import AuthApp
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 
 @pytest.mark.parametrize(

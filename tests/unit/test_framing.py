@@ -22,11 +22,12 @@ from cli.arrivals import Arrivals
 from cli.flask_connection import ContractConnection, ContractResponse, ContractWorker
 from cli.flask_server import PropagatingLogger
 from cli.framing import MAX_CHUNKED, MAX_HEAD, RequestReader
+from core.capabilities import CONTRACT
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
-from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
-from core.http.edge import Edge
-from core.http.wsgi import WsgiEdge
-from tests.conftest import make_settings
+from core.http.edge.edge import Edge
+from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
+from core.http.edge.wsgi import WsgiEdge
+from tests.support.settings import make_settings
 
 HEAD = b"POST /v1/login HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -600,7 +601,7 @@ def a_worker() -> ContractWorker:
     worker = object.__new__(ContractWorker)
     worker.cfg, worker.log, worker.nr, worker.max_requests = config, PropagatingLogger(config), 0, sys.maxsize
     worker.alive, worker.keepalived_conns, worker.max_keepalived = True, [], 10
-    worker.edge = Edge(make_settings(), door="flask")
+    worker.edge = Edge(make_settings(), CONTRACT, door="flask")
     worker.wsgi = WsgiEdge(_answer_nothing, worker.edge)
     return worker
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from core.settings import variables
-from tests.lab.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
-from tests.lab.trial import DOORS
+from core.settings.loading import variables
+from lab.cluster.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
+from lab.cluster.trial import DOORS
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "deploy" / "lab"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -15,14 +15,13 @@ from twinauth_verify.settings import Settings
 from twinauth_verify.tokens import Expectations, verify_token
 
 from core.app import AuthApp, build
-from core.audit import LOCAL
-from core.clients import Credentials
-from core.http.discovery import key_set
-from core.repositories.memory import MemoryStore
-from core.token_endpoint import TokenRequest
-from tests.api import EMAIL, PASSWORD
-from tests.clock import START, FakeClock
-from tests.conftest import make_settings
+from core.oauth.discovery import key_set
+from core.oauth.model import Credentials, TokenRequest
+from core.origin import LOCAL_ORIGIN
+from core.sql_store import SqlStore
+from tests.support.api import EMAIL, PASSWORD
+from tests.support.clock import START, FakeClock
+from tests.support.settings import make_settings
 
 
 @dataclass
@@ -41,18 +40,21 @@ class Both:
         self.clock.at = START + timedelta(seconds=seconds)
 
     def is_live_here(self, token: str) -> bool:
-        return self.app.tokens.introspect(token, self.asking, LOCAL) is not None
+        return self.app.tokens.introspect(token, self.asking, LOCAL_ORIGIN) is not None
 
     def is_live_there(self, token: str) -> bool:
         settings = self.app.settings
         now = self.clock.now().timestamp()
         keys = read_jwks(key_set(self.app.keys).model_dump_json(exclude_none=True).encode())
         verified = verify_token(
-            token, keys, Expectations(issuer=settings.public_url, audience=settings.audience, clock_skew=0), now
+            token,
+            keys,
+            Expectations(issuer=settings.http.public_url, audience=settings.tokens.audience, clock_skew=0),
+            now,
         )
         revocations = Revocations(clock=lambda: now, clock_skew=0)
         feed = Feed(
-            Settings(issuer=settings.public_url, audience=settings.audience),
+            Settings(issuer=settings.http.public_url, audience=settings.tokens.audience),
             revocations,
             clock=lambda: now,
             timer=lambda: now,
@@ -72,9 +74,9 @@ class Both:
 
 
 @pytest.fixture
-def both() -> Iterator[Both]:
+def both(new_store: Callable[[], SqlStore]) -> Iterator[Both]:
     clock = FakeClock(START)
-    app = build(make_settings(), store=MemoryStore(), clock=clock)
+    app = build(make_settings(), store=new_store(), clock=clock)
     app.keys.ensure()
     yield Both(app, clock)
     app.close()
@@ -90,7 +92,7 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
     def token(seconds: float) -> str:
         both.at(seconds)
         request = TokenRequest(grant_type="client_credentials")
-        return both.app.token_endpoint.grant(request, credentials, LOCAL).access_token
+        return both.app.token_endpoint.grant(request, credentials, LOCAL_ORIGIN).access_token
 
     tokens = {seconds: token(seconds) for seconds in (0, 0.999999, 1.0)}
     both.at(disabled_at)
@@ -103,13 +105,13 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
 
 def test_they_agree_on_a_token_of_a_client_that_was_revoked(both: Both) -> None:
     request = TokenRequest(grant_type="client_credentials")
-    one, other = (both.app.token_endpoint.grant(request, both.asking, LOCAL).access_token for _ in range(2))
-    both.app.tokens.revoke(one, both.asking, LOCAL)
+    one, other = (both.app.token_endpoint.grant(request, both.asking, LOCAL_ORIGIN).access_token for _ in range(2))
+    both.app.tokens.revoke(one, both.asking, LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]
 
 
 def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
-    both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL)
-    one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL).access_token for _ in range(2))
-    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL)
+    both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL_ORIGIN)
+    one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
+    both.app.sessions.logout(both.app.sessions.whoami(one), LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]

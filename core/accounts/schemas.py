@@ -1,0 +1,79 @@
+"""What the operations of accounts take and show."""
+
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from core.authentication.schemas import EmailText, NewPasswordText, PasswordText
+from core.contract.fields import RequestModel, text_field
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise PydanticCustomError("control_character", "Control characters are not allowed.")
+    return text
+
+
+EmailTokenText = Annotated[
+    str, text_field("The token of the link.", example="twm_3jX0v9m1QdK5y8hB2sUe7wZa4tRfLcPn", maximum=512)
+]
+DisplayName = Annotated[
+    str,
+    text_field("Name to show to others.", example="Ann", maximum=100),
+    AfterValidator(_printable),
+]
+
+
+class SignupRequest(RequestModel):
+    """A new account."""
+
+    email: EmailText
+    password: NewPasswordText
+    display_name: DisplayName | None = None
+
+
+class UpdateAccountRequest(RequestModel):
+    """What an owner may change at once."""
+
+    display_name: DisplayName | None = Field(description="Name to show to others; null removes it.")
+
+
+class ChangePasswordRequest(RequestModel):
+    """The current password and the one to take its place."""
+
+    current_password: PasswordText
+    new_password: NewPasswordText
+
+
+class ChangeEmailRequest(RequestModel):
+    """A new address, and the current password."""
+
+    new_email: EmailText
+    current_password: PasswordText
+
+
+class DeleteAccountRequest(RequestModel):
+    """The current password."""
+
+    current_password: PasswordText
+
+
+class SendPasswordResetRequest(RequestModel):
+    """The address of an account."""
+
+    email: EmailText
+
+
+class ResetPasswordRequest(RequestModel):
+    """The token of a link, and a new password."""
+
+    token: EmailTokenText
+    new_password: NewPasswordText
+
+
+class VerifyEmailRequest(RequestModel):
+    """The token of a link."""
+
+    token: EmailTokenText

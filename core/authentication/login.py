@@ -1,0 +1,128 @@
+"""Logging in with an address and its password."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from core.audit.model import EventKind, event
+from core.authentication.errors import EmailNotVerified, InvalidCredentials, Overloaded
+from core.authentication.passwords.hasher import CHECKS, PasswordHasher
+from core.clock import Clock
+from core.mail.model import MessageKind, message
+from core.origin import Origin
+from core.sessions.model import Session, TokenPair
+from core.sessions.service import SessionService
+from core.settings.groups import MailSettings
+from core.storage.retries import retried
+from core.store import Store
+from core.throttling.throttle import Attempt, Throttle
+from core.users.addresses import canonical_or_none
+from core.users.model import Account
+
+
+class Authentication:
+    """Starts sessions for passwords."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        passwords: PasswordHasher,
+        sessions: SessionService,
+        throttle: Throttle,
+        settings: MailSettings,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+        self._throttle = throttle
+        self._settings = settings
+        self._sessions = sessions
+
+    def login(self, email: str, password: str, origin: Origin) -> TokenPair:
+        """Start a session for an address and its password.
+
+        An unknown address, a wrong password and an inactive user answer alike and cost alike.
+
+        Raises:
+            InvalidCredentials: they do not belong together.
+            EmailNotVerified: they do, but only verified addresses may log in; a new link is on its way.
+            TooManyAttempts: too many passwords were wrong.
+            Overloaded: too many passwords are being checked.
+
+        """
+        account = None
+        with self._passwords.reserve(), self._throttle.attempt(email, origin) as attempt:
+            for _ in range(CHECKS):
+                account = self._account(email)
+                if not self._passwords.matches(password, account) or account is None:
+                    break
+                pair = self._admit(account, password, origin, attempt)
+                if pair is not None:
+                    return pair
+        self._record_failure(account, origin)
+        raise InvalidCredentials
+
+    def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt) -> TokenPair | None:
+        """Start a session for the owner; None where the hash was replaced since it was checked."""
+        if self._settings.require_verified_email and not account.user.email_verified:
+            self._refuse_unverified(account, origin)
+            raise EmailNotVerified
+        now = self._clock.now()
+        session = self._start_session(account, self._upgrade(account, password), origin, attempt, now)
+        return None if session is None else self._sessions.pair(session, account.user, now)
+
+    @retried
+    def _account(self, email: str) -> Account | None:
+        canonical = canonical_or_none(email)
+        with self._store.reading() as read:
+            # Asked in vain for an address that cannot exist, so that it takes the same time.
+            return read.users.by_email(canonical or "")
+
+    def _upgrade(self, account: Account, password: str) -> str | None:
+        """A hash of today's scheme and cost, where the stored one is not, and where there is time to make it."""
+        if not self._passwords.needs_upgrade(account.password_hash):
+            return None
+        try:
+            return self._passwords.hash(password)
+        except Overloaded:
+            return None  # the next login upgrades it
+
+    @retried
+    def _start_session(
+        self, account: Account, upgraded: str | None, origin: Origin, attempt: Attempt, now: datetime
+    ) -> Session | None:
+        user_id, password_hash = account.user.id, account.password_hash
+        with self._store.begin() as work:
+            if upgraded and work.users.replace_password(
+                user_id, old_hash=password_hash, new_hash=upgraded, at=account.user.updated_at
+            ):
+                password_hash = upgraded
+            user = work.users.lock_credentials(user_id, password_hash)
+            if user is None:
+                return None
+            session = self._sessions.start(work, user, origin, now)
+            self._throttle.record_success(work, attempt)
+            work.audit.add(event(EventKind.LOGGED_IN, at=now, origin=origin, user_id=user_id, session_id=session.id))
+            work.commit()
+        return session
+
+    @retried
+    def _refuse_unverified(self, account: Account, origin: Origin) -> None:
+        """Send another link: the first one may have expired, and without a login none can be asked for."""
+        now, user_id = self._clock.now(), account.user.id
+        with self._store.begin() as work:
+            if work.users.lock(user_id) is None:
+                raise InvalidCredentials  # the account went away since its password was checked
+            work.audit.add(event(EventKind.LOGIN_FAILED, at=now, origin=origin, user_id=user_id))
+            work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=user_id))
+            work.commit()
+
+    @retried
+    def _record_failure(self, account: Account | None, origin: Origin) -> None:
+        """Commit what must survive the refusal, for a known and an unknown address alike."""
+        with self._store.begin() as work:
+            user_id = account.user.id if account else None
+            work.audit.add(event(EventKind.LOGIN_FAILED, at=self._clock.now(), origin=origin, user_id=user_id))
+            work.commit()

@@ -1,0 +1,98 @@
+"""Re-authentication: a user who is logged in gives the password again, before what a stolen token alone must not do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.audit.model import EventKind, event
+from core.authentication.errors import WrongPassword
+from core.authentication.passwords.hasher import CHECKS, PasswordHasher
+from core.clock import Clock
+from core.errors import InvalidToken
+from core.origin import Origin
+from core.sessions.model import Principal
+from core.storage.retries import retried
+from core.store import Store
+from core.throttling.throttle import Throttle
+from core.users.model import Account
+
+
+class Proof:
+    """One try to prove a password, and whether what it was given for is done."""
+
+    def __init__(self, reauthentication: "Reauthentication", principal: Principal) -> None:
+        self._reauthentication = reauthentication
+        self._principal = principal
+        self.is_done = False
+
+    def check_password(self, password: str) -> Iterator[str]:
+        """The hash that the password was checked against, while what it proves is not done; nothing where it is wrong.
+
+        No connection is held while a hash is computed, which takes a quarter of a second: so the caller changes an
+        account only as long as its hash is still this one. One that was replaced meanwhile is checked again. It was
+        either upgraded by a login of the same user, which takes nothing from the password, or belongs to a new
+        password, which does not match.
+
+        Raises:
+            InvalidToken: the account went away since the token was checked.
+            Overloaded: too many passwords are being checked.
+
+        """
+        for _ in range(CHECKS):
+            stored = self._reauthentication.matching_hash(self._principal, password)
+            if stored is None:
+                return
+            yield stored
+            if self.is_done:
+                return
+
+
+class Reauthentication:
+    """Checks the password of a user who is logged in."""
+
+    def __init__(self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+        self._throttle = throttle
+
+    @contextmanager
+    def proof(
+        self, principal: Principal, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
+    ) -> Iterator[Proof]:
+        """Count a try to prove the password, and forget it where it was right.
+
+        What the password was asked for is done inside, for each hash of `Proof.check_password`, until it succeeds.
+
+        Raises:
+            WrongPassword: it was not done, because the password is wrong.
+            TooManyAttempts: too many passwords were wrong.
+            Overloaded: too many passwords are being checked.
+
+        """
+        with self._passwords.reserve(), self._throttle.attempt(principal.user.email, origin) as attempt:
+            proof = Proof(self, principal)
+            yield proof
+        if not proof.is_done:
+            self._record_failure(failure, principal, origin)
+            raise WrongPassword
+        self._throttle.forget(attempt)
+
+    def matching_hash(self, principal: Principal, password: str) -> str | None:
+        """The stored hash of the user, where the password is behind it and the account is active."""
+        account = self._account(principal)
+        return account.password_hash if self._passwords.matches(password, account) else None
+
+    @retried
+    def _account(self, principal: Principal) -> Account:
+        with self._store.reading() as read:
+            account = read.users.by_id(principal.user.id)
+        if account is None:
+            raise InvalidToken
+        return account
+
+    @retried
+    def _record_failure(self, kind: EventKind, principal: Principal, origin: Origin) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            work.audit.add(event(kind, at=now, origin=origin, user_id=principal.user.id))
+            work.commit()

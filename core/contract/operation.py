@@ -1,0 +1,121 @@
+"""What an operation of the contract is: path, models, authentication, errors and texts, as data."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+from http import HTTPMethod, HTTPStatus
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from core.errors import (
+    AuthError,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    HeadersTooLarge,
+    InvalidInput,
+    InvalidToken,
+    MalformedJson,
+    MalformedRequest,
+    MissingCredentials,
+    TargetTooLong,
+    UnsupportedMediaType,
+)
+
+NO_STORE = "no-store"
+PUBLIC = "public, max-age=300"
+JWT = "application/jwt"
+IMMUTABLE = "public, max-age=86400"
+
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Swagger UI writes style attributes, ReDoc searches in a worker made from a blob; nothing else is opened, and
+# nothing leaves the host.
+PAGES_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self' data:; connect-src 'self'; worker-src blob:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'none'"
+)
+# The pages of links hold a form that their own script sends; nothing is taken from elsewhere, nothing sent elsewhere.
+LINKS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+class Tag(StrEnum):
+    """The chapters of the documentation."""
+
+    ACCOUNTS = "accounts"
+    TOKENS = "tokens"
+    SESSIONS = "sessions"
+    DISCOVERY = "discovery"
+    HEALTH = "health"
+    PAGES = "pages"
+
+
+class Auth(Enum):
+    """What a request must prove."""
+
+    NONE = auto()
+    USER = auto()  # by an access token
+    OPTIONAL_CLIENT = auto()  # by HTTP Basic; the core decides what a request without one may have
+    CLIENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A part of a path that each request fills in."""
+
+    description: str
+    kind: type[str | UUID] = str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation of the contract."""
+
+    id: str
+    method: HTTPMethod
+    path: str
+    tag: str
+    """The chapter of the documentation that it stands in."""
+    summary: str
+    description: str
+    response: type[BaseModel] | None = None
+    status: HTTPStatus = HTTPStatus.OK
+    success: str
+    json: type[BaseModel] | None = None
+    form: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Of the path, by name."""
+    media_type: str | None = None
+    """Of an answer that is not made from a model."""
+    omit_null: bool = False
+    """Whether members without a value are left out of the answer."""
+    other_statuses: dict[HTTPStatus, str] = field(default_factory=dict)
+    """Other statuses that are no errors."""
+    auth: Auth = Auth.NONE
+    uses_database: bool = True
+    errors: tuple[type[AuthError], ...] = ()
+    cache: str = NO_STORE
+    policy: str = API_POLICY
+    documented: bool = True
+
+    @property
+    def all_errors(self) -> tuple[type[AuthError], ...]:
+        """Its own errors, and those that follow from what it takes."""
+        return tuple(dict.fromkeys((*self._general_errors(), *self.errors)))
+
+    def _general_errors(self) -> Iterator[type[AuthError]]:
+        yield from (MalformedRequest, TargetTooLong, HeadersTooLarge, BodyTooLarge)
+        if self.json:
+            yield MalformedJson
+        if self.json or self.form:
+            yield UnsupportedMediaType
+        if self.json or self.query or any(parameter.kind is not str for parameter in self.parameters.values()):
+            yield InvalidInput
+        if self.auth is Auth.USER:
+            yield from (MissingCredentials, InvalidToken)
+        if self.uses_database:
+            yield DatabaseUnavailable

@@ -1,0 +1,122 @@
+"""The edge as ASGI middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from core.contract.answer import Answer
+from core.errors import BodyTooLarge
+from core.http.edge.edge import Edge
+from core.http.edge.limits import MAX_BODY
+from core.http.edge.request_context import CONTEXT, RequestContext
+from core.http.edge.request_head import RequestHead
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class AsgiEdge:
+    """Wraps an ASGI application."""
+
+    def __init__(self, app: AsgiApp, edge: Edge) -> None:
+        self._app = app
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one HTTP request; lifespan messages pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = self._open(scope)
+        sender = _Sender(context, send)
+        if refusal := context.refusal():
+            await sender.send_whole(refusal)
+            return
+        try:
+            body = await _read(receive)
+        except BodyTooLarge as error:
+            await sender.send_whole(context.answer(error))
+            return
+        if body is None:
+            return  # the client went away in the middle of its own request
+        try:
+            await self._app({**scope, "method": context.method, CONTEXT: context}, _replay(body, receive), sender)
+        except Exception as error:
+            if sender.has_started:
+                raise
+            await sender.send_whole(context.crash(error))
+
+    def _open(self, scope: Scope) -> RequestContext:
+        return self._edge.open(
+            RequestHead(
+                method=scope["method"],
+                path=scope["path"],
+                target_length=len(b"?".join(filter(None, (scope["raw_path"], scope["query_string"])))),
+                version=scope["http_version"],
+                fields=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+                peer=(scope.get("client") or ("",))[0],
+            )
+        )
+
+
+class _Sender:
+    """Adds the headers of the edge to the start of a response and drops the body of an answer to HEAD."""
+
+    def __init__(self, context: RequestContext, send: Send) -> None:
+        self._context = context
+        self._send = send
+        self.has_started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_started = True
+            present = [name.decode("latin-1") for name, _ in message["headers"]]
+            added = self._context.added_headers(message["status"], present)
+            message = {**message, "headers": [*message["headers"], *_encoded(added)]}
+            self._context.log(message["status"])
+        elif message["type"] == "http.response.body" and self._context.is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def send_whole(self, answer: Answer) -> None:
+        headers = _encoded(answer.headers)
+        if answer.body:
+            headers.append((b"content-length", str(len(answer.body)).encode()))
+        await self({"type": "http.response.start", "status": int(answer.status), "headers": headers})
+        await self({"type": "http.response.body", "body": answer.body})
+
+
+def _encoded(headers: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Read the whole body, or None where the client went away.
+
+    Raises:
+        BodyTooLarge: it grows beyond the limit; chunked bodies announce no length.
+
+    """
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
