@@ -15,11 +15,11 @@ from core.origin import Origin
 from core.sessions.model import TokenPair
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
-from tests.storage.values import NOW, audit_event, events_in
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.databases import empty
 from tests.support.settings import make_settings
+from tests.support.values import NOW, audit_event, events_in
 
 LOST = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '08P01', MESSAGE = 'server conn crashed?'; END $$"
 REFUSE_COMMITS = """

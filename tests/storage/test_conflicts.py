@@ -19,11 +19,11 @@ from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
-from tests.storage.faults import end_connections, meanwhile, mortal, opened, server_options, url_of
-from tests.storage.values import NOW, account, account_in, audit_event, events_in, session_in, stored
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.database_faults import end_connections, meanwhile, mortal, opened, server_options, url_of
 from tests.support.settings import make_settings
+from tests.support.values import NOW, account, account_in, audit_event, events_in, session_in, stored
 
 CLIENT = Origin()
 

@@ -18,13 +18,13 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sql_store import SqlStore, SqlUnitOfWork
 from migrations.runner import upgrade
-from tests.storage.reviewed import CALLS, SPECIALS, arrange, methods, noted
-from tests.storage.values import NOW
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.databases import migrated_store, postgres_url
 from tests.support.mail import RecordingMailer, kind_of, token_of
+from tests.support.reviewed_statements import CALLS, SPECIALS, arrange, methods, noted
 from tests.support.settings import make_settings
+from tests.support.values import NOW
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
 CLIENT = Origin(ip="192.0.2.7")

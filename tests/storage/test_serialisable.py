@@ -19,13 +19,13 @@ from core.sessions.model import TokenPair
 from core.settings.groups import PasswordSettings
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
-from tests.storage.faults import server_options
-from tests.storage.values import NOW, account, account_in, events_in, stored
 from tests.support.api import PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.contract import status_of
+from tests.support.database_faults import server_options
 from tests.support.mail import RecordingMailer
 from tests.support.settings import AMPLE, make_settings
+from tests.support.values import NOW, account, account_in, events_in, stored
 
 THREADS = 16
 

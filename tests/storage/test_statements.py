@@ -21,20 +21,20 @@ from core.sql_store import SqlStore
 from core.store import UnitOfWork
 from core.throttling.errors import TooManyAttempts
 from core.users.errors import EmailTaken
-from tests.storage.faults import opened, overheard, url_of
-from tests.storage.values import NOW, account, audit_event, email_token, message, session, stored
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.database_faults import opened, overheard, url_of
 from tests.support.settings import make_settings
+from tests.support.values import NOW, account, audit_event, email_token, message, session, stored
 
 CLIENT = Origin()
 
 
 @pytest.fixture
-def single(sql_store: SqlStore) -> Iterator[SqlStore]:
+def single(store: SqlStore) -> Iterator[SqlStore]:
     """A store with one connection, to which one can listen."""
-    with opened(url_of(sql_store), pool_size=1) as store:
-        yield store
+    with opened(url_of(store), pool_size=1) as other:
+        yield other
 
 
 @pytest.fixture

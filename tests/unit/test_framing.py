@@ -601,7 +601,7 @@ def a_worker() -> ContractWorker:
     worker = object.__new__(ContractWorker)
     worker.cfg, worker.log, worker.nr, worker.max_requests = config, PropagatingLogger(config), 0, sys.maxsize
     worker.alive, worker.keepalived_conns, worker.max_keepalived = True, [], 10
-    worker.edge = Edge(make_settings(), CONTRACT, CONTRACT, door="flask")
+    worker.edge = Edge(make_settings(), CONTRACT, door="flask")
     worker.wsgi = WsgiEdge(_answer_nothing, worker.edge)
     return worker
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from core.app import AuthApp, build
 from core.oauth.discovery import key_set
 from core.oauth.model import Credentials, TokenRequest
 from core.origin import LOCAL_ORIGIN
-from tests.storage.memory import MemoryStore
+from core.sql_store import SqlStore
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import START, FakeClock
 from tests.support.settings import make_settings
@@ -74,9 +74,9 @@ class Both:
 
 
 @pytest.fixture
-def both() -> Iterator[Both]:
+def both(new_store: Callable[[], SqlStore]) -> Iterator[Both]:
     clock = FakeClock(START)
-    app = build(make_settings(), store=MemoryStore(), clock=clock)
+    app = build(make_settings(), store=new_store(), clock=clock)
     app.keys.ensure()
     yield Both(app, clock)
     app.close()
