@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +15,9 @@ import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore
-from lab.fuzz.budget import LONG
+from lab.rounds import IS_LONG
 from tests.support.clock import FakeClock
 from tests.support.databases import (
     copied_store,
@@ -26,13 +28,16 @@ from tests.support.databases import (
     sqlite_url,
 )
 from tests.support.drivers import event_loop
+from tests.support.live import DATABASES, Figures, database_url
 from tests.support.pooler import pooling
 from tests.support.postgres import postgres_server
+from tests.support.programs import skipped
+from tests.support.servers import FRAMEWORKS
 
-# The everyday run asks the same each time, so that a change answers for itself; `make fuzz` looks elsewhere each time.
-hypothesis_settings.register_profile("everyday", derandomize=True)
-if not LONG:
-    hypothesis_settings.load_profile("everyday")
+# The short run asks the same each time, so that a change answers for itself; `make lab-fuzz` asks something new.
+hypothesis_settings.register_profile("short", derandomize=True)
+if not IS_LONG:
+    hypothesis_settings.load_profile("short")
 
 
 def pytest_configure() -> None:
@@ -45,6 +50,14 @@ def pytest_configure() -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not asked, and how to have it asked: nobody misses a test that is not there."""
+    terminalreporter.section("not asked")
+    for line in skipped(terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(line)
+    terminalreporter.write_line("make test asks tests/; make proofs a short round of lab/; make lab-stack needs Docker")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,6 +112,36 @@ def stores(postgres: str, database_folder: Path) -> Iterator[Any]:
             return opened[name]
 
         yield open_named
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> str:
+    """The name of a front door."""
+    return str(request.param)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that no server has seen."""
+    with database_url(request.param, tmp_path, lambda: request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+def email() -> str:
+    """An address that nobody has."""
+    return f"ann.{secrets.token_hex(6)}@example.com"
+
+
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str]) -> Figures:
+    """Print what was measured, also where the test passes."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return show
 
 
 @pytest.fixture(scope="session")

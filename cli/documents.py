@@ -4,7 +4,7 @@ import json
 
 import click
 
-from core.settings import settings_table
+from core.settings.loading import settings_table
 
 
 @click.command()

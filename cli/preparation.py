@@ -11,7 +11,8 @@ from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
 from core.logs import configure
-from core.settings import Settings, open_files
+from core.settings.loading import open_files
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 
 log = structlog.get_logger("settings")
@@ -25,7 +26,7 @@ def prepare(workers: int) -> Settings:
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # A core is counted once: several workers share what one process would have for itself.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
-    store = open_store(found.database_url, found.database)
+    store = open_store(found.database.url.get_secret_value(), found.database)
     try:
         with plain_errors():
             _try_texts(found)

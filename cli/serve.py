@@ -17,7 +17,7 @@ import click
 from cli.stopping import leave_in_peace
 
 if TYPE_CHECKING:  # the parent of both doors needs none of it
-    from core.settings import Settings
+    from core.settings.whole import Settings
 
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
@@ -45,11 +45,11 @@ def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bo
     _require_free(host, port)
     # Imported here and apart: the parent of both doors needs none of it, and one door not the other's server.
     found = import_module("cli.preparation").prepare(workers)
-    if not quiet and found.log_format == "console":
-        _say_where(framework, host, port, docs=found.docs_enabled)
+    if not quiet and found.logging.format == "console":
+        _say_where(framework, host, port, docs=found.http.docs)
         if address := links_lead_past(found, host, port):
             click.echo(
-                f"Links in mail lead to {found.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
+                f"Links in mail lead to {found.http.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
             )
     import_module(f"cli.{framework}_server").serve(host, port, workers, reload=reload)
 
@@ -83,7 +83,7 @@ def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
-        _announce(host, children, docs=found.docs_enabled)
+        _announce(host, children, docs=found.http.docs)
         _wait_for_one(children)
     finally:
         if not told:  # or it would be a second signal to the one that still has something to finish
@@ -119,10 +119,10 @@ def links_lead_past(found: Settings, host: str, port: int) -> str | None:
     The public URL is the issuer of tokens as well. So it does not follow the port by itself: two doors in two terminals
     would refuse each other's tokens.
     """
-    if found.http.public_url is not None:
+    if "public_url" in found.http.model_fields_set:
         return None
     address = _address(HOST if host in _INCLUDE_HOST else host, port)
-    return None if address == found.public_url else address
+    return None if address == found.http.public_url else address
 
 
 def _address(host: str, port: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from core.contract.fields import ResponseModel
 from core.contract.operation import Operation
 from core.contract.problem import ProblemForms
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.store import Port, UnitOfWork
 
 Purge = Callable[[UnitOfWork, datetime, Settings, int], int]

@@ -10,7 +10,7 @@ import structlog
 from core.background import Background
 from core.clock import Clock
 from core.errors import DatabaseUnavailable
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing

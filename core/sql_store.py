@@ -15,7 +15,7 @@ from core.errors import DatabaseUnavailable, NotReady
 from core.mail.sql import SqlOneTimeTokens, SqlOutbox
 from core.oauth.sql import SqlClients
 from core.sessions.sql import SqlSessions
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
 from core.storage.engine import database_errors, is_away, limit, open_engine, patience, reading, sqlstate_of

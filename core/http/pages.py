@@ -13,7 +13,7 @@ from core.errors import NotFound
 from core.http import openapi
 from core.http.problems import JSON, Problems
 from core.mail.texts.editions import Texts
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HTML = "text/html; charset=utf-8"
 
@@ -87,7 +87,7 @@ class Pages:
         self._texts = texts
         self._contract = contract
         self._problems = Problems(contract.problems)
-        self._has_docs = settings.docs_enabled
+        self._has_docs = settings.http.docs
         self._min_length = settings.passwords.min_length
         if texts.folder is not None:
             self._try_all()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from core.capability import Capability
 from core.mail.model import MessageKind
 from core.mail.schemas import ExportedLink, ExportedMessage
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.store import UnitOfWork
 
 FAILED_RETENTION = timedelta(days=30)

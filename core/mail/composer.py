@@ -14,7 +14,7 @@ from core.mail.one_time_tokens import DIGEST_BYTES, OneTimeTokenMaker, digest_of
 from core.mail.recipient_limit import LIMIT_WINDOW, RecipientLimit
 from core.mail.rendering import Letter
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.users.addresses import canonical_or_none

@@ -15,7 +15,7 @@ from email_validator import validate_email
 
 from core.mail.model import MessageKind
 from core.mail.texts.editions import Texts
-from core.settings import Settings
+from core.settings.whole import Settings
 
 KIND_HEADER = "X-Twinauth-Message"
 
@@ -56,10 +56,10 @@ class EmailRenderer:
         """
         self._texts = texts
         self._kinds = kinds
-        self._public_url = settings.public_url
+        self._public_url = settings.http.public_url
         host = settings.public_host
         self._domain = f"[IPv6:{host}]" if ":" in host else host  # RFC 5321 section 4.1.3
-        self._sender = _sender(settings.mail_from)
+        self._sender = _sender(settings.mail.mail_from)
         if texts.folder is not None:
             self._try_all()
 

@@ -15,7 +15,7 @@ from core.mail.composer import Composer
 from core.mail.model import Message, retry_delay
 from core.mail.rendering import EmailRenderer
 from core.mail.transports import CONVERSATION_ANSWERS, Mailer, MailError, MailRefused
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 

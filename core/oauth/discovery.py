@@ -7,7 +7,7 @@ from core.contract.answer import Answer
 from core.contract.operation import JWT
 from core.oauth.operations import INTROSPECT, REVOKE, TOKEN
 from core.oauth.schemas import ServerMetadata
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.tokens.key_ring import KeyRing
 from core.tokens.operations import JWKS
 from core.tokens.revocation_feed import RevocationFeed
@@ -24,7 +24,7 @@ def key_set(ring: KeyRing) -> JsonWebKeySet:
 
 def metadata(settings: Settings) -> ServerMetadata:
     """What this authorization server supports, and nothing else (RFC 8414)."""
-    base = settings.public_url
+    base = settings.http.public_url
     return ServerMetadata(
         issuer=base,
         token_endpoint=base + TOKEN.path,

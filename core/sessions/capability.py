@@ -8,7 +8,7 @@ from core.contract.operation import Tag
 from core.sessions.operations import OPERATIONS
 from core.sessions.problems import PROBLEMS
 from core.sessions.schemas import ExportedSession
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.store import UnitOfWork
 
 RETENTION = timedelta(days=7)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalE
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import DatabaseUnavailable, TransactionConflict
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.storage.deadlines import DeadlineConnection, NoAnswerError, require_time_to_connect, time_left
 
 # Undone by the server in favour of another transaction: serialization_failure, deadlock_detected.

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from core.capability import Capability
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.store import UnitOfWork
 from core.throttling.problems import PROBLEMS
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from core.capability import Capability
 from core.contract.operation import Tag
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.store import UnitOfWork
 from core.tokens.operations import OPERATIONS
 

@@ -23,9 +23,9 @@ from core.storage.deadlines import REST
 from lab.faults.postgres import Postgres
 from lab.faults.processes import family_of
 from lab.faults.proxy import Proxy, proxying
-from tests.live.conftest import Figures
 from tests.support.api import PASSWORD
 from tests.support.drivers import Answer
+from tests.support.live import Figures
 from tests.support.servers import CHEAP, FRAMEWORKS, Server, eventually, serving
 
 pytestmark = pytest.mark.alone

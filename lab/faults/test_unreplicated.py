@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from core.errors import DatabaseUnavailable
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from core.storage.retries import retried
 from lab.faults.postgres import Postgres

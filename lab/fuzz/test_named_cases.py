@@ -15,7 +15,7 @@ from core.app import build
 from core.http.edge.limits import MAX_BODY, MAX_SECONDS, MAX_TARGET
 from core.mail.texts.editions import preferred_languages
 from core.origin import Origin
-from core.settings import Settings
+from core.settings.whole import Settings
 from lab.fuzz.strategies import FORM
 from lab.fuzz.wire import LiveTwins, chunks, exchange, whole
 from lab.fuzz.worlds import Asked, Letterbox, Twins, quick_store

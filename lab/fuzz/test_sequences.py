@@ -27,9 +27,9 @@ from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import build
 from core.mail.model import MessageKind
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from lab.fuzz.budget import budget
-from lab.fuzz.worlds import CounterStore, Letterbox, quick_store
+from lab.fuzz.worlds import CountingDriver, Letterbox, quick_store
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.clock import START, FakeClock
 from tests.support.databases import empty, sqlite_url
@@ -323,7 +323,7 @@ def test_what_happens_at_one_door_holds_at_both(tmp_path: Path, loop: asyncio.Ab
     with sqlite_url(tmp_path) as url, quick_store(url) as store:
         auth = build(settings, store=store, clock=clock, mailer=letterbox)
         flask, fastapi = WsgiDriver(create_flask(auth)), AsgiDriver(create_fastapi(auth), loop)
-        doors_of: dict[str, Driver] = {"flask": CounterStore(flask, tally), "fastapi": CounterStore(fastapi, tally)}
+        doors_of: dict[str, Driver] = {"flask": CountingDriver(flask, tally), "fastapi": CountingDriver(fastapi, tally)}
         service = Service(store, auth, clock, RecordingMailer(), doors_of)
         run_state_machine_as_test(lambda: Sequences(service, letterbox), settings=budget(30))  # type: ignore[arg-type]  # it takes any maker of machines
     # A search in which nothing succeeds says nothing of what ends.

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from lab.stack.outside import why_not
 from tests.support.api import Api

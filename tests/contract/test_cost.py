@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import event
 
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.hashes import computed_hashes
 

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from core.audit.sql import audit_events
 from core.mail.transports import MailError, recipient_of, text_of
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of

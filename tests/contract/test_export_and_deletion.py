@@ -13,7 +13,7 @@ from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, MailRefused, recipient_of
 from core.sessions.sql import sessions
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.sql_store import metadata
 from core.users.sql import users
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.settings import HttpSettings, MailSettings, PasswordSettings
+from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
 from tests.support.contract import OPERATIONS

@@ -14,7 +14,7 @@ from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, recipient_of, text_of
-from core.settings import HttpSettings, MailSettings, PasswordSettings
+from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import html_of, kind_of, link_of, token_of
 from tests.support.parity import fields_of

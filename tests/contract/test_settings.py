@@ -9,7 +9,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from core.settings import HttpSettings, MailSettings, PasswordSettings, TokenSettings
+from core.settings.groups import HttpSettings, MailSettings, PasswordSettings, TokenSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
 from tests.support.databases import empty

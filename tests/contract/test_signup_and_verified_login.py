@@ -10,7 +10,7 @@ from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.users.sql import users
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, token_of

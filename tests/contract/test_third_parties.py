@@ -14,7 +14,7 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
 from tests.support.services import FRAMEWORKS, open_service

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from core.audit.model import EventKind
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
-from core.settings import HttpSettings, MailSettings, ThrottleSettings
+from core.settings.groups import HttpSettings, MailSettings, ThrottleSettings
 from core.sql_store import SqlStore
 from core.throttling.sql import throttle_counters
 from core.users.sql import users

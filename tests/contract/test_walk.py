@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.databases import empty

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lab.faults.processes import family_of
-from tests.live.conftest import Pair
 from tests.support.api import PASSWORD
+from tests.support.live import Pair
 from tests.support.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, parsed, serving
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from core.http.edge.limits import MAX_SECONDS
-from tests.live.conftest import Figures
+from tests.support.live import Figures
 from tests.support.servers import CHEAP, Server, eventually, parsed, serving
 
 HEAD = b"POST /v1/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli.stopping import FAREWELL, HASTE, ONE_SIGNAL
-from tests.live.conftest import Figures, hanging
+from tests.support.live import Figures, hanging
 from tests.support.servers import CHEAP, Server, eventually, serving
 from tests.support.settings import SECRET
 

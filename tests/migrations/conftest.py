@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.storage.engine import open_engine
 from tests.support.databases import postgres_url, sqlite_url
 

@@ -24,7 +24,7 @@ PROCESSES = 4
 _MIGRATE = """
 import logging, sys, traceback
 from core.storage.engine import open_engine
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from migrations.runner import upgrade
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 print("done", flush=True)

@@ -21,7 +21,7 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.sql_store import SqlStore, metadata
 from core.users.errors import EmailTaken
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
@@ -113,7 +113,7 @@ def scene(store: SqlStore) -> Scene:
         clock.advance(seconds=1)
         pairs.append(app.authentication.login(EMAIL, PASSWORD, CLIENT))
     clock.advance(minutes=1)
-    principal = app.authentication.whoami(pairs[0].access_token)
+    principal = app.sessions.whoami(pairs[0].access_token)
     app.password_reset.request(EMAIL, CLIENT)
     app.email_verification.request_change(principal, NEW_EMAIL, PASSWORD, CLIENT)
     app.mail_worker.run_once()

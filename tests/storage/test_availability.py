@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import DatabaseUnavailable, NotReady, TransactionConflict
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore
 from migrations.runner import upgrade
 from tests.support.database_faults import (

@@ -21,7 +21,7 @@ from core.mail.one_time_tokens import OneTimeTokenMaker, digest_of
 from core.mail.recipient_limit import LIMIT_WINDOW, RecipientLimit
 from core.mail.rendering import Letter
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from core.throttling.sql import throttle_counters
 from core.users.model import Account

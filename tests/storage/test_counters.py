@@ -26,7 +26,7 @@ from core.oauth.errors import InvalidClient
 from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.model import Principal, TokenPair
-from core.settings import PasswordSettings, ThrottleSettings
+from core.settings.groups import PasswordSettings, ThrottleSettings
 from core.sql_store import SqlStore
 from core.throttling.errors import TooManyAttempts
 from core.throttling.model import RECORDED_REFUSALS, Counter
@@ -307,7 +307,7 @@ def test_guesses_at_every_door_to_the_password_share_one_allowance(patient: SqlS
     verified = Verified()
     app = verified.spy_on(an_app(patient))
     app.accounts.sign_up(EMAIL, PASSWORD, None, Origin())
-    ann = app.authentication.whoami(app.authentication.login(EMAIL, PASSWORD, Origin()).access_token)
+    ann = app.sessions.whoami(app.authentication.login(EMAIL, PASSWORD, Origin()).access_token)
     verified.count = 0
 
     def log_in() -> TokenPair:
@@ -449,7 +449,7 @@ def test_logins_guesses_resets_and_deletions_do_not_hinder_each_other(patient: S
     people: list[Principal] = []
     for email in emails:
         app.accounts.sign_up(email, PASSWORD, None, Origin())
-        people.append(app.authentication.whoami(app.authentication.login(email, PASSWORD, Origin()).access_token))
+        people.append(app.sessions.whoami(app.authentication.login(email, PASSWORD, Origin()).access_token))
         app.password_reset.request(email, Origin())
     app.mail_worker.run_once()
     assert set(letters.tokens) == set(emails)

@@ -24,7 +24,8 @@ from core.errors import DatabaseUnavailable
 from core.housekeeping import BATCH, Housekeeper
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.origin import Origin
-from core.settings import AuditSettings, MailSettings, Settings
+from core.settings.groups import AuditSettings, MailSettings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, metadata
 from core.store import UnitOfWork
 from core.throttling.model import Counter
@@ -380,7 +381,7 @@ def keep_logging_in(app: AuthApp, is_over: threading.Event) -> int:
     times = 0
     while times == 0 or not is_over.is_set():
         pair = app.authentication.login("bob@example.com", PASSWORD, Origin())
-        app.authentication.whoami(app.sessions.refresh(pair.refresh_token, Origin()).access_token)
+        app.sessions.whoami(app.sessions.refresh(pair.refresh_token, Origin()).access_token)
         times += 1
     return times
 

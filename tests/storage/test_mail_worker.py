@@ -27,7 +27,7 @@ from core.mail.texts import editions
 from core.mail.transports import MailError, MailRefused, recipient_of
 from core.mail.worker import LEASE_ANSWERS, MailWorker, MailWorkerSettings
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from core.store import Store, UnitOfWork
 from core.users.model import Account

@@ -26,7 +26,7 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
 from core.sessions.sql import sessions
-from core.settings import MailSettings, PasswordSettings, ThrottleSettings, TokenSettings
+from core.settings.groups import MailSettings, PasswordSettings, ThrottleSettings, TokenSettings
 from core.sql_store import SqlStore
 from core.users.errors import EmailTaken
 from core.users.model import User
@@ -147,7 +147,7 @@ def _assert_one_successor(store: SqlStore, app: AuthApp, outcomes: Sequence[Toke
     assert _kinds(outcomes) == {TokenPair: len(outcomes)}
     pairs = [outcome for outcome in outcomes if isinstance(outcome, TokenPair)]
     assert len({pair.refresh_token for pair in pairs}) == 1
-    session_ids = {app.authentication.whoami(pair.access_token).session_id for pair in pairs}
+    session_ids = {app.sessions.whoami(pair.access_token).session_id for pair in pairs}
     assert len(session_ids) == 1
     assert session_in(store, session_ids.pop()).ended_at is None
     return pairs[0]
@@ -160,7 +160,7 @@ def test_thirty_two_uses_of_one_refresh_token_make_one_successor(store: SqlStore
         token = pair.refresh_token
         outcomes = _together(*[lambda token=token: app.sessions.refresh(token, CLIENT)] * 32)
         pair = _assert_one_successor(store, app, outcomes)
-        assert session_in(store, app.authentication.whoami(pair.access_token).session_id).generation == generation
+        assert session_in(store, app.sessions.whoami(pair.access_token).session_id).generation == generation
     assert EventKind.REFRESH_TOKEN_REUSED not in {event.kind for event in events_in(store)}
 
 
@@ -182,13 +182,13 @@ def test_many_uses_of_a_token_without_grace_let_at_most_one_through(store: SqlSt
     assert _kinds(outcomes) == {TokenPair: 1, InvalidRefreshToken: 31}
     (winner,) = (outcome for outcome in outcomes if isinstance(outcome, TokenPair))
     with pytest.raises(InvalidToken):
-        app.authentication.whoami(winner.access_token)
+        app.sessions.whoami(winner.access_token)
 
 
 @pytest.mark.usefixtures("ann")
 def test_many_reuses_are_all_refused_and_end_the_session(store: SqlStore, app: AuthApp) -> None:
     first = _login(app)
-    session_id = app.authentication.whoami(first.access_token).session_id
+    session_id = app.sessions.whoami(first.access_token).session_id
     second = app.sessions.refresh(first.refresh_token, CLIENT)
     app.sessions.refresh(second.refresh_token, CLIENT)
     outcomes = _together(*[lambda: app.sessions.refresh(first.refresh_token, CLIENT)] * 32)
@@ -226,7 +226,7 @@ class LogoutRace:
         self._pair = _login(app)
         self._start = threading.Barrier(THREADS)
         self._returned = threading.Event()
-        self.principal = app.authentication.whoami(self._pair.access_token)
+        self.principal = app.sessions.whoami(self._pair.access_token)
         self.violations: list[str] = []
 
     def run(self) -> None:
@@ -261,7 +261,7 @@ class LogoutRace:
         while not over:
             over = self._returned.is_set()
             try:
-                self._app.authentication.whoami(self._pair.access_token)
+                self._app.sessions.whoami(self._pair.access_token)
             except InvalidToken:
                 continue
             if over:
@@ -279,7 +279,7 @@ def test_after_a_logout_has_returned_nothing_that_begins_later_succeeds(store: S
 
 def test_logouts_and_ends_of_all_sessions_do_not_hinder_each_other(store: SqlStore, app: AuthApp, ann: User) -> None:
     """Rows that several updates touch in any order: a deadlock is undone and run again, unseen."""
-    principals = [app.authentication.whoami(_login(app).access_token) for _ in range(8)]
+    principals = [app.sessions.whoami(_login(app).access_token) for _ in range(8)]
     ends = [lambda own=own: app.sessions.end_all(own, CLIENT, keep_current=False) for own in principals]
     logouts = [lambda own=own: app.sessions.logout(own, CLIENT) for own in principals]
     assert _kinds(_together(*ends, *logouts)) == {type(None): 16}
@@ -291,7 +291,7 @@ def test_logouts_and_ends_of_all_sessions_do_not_hinder_each_other(store: SqlSto
 
 def test_after_a_password_change_no_session_of_the_old_password_lives(store: SqlStore, app: AuthApp, ann: User) -> None:
     for old, new in [(PASSWORD, OTHER_PASSWORD), (OTHER_PASSWORD, PASSWORD)] * 2:
-        kept = app.authentication.whoami(_login(app, "kept", old).access_token)
+        kept = app.sessions.whoami(_login(app, "kept", old).access_token)
         outcomes = _change_among_logins(app, kept, old, new)
         assert {type(outcome) for outcome in outcomes} <= {type(None), TokenPair, InvalidCredentials}
         live = _live(store, ann.id)
@@ -315,7 +315,7 @@ def _change_among_logins(app: AuthApp, kept: Principal, old: str, new: str) -> l
 
 
 def test_of_many_password_changes_one_succeeds(store: SqlStore, app: AuthApp, ann: User) -> None:
-    principals = [app.authentication.whoami(_login(app, str(number)).access_token) for number in range(THREADS)]
+    principals = [app.sessions.whoami(_login(app, str(number)).access_token) for number in range(THREADS)]
 
     def change(number: int) -> Callable[[], int]:
         def run() -> int:
@@ -377,7 +377,7 @@ def test_of_many_who_want_one_address_one_gets_it(store: SqlStore, app: AuthApp)
     for number in range(5):  # as many letters as an address is sent that nobody has proved
         email = f"user{number}@example.com"
         app.accounts.sign_up(email, PASSWORD, None, CLIENT)
-        principal = app.authentication.whoami(app.authentication.login(email, PASSWORD, CLIENT).access_token)
+        principal = app.sessions.whoami(app.authentication.login(email, PASSWORD, CLIENT).access_token)
         app.email_verification.request_change(principal, "wanted@example.com", PASSWORD, CLIENT)
         tokens.append(_sent(app, MessageKind.EMAIL_CHANGE))
     signup = [lambda: app.accounts.sign_up("wanted@example.com", PASSWORD, None, CLIENT)]
@@ -444,7 +444,7 @@ def test_who_uses_a_link_holds_nothing_for_which_the_holder_of_its_user_waits(
     assert ann is not None
     app.password_reset.request(EMAIL, CLIENT)
     app.email_verification.request_change(
-        app.authentication.whoami(_login(app).access_token), "anna@example.com", PASSWORD, CLIENT
+        app.sessions.whoami(_login(app).access_token), "anna@example.com", PASSWORD, CLIENT
     )
     token = _sent(app, kind)
     uses: dict[MessageKind, Callable[[], None]] = {
@@ -504,23 +504,23 @@ def test_what_happens_at_the_moment_of_a_deletion_leaves_nothing_behind(store: S
         app.password_reset.request(EMAIL, CLIENT)
         link = _sent(app, MessageKind.PASSWORD_RESET)
         pairs = [_login(app) for _ in range(4)]
-        principals = [app.authentication.whoami(pair.access_token) for pair in pairs]
+        principals = [app.sessions.whoami(pair.access_token) for pair in pairs]
         outcome = _delete_among_others(app, principals, pairs, link)
         if outcome is not None:
             # The reset was faster: the session is over, and the password that was to confirm is another one now.
             assert isinstance(outcome, WrongPassword)
-            again = app.authentication.whoami(_login(app, password=OTHER_PASSWORD).access_token)
+            again = app.sessions.whoami(_login(app, password=OTHER_PASSWORD).access_token)
             app.accounts.delete(again, OTHER_PASSWORD, CLIENT)
         assert _left_behind(store, ann.id) == {}
         app.mail_worker.run_once()
         assert [found for found in messages_in(store) if found.due_at] == [], "nor is anybody written to"
         for pair in pairs:
             with pytest.raises(InvalidToken):
-                app.authentication.whoami(pair.access_token)
+                app.sessions.whoami(pair.access_token)
 
 
 def test_of_many_deletions_at_once_one_is_recorded(store: SqlStore, app: AuthApp, ann: User) -> None:
-    principals = [app.authentication.whoami(_login(app).access_token) for _ in range(THREADS)]
+    principals = [app.sessions.whoami(_login(app).access_token) for _ in range(THREADS)]
     outcomes = _together(*(lambda own=own: app.accounts.delete(own, PASSWORD, CLIENT) for own in principals))
     assert _kinds(outcomes)[type(None)] == 1
     assert set(_kinds(outcomes)) <= {type(None), InvalidToken, WrongPassword}
@@ -584,4 +584,4 @@ def test_services_that_start_at_the_same_moment_believe_each_other(store: SqlSto
     for app in apps:
         for pair in outcomes:
             assert isinstance(pair, TokenPair)
-            assert app.authentication.whoami(pair.access_token).user.email == EMAIL
+            assert app.sessions.whoami(pair.access_token).user.email == EMAIL

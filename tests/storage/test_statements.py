@@ -16,7 +16,7 @@ from core.clock import new_id
 from core.mail.model import MessageKind, Purpose
 from core.origin import Origin
 from core.sessions.model import TokenPair
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.sql_store import SqlStore
 from core.store import UnitOfWork
 from core.throttling.errors import TooManyAttempts
@@ -92,7 +92,7 @@ def test_a_transaction_after_reading_is_a_transaction_again(single: SqlStore) ->
 
 def test_whoami_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
     with overheard(single) as heard:
-        app.authentication.whoami(pair.access_token)
+        app.sessions.whoami(pair.access_token)
     assert _verbs(heard) == ["SELECT"]
 
 
@@ -103,7 +103,7 @@ def test_a_refresh_is_one_read_and_one_conditional_update(single: SqlStore, app:
 
 
 def test_listing_sessions_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with overheard(single) as heard:
         app.sessions.live(principal)
     assert _verbs(heard) == ["SELECT"]
@@ -173,7 +173,7 @@ def test_a_token_is_used_by_one_conditional_update(single: SqlStore) -> None:
 
 
 def test_deleting_an_account_is_one_transaction(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with overheard(single) as heard:
         app.accounts.delete(principal, PASSWORD, CLIENT)
     verbs = _verbs(heard)

@@ -17,6 +17,7 @@ from passlib.hash import bcrypt
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
+from core.accounts import export
 from core.accounts.model import MOST_EVENTS
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
@@ -31,7 +32,7 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, Session, TokenPair
-from core.settings import MailSettings, TokenSettings
+from core.settings.groups import MailSettings, TokenSettings
 from core.sql_store import SqlStore, metadata
 from core.store import UnitOfWork
 from core.tokens.access_tokens import UserClaims
@@ -76,10 +77,10 @@ class Service:
         return self.app.sessions.refresh(pair.refresh_token, CLIENT)
 
     def principal(self, pair: TokenPair) -> Principal:
-        return self.app.authentication.whoami(pair.access_token)
+        return self.app.sessions.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
-        claims = self.app.authentication._access_tokens.verify(pair.access_token)
+        claims = self.app.sessions._access_tokens.verify(pair.access_token)
         assert isinstance(claims, UserClaims)
         return session_in(self.store, claims.session_id)
 
@@ -213,7 +214,7 @@ def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(se
     with pytest.raises(InvalidRefreshToken):
         service.refresh(second)
     with pytest.raises(InvalidToken):
-        service.app.authentication.whoami(second.access_token)
+        service.app.sessions.whoami(second.access_token)
     assert service.live() == ["phone"]
     service.refresh(other)
 
@@ -453,7 +454,7 @@ def test_a_login_whose_hash_was_upgraded_by_another_gets_in(service: Service, ve
     upgraded = service.app.accounts._passwords.hash(PASSWORD)
     app = _overtaken(service, lambda: _replace_hash(service, veteran, upgraded))
     pair = app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    assert app.authentication.whoami(pair.access_token).user.id == veteran.user.id
+    assert app.sessions.whoami(pair.access_token).user.id == veteran.user.id
     assert account_in(service.store, veteran.user.id).password_hash == upgraded
 
 
@@ -659,7 +660,7 @@ def _busy(service: Service, count: int) -> list[uuid.UUID]:
 def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST_EVENTS", 7)
+    monkeypatch.setattr(export, "MOST_EVENTS", 7)
     ann = service.principal(service.login())
     found = service.app.exporter.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]

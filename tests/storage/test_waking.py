@@ -10,7 +10,7 @@ from core.authentication.errors import EmailNotVerified
 from core.mail.model import Message, MessageKind
 from core.mail.model import message as new_message
 from core.origin import LOCAL_ORIGIN
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from core.users.errors import EmailTaken
 from tests.support.clock import FakeClock

@@ -19,7 +19,7 @@ from typing import Any
 from psycopg import pq
 from sqlalchemy import Connection, create_engine, event, text
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from tests.support.databases import assert_nothing_checked_out
 

@@ -204,6 +204,12 @@ def parsed(raw: bytes) -> Answer:
     return Answer(int(status_line.split(" ")[1]), [(name, value.strip()) for name, _, value in pairs], body)
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes connections at a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     """Whether the condition comes true in time."""
     deadline = time.monotonic() + seconds

@@ -11,7 +11,7 @@ import pytest
 from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from lab.stack.outside import Outside, WallClock
 from tests.support.api import Api

@@ -4,14 +4,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.settings import (
-    HttpSettings,
-    LoggingSettings,
-    PasswordSettings,
-    Settings,
-    ThrottleSettings,
-    TokenSettings,
-)
+from core.settings.groups import HttpSettings, LoggingSettings, PasswordSettings, ThrottleSettings, TokenSettings
+from core.settings.whole import Settings
 
 SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 

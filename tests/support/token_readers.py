@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
 from core.tokens.access_tokens import AccessTokens
 from core.tokens.key_material import Seal

@@ -11,7 +11,7 @@ from cli.arrivals import GO_AHEAD, Arrivals, Refused
 from core.capabilities import CONTRACT
 from core.errors import MalformedRequest, RequestTimeout
 from core.http.edge.edge import Edge
-from core.settings import HttpSettings
+from core.settings.groups import HttpSettings
 from tests.support.drivers import Answer
 from tests.support.servers import parsed
 from tests.support.settings import make_settings

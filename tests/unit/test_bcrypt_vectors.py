@@ -4,7 +4,7 @@ import pytest
 
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import normalise
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from tests.support import vectors
 
 VECTORS = [

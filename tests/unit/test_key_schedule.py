@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from core.app import build
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
 from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import Seal
@@ -181,11 +181,11 @@ def test_a_changed_secret_ends_no_session_while_the_old_one_is_listed(store: Sql
     pair = before.authentication.login(EMAIL, PASSWORD, CLIENT)
     changed = make_settings(secret_key=SecretStr(NEW_SECRET), old_secret_keys=(SecretStr(SECRET),))
     after = build(changed, store=store, clock=clock)
-    assert after.authentication.whoami(pair.access_token).user.email == EMAIL
+    assert after.sessions.whoami(pair.access_token).user.email == EMAIL
     refreshed = after.sessions.refresh(pair.refresh_token, CLIENT)
     after.keys.reseal()
     alone = build(make_settings(secret_key=SecretStr(NEW_SECRET)), store=store, clock=clock)
-    assert alone.authentication.whoami(refreshed.access_token).user.email == EMAIL
+    assert alone.sessions.whoami(refreshed.access_token).user.email == EMAIL
     assert alone.sessions.refresh(refreshed.refresh_token, CLIENT)
     with pytest.raises(InvalidRefreshToken):
         alone.sessions.refresh(pair.refresh_token, CLIENT)
@@ -201,10 +201,10 @@ def test_processes_of_both_secrets_read_each_other_while_each_lists_the_other(
     old.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
     pair = old.authentication.login(EMAIL, PASSWORD, CLIENT)
     for door in (new, old, new):
-        assert door.authentication.whoami(pair.access_token).user.email == EMAIL
+        assert door.sessions.whoami(pair.access_token).user.email == EMAIL
         pair = door.sessions.refresh(pair.refresh_token, CLIENT)
     new.keys.reseal()
-    assert build(old.settings, store=store, clock=clock).authentication.whoami(pair.access_token).user.email == EMAIL
+    assert build(old.settings, store=store, clock=clock).sessions.whoami(pair.access_token).user.email == EMAIL
     one_step = build(make_settings(), store=store, clock=clock)
     with pytest.raises(InvalidRefreshToken):
         one_step.sessions.refresh(pair.refresh_token, CLIENT)

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from core.errors import DatabaseUnavailable
-from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.sql_store import SqlStore
 from core.store import Store, UnitOfWork
 from core.tokens.errors import KeyRingLockedError

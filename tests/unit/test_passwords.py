@@ -24,7 +24,7 @@ from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.errors import InvalidInput
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from core.sql_store import SqlStore
 from tests.support.hashes import computed_hashes
 from tests.support.settings import make_settings

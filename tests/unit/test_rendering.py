@@ -20,7 +20,7 @@ from core.mail.model import MessageKind
 from core.mail.rendering import KIND_HEADER, EmailRenderer, Letter
 from core.mail.texts.editions import HERE, Texts
 from core.mail.transports import recipient_of, text_of
-from core.settings import HttpSettings, MailSettings
+from core.settings.groups import HttpSettings, MailSettings
 from tests.support.clock import START
 from tests.support.settings import make_settings
 

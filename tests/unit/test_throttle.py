@@ -16,7 +16,7 @@ from core.app import build_clients
 from core.audit.model import AuditEvent, EventKind
 from core.http.edge.client_address import client_address
 from core.origin import Origin
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.throttling.counters import CounterStore
 from core.throttling.errors import TooManyAttempts
 from core.throttling.model import (
@@ -33,7 +33,7 @@ from core.throttling.model import (
     rules,
     state_of,
 )
-from core.throttling.throttle import Attempt, Throttle
+from core.throttling.throttle import Attempt, NoThrottle, Throttle
 from tests.support.clock import START, FakeClock
 from tests.support.settings import make_settings
 
@@ -348,7 +348,8 @@ def counting(**settings: Any) -> tuple[Throttle, FakeClock, Memory]:
 
 def throttling(store: Any, clock: FakeClock, key: bytes = KEY, **settings: Any) -> Throttle:
     found = ThrottleSettings(**settings)
-    return Throttle(store=store, clock=clock, counters=CounterStore(key=key, rules=rules(found)), is_on=found.throttle)
+    kind = Throttle if found.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=CounterStore(key=key, rules=rules(found)))
 
 
 HOME = Origin(ip="203.0.113.7")
@@ -388,12 +389,12 @@ def test_an_attempt_that_is_taken_back_was_never_made() -> None:
 def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
     throttle, _, store = counting(throttle=False)
     attempts = [throttle.begin("ann@example.com", HOME) for _ in range(50)]
-    assert attempts == [None] * 50
+    assert attempts == [Attempt(keys={})] * 50
     for _ in range(50):
         throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, HOME)
-    throttle.forget(None)
+    throttle.forget(attempts[0])
     with store.begin() as work:
-        throttle.record_success(work, None)
+        throttle.record_success(work, attempts[0])
         throttle.trust_origin(work, "ann@example.com", HOME)
         work.commit()
     assert store.counters == {}

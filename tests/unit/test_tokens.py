@@ -21,7 +21,7 @@ from joserfc.jwk import KeySet
 
 from core.errors import InvalidToken
 from core.sessions.refresh_tokens import RefreshTokens, new_seed
-from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.sql_store import SqlStore
 from core.tokens.access_tokens import SKEW, AccessTokens, ClientClaims, UserClaims
 from core.tokens.key_material import Seal

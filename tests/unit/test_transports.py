@@ -25,7 +25,7 @@ from core.mail.transports import (
     recipient_of,
     text_of,
 )
-from core.settings import HttpSettings, MailSettings
+from core.settings.groups import HttpSettings, MailSettings
 from tests.support.mail import MailServer
 from tests.support.postgres import free_port
 from tests.support.settings import make_settings

@@ -19,7 +19,7 @@ from jwt.exceptions import PyJWTError
 from jwt.utils import base64url_decode, base64url_encode
 
 from core.errors import InvalidToken
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
 from core.strict_json import strict_loads
 from core.tokens.access_tokens import AccessTokens

@@ -47,11 +47,14 @@ class Both:
         now = self.clock.now().timestamp()
         keys = read_jwks(key_set(self.app.keys).model_dump_json(exclude_none=True).encode())
         verified = verify_token(
-            token, keys, Expectations(issuer=settings.public_url, audience=settings.audience, clock_skew=0), now
+            token,
+            keys,
+            Expectations(issuer=settings.http.public_url, audience=settings.tokens.audience, clock_skew=0),
+            now,
         )
         revocations = Revocations(clock=lambda: now, clock_skew=0)
         feed = Feed(
-            Settings(issuer=settings.public_url, audience=settings.audience),
+            Settings(issuer=settings.http.public_url, audience=settings.tokens.audience),
             revocations,
             clock=lambda: now,
             timer=lambda: now,
@@ -110,5 +113,5 @@ def test_they_agree_on_a_token_of_a_client_that_was_revoked(both: Both) -> None:
 def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
     both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL_ORIGIN)
     one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
-    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL_ORIGIN)
+    both.app.sessions.logout(both.app.sessions.whoami(one), LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]

@@ -21,7 +21,7 @@ from core.http.edge.request_head import Fields, RequestHead, joined
 from core.http.edge.routing import Routes
 from core.http.problems import Problems
 from core.origin import Origin
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HSTS = "max-age=31536000; includeSubDomains"
 
@@ -39,7 +39,7 @@ class Edge:
         self._trusted = settings.http.trusted_proxies
         self._always = (
             *_ALWAYS,
-            *((("Strict-Transport-Security", HSTS),) if settings.public_url.startswith("https:") else ()),
+            *((("Strict-Transport-Security", HSTS),) if settings.http.public_url.startswith("https:") else ()),
             *((("X-Served-By", door),) if settings.http.served_by else ()),
         )
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import PasswordSettings, ThrottleSettings
+from core.settings.groups import PasswordSettings, ThrottleSettings
 from core.throttling.model import RECORDED_REFUSALS
-from tests.live.conftest import Figures
 from tests.support.api import OTHER_PASSWORD
+from tests.support.live import Figures
 from tests.support.servers import AMPLE, HOST, Server, serving
 
 pytestmark = pytest.mark.alone
@@ -98,10 +98,10 @@ class Storm:
     rests_after: frozenset[int]
     """The statuses after which it waits."""
 
-    def rage(self, port: int) -> Answers:
-        return asyncio.run(self._rage(port))
+    def run(self, port: int) -> Answers:
+        return asyncio.run(self._run(port))
 
-    async def _rage(self, port: int) -> Answers:
+    async def _run(self, port: int) -> Answers:
         until = time.monotonic() + self.seconds
         found = await asyncio.gather(*(self._keep_trying(port, number, until) for number in range(PARALLEL)))
         return [answer for answers in found for answer in answers]
@@ -117,7 +117,7 @@ class Storm:
 
 
 @contextmanager
-def raging(server: Server, storm: Storm) -> Iterator[Answers]:
+def storming(server: Server, storm: Storm) -> Iterator[Answers]:
     """A storm in the background; what it was answered is there at the end.
 
     It is a process of its own. As a thread it kept whoever measures from running, and half of the seconds that were
@@ -126,7 +126,7 @@ def raging(server: Server, storm: Storm) -> Iterator[Answers]:
     answers: Answers = []
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as background:
         background.submit(int).result(60)  # the process stands
-        future = background.submit(storm.rage, server.port)
+        future = background.submit(storm.run, server.port)
         yield answers
         answers.extend(future.result(60))
 
@@ -142,7 +142,7 @@ def who_am_i(server: Server, token: str, *, until: float, least: int = 0) -> lis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weather:
+class Measured:
     """What a storm was answered, and what somebody else was meanwhile."""
 
     answers: Answers
@@ -172,14 +172,14 @@ class Weather:
         assert max(self.busy) < 1
 
 
-def weather_in(server: Server, storm: Storm, email: str) -> Weather:
+def measured_in(server: Server, storm: Storm, email: str) -> Measured:
     """Ask `whoami` before and during a storm."""
     token = server.api.signed_in(email)["access_token"]
     idle = who_am_i(server, token, until=0, least=IDLE_SAMPLES)
-    with raging(server, storm) as answers:
+    with storming(server, storm) as answers:
         busy = who_am_i(server, token, until=time.monotonic() + storm.seconds)
     assert server.api.whoami(token).status == 200
-    return Weather(answers=answers, idle=idle, busy=busy)
+    return Measured(answers=answers, idle=idle, busy=busy)
 
 
 def test_a_storm_of_logins_costs_nobody_else_the_answer(
@@ -188,14 +188,14 @@ def test_a_storm_of_logins_costs_nobody_else_the_answer(
     # They come again after half of what they were asked to wait.
     storm = Storm(request=wrong_login, seconds=SECONDS, begins_within=0, rest=0.5, rests_after=frozenset({503}))
     with serving(tmp_path, framework, **AMPLE) as (server,):
-        weather = weather_in(server, storm, email)
-    figures(f"{framework}: {weather}")
-    assert weather.statuses.keys() == {401, 503}
-    assert all(says_when for status, says_when, _ in weather.answers if status == 503)
-    assert weather.slowest[503] < 1
+        measured = measured_in(server, storm, email)
+    figures(f"{framework}: {measured}")
+    assert measured.statuses.keys() == {401, 503}
+    assert all(says_when for status, says_when, _ in measured.answers if status == 503)
+    assert measured.slowest[503] < 1
     # Who is let in waits for those before in the line, and for no others, however long a hash takes on a machine.
-    assert weather.slowest[401] < PATIENCE * IN_LINE * SECONDS / weather.statuses[401]
-    weather.assert_nobody_else_pays()
+    assert measured.slowest[401] < PATIENCE * IN_LINE * SECONDS / measured.statuses[401]
+    measured.assert_nobody_else_pays()
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_a_storm_of_those_who_are_refused_costs_nobody_else_the_answer(
     with serving(tmp_path, framework, AUTH_DATABASE_URL=empty_database) as (server,):
         for number in range(free):
             server.raw(request_of(number))
-        weather = weather_in(server, storm, email)
-    figures(f"{framework}, {request_of.__name__}: {weather}")
-    assert weather.statuses[refused] > 0.9 * weather.statuses.total()
-    assert weather.statuses.keys() <= {202, refused}
-    assert max(weather.slowest.values()) < 1
-    weather.assert_nobody_else_pays()
+        measured = measured_in(server, storm, email)
+    figures(f"{framework}, {request_of.__name__}: {measured}")
+    assert measured.statuses[refused] > 0.9 * measured.statuses.total()
+    assert measured.statuses.keys() <= {202, refused}
+    assert max(measured.slowest.values()) < 1
+    measured.assert_nobody_else_pays()

@@ -1,4 +1,4 @@
-"""Where faults are played: both doors with several workers over one database, and rounds of a crowd at work."""
+"""Where faults happen: both doors with several workers over one database, and rounds of many users at work."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
 from lab.faults.postman import Postman, postman_of
 from lab.faults.processes import children_of, command_of, family_of, lives
-from lab.faults.workload import Crowd, Service, remains_of, slowest, wait_until
+from lab.faults.workload import Service, Users, remains_of, slowest, wait_until
+from lab.rounds import seconds
 from tests.support.databases import empty
 from tests.support.postgres import free_port
 from tests.support.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, eventually, running
 from tests.support.settings import SECRET
 
-# Seconds for each kind of fault: a round in the everyday run, as many as fit where more are asked for.
-SECONDS = float(os.environ.get("AUTH_TEST_FAULT_SECONDS", "0"))
+SECONDS = seconds(0)  # for each kind of fault; one round is played in any case
 CALM = 0.4  # seconds before and after a fault
 FELT = 0.25  # seconds; an answer takes some milliseconds
 GRACE = 10.0  # AUTH_TOKEN_REFRESH_GRACE, as it is where nobody sets it
@@ -40,7 +40,7 @@ SETTINGS = {
 
 
 @dataclass
-class Stage:
+class Setup:
     """The doors, which may be killed and are opened again on the same port."""
 
     folder: Path
@@ -97,7 +97,7 @@ class Stage:
             assert eventually(server.is_ready, START_SECONDS), server.process.printed()
 
     def play(self, fault: Callable[[random.Random], AbstractContextManager[None]]) -> list[str]:
-        """Rounds of a fault, each with a crowd and a history of its own; a line of figures on each."""
+        """Rounds of a fault, each with users and a history of its own; a line of figures on each."""
         is_over = time.monotonic() + SECONDS
         lines = [self._round(fault, 0)]
         while time.monotonic() < is_over:
@@ -109,15 +109,15 @@ class Stage:
         seed = random.SystemRandom().randrange(10**6)
         record = Record()
         service = Service([server.api for server in self.doors.values()], record, self.postman)
-        crowd = Crowd(service, seed)
-        with crowd.at_work():
+        users = Users(service, seed)
+        with users.at_work():
             wait_until(time.monotonic() + CALM)
             with fault(random.Random(seed)):
                 pass
             self.wait_until_ready()
             wait_until(time.monotonic() + CALM)
         during = record.summary()
-        crowd.ask_for_everything()
+        users.ask_for_everything()
         operations = record.operations
         found = violations(operations, remains_of(self.url, operations), grace=GRACE)
         line = f"round {number} (seed {seed}): {during}; slowest {slowest(operations):.2f} s"
@@ -138,16 +138,16 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path, url: str, *, served_url: str | None = None) -> Iterator[Stage]:
+def set_up(folder: Path, url: str, *, served_url: str | None = None) -> Iterator[Setup]:
     """Both doors at work over a database."""
     with ExitStack() as stack:
-        stage = Stage(folder, served_url or url, url, stack, stack.enter_context(postman_of(url, SECRET)))
+        setup = Setup(folder, served_url or url, url, stack, stack.enter_context(postman_of(url, SECRET)))
         for framework in FRAMEWORKS:
-            stage.open(framework)
-        stage.wait_until_ready()
-        yield stage
+            setup.open(framework)
+        setup.wait_until_ready()
+        yield setup
         for framework in FRAMEWORKS:
-            stage.kill(framework)  # how they end is tested elsewhere, and takes its time
+            setup.kill(framework)  # how they end is tested elsewhere, and takes its time
 
 
 def _send(number: signal.Signals, processes: list[int]) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.live.conftest import Figures
 from tests.support.api import Api
 from tests.support.databases import postgres_url
+from tests.support.live import Figures
 from tests.support.servers import CHEAP, FRAMEWORKS, eventually, run_command, serving
 
 PROPAGATION = 4  # seconds

@@ -10,19 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from lab.fuzz.budget import LONG
-from tests.live.conftest import DATABASES, Pair
-from tests.support.servers import FRAMEWORKS, environment, run_command
+from lab.rounds import IS_LONG, MINUTES, times
+from tests.support.live import DATABASES
+from tests.support.servers import CHEAP, FRAMEWORKS, Server, environment, run_command, serving
 
-# What PostgreSQL refuses, SQLite takes, such as NUL; but the doors differ little enough that every day each is asked on
-# one of them.
-EVERYDAY = [("sqlite", "fastapi"), ("postgres", "flask")]
-pytestmark = pytest.mark.parametrize(
-    ("database", "framework"), list(product(DATABASES, FRAMEWORKS)) if LONG else EVERYDAY, indirect=True
-)
+# What PostgreSQL refuses, SQLite takes, such as NUL; but the doors differ little enough that in the short round each is
+# asked on one of them.
+SHORT = [("sqlite", "fastapi"), ("postgres", "flask")]
+EVERYWHERE = list(product(DATABASES, FRAMEWORKS))
 
-EXAMPLES = LONG // 100 or 12  # of each operation and phase
-SECONDS = 3600 if LONG else 300
+EXAMPLES = times(5, a_minute=20)  # of each operation and phase
+SECONDS = 300 + 360 * MINUTES
 
 # Every check is on. What is said here beside the defaults is what no schema can say, each with its reason.
 CONFIGURATION = """
@@ -90,15 +88,21 @@ expected-statuses = ["2xx", 401, 404, 422]
 """
 
 
-def test_the_document_is_true(pair: Pair, framework: str, database: str, tmp_path: Path) -> None:
-    server = pair[framework]
+@pytest.mark.parametrize(("empty_database", "framework"), EVERYWHERE if IS_LONG else SHORT, indirect=["empty_database"])
+def test_the_document_is_true(framework: str, empty_database: str, tmp_path: Path) -> None:
+    with serving(tmp_path, framework, AUTH_DATABASE_URL=empty_database, **CHEAP) as (server,):
+        _search(server, empty_database, tmp_path)
+
+
+def _search(server: Server, database: str, folder: Path) -> None:
+    framework = server.framework
     # Something to tell for the feed, which would wait for it otherwise.
     server.api.post("/v1/logout", token=server.api.signed_in(f"first.{framework}@example.com")["access_token"])
     made = run_command(
-        tmp_path, "clients", "create", "schemathesis", "--scope", "orders:read", AUTH_DATABASE_URL=database
+        folder, "clients", "create", "schemathesis", "--scope", "orders:read", AUTH_DATABASE_URL=database
     )
     _, client_id, _, secret = made.stdout.split()
-    configuration = tmp_path / "schemathesis.toml"
+    configuration = folder / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     run = subprocess.run(
         [
@@ -106,9 +110,9 @@ def test_the_document_is_true(pair: Pair, framework: str, database: str, tmp_pat
             *(f"{server.url}/openapi.json", "--checks", "all", "--phases", "examples,coverage,fuzzing,stateful"),
             *("--max-examples", str(EXAMPLES), "--continue-on-failure", "--seed", _seed()),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment(
-            tmp_path,
+            folder,
             SCHEMATHESIS_HOOKS="lab.fuzz.schemathesis_hooks",
             AUTH_TEST_URL=server.url,
             AUTH_TEST_CLIENT=f"{client_id}:{secret}",
@@ -124,5 +128,5 @@ def test_the_document_is_true(pair: Pair, framework: str, database: str, tmp_pat
 
 
 def _seed() -> str:
-    """The same each time in the everyday suite, another one each time in a long search."""
-    return str(int.from_bytes(os.urandom(4))) if LONG else "1"
+    """The same each time in the short round, another one each time in a long one."""
+    return str(int.from_bytes(os.urandom(4))) if IS_LONG else "1"

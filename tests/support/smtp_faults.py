@@ -1,4 +1,4 @@
-"""SMTP servers that encrypt, that wait, and that break: what a relay meets in the world."""
+"""SMTP servers that encrypt, that wait, and that break: what a relay meets in the world; and who sends to them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from email import policy
+from email.message import EmailMessage
 from typing import Any, ClassVar
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from pydantic import SecretStr
 
+from core.mail.transports import SmtpMailer, SmtpServer
 from tests.support.mail import HOST, MailServer
 
 USER = "mail@twinauth"
@@ -189,3 +193,22 @@ def smtp_url(scheme: str, port: int, *, login: bool = True) -> str:
     """The address of a server for ``AUTH_SMTP_URL``; user and password are escaped as a URL wants them."""
     credentials = "mail%40twinauth:s3cret%3A%2050%25%20of%20it%2Fall%3F@" if login else ""
     return f"{scheme}://{credentials}{HOST}:{port}"
+
+
+@contextmanager
+def mailer(url: str, timeout: float = 1.0) -> Iterator[SmtpMailer]:
+    made = SmtpMailer(SmtpServer.parse(SecretStr(url), timeout=timeout, name="auth.example.com"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def letter(to: str = "ann@example.com") -> EmailMessage:
+    email = EmailMessage(policy=policy.SMTP)
+    email["From"] = "no-reply@auth.example.com"
+    email["To"] = to
+    email["Subject"] = "Your password was changed"
+    email["Message-ID"] = f"<{to}>"
+    email.set_content("It was changed.\n")
+    return email
