@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
+FASTAPI_PORT ?= 8000
+FLASK_PORT ?= 5000
 
 .PHONY: help serve test fuzz faults soak lab cost load stack-test check lint types walls coverage openapi texts lock audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
 
-serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=fastapi or flask for one).
-	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK)
+serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=flask for one; FASTAPI_PORT=8010 FLASK_PORT=5010).
+	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK) --fastapi-port $(FASTAPI_PORT) --flask-port $(FLASK_PORT)
 
 test: $(VENV)/.dev ## Run every test; those that measure time run alone.
 	$(BIN)/pytest $(PARALLEL) -m "not alone"

@@ -2,7 +2,7 @@
 
 import click
 
-from cli.plain import plain_errors, settings
+from cli.messages import exit_with_message, settings
 from core.repositories.engine import translated
 from core.repositories.unit_of_work import open_store
 from core.settings import Settings
@@ -11,7 +11,7 @@ from core.settings import Settings
 @click.command()
 def migrate() -> None:
     """Bring the database to the schema of this version."""
-    with plain_errors():
+    with exit_with_message():
         migrate_database(settings())
     click.echo("The database is up to date.")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeAlias
 
-from core.errors import BodyTooLarge
-from core.http.admission import MAX_BODY
+from core.errors import BodyTooLarge, RequestRefused, RequestTimeout
+from core.http.admission import MAX_BODY, MAX_SECONDS
 from core.http.answer import Answer
 from core.http.edge import Edge
 from core.http.exchange import Exchange
@@ -31,6 +32,7 @@ class AsgiEdge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = {**scope, "headers": list(_plain(scope["headers"]))}
         exchange = self._open(scope)
         sender = _Sender(exchange, send)
         if refusal := exchange.refusal():
@@ -38,7 +40,7 @@ class AsgiEdge:
             return
         try:
             body = await _read(receive)
-        except BodyTooLarge as error:
+        except RequestRefused as error:
             await sender.send_whole(exchange.answer(error))
             return
         if body is None:
@@ -94,13 +96,32 @@ def _encoded(headers: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> li
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
+def _plain(fields: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The fields as WSGI servers give them.
+
+    Blanks around a value are no part of it (RFC 9110 section 5.5). WSGI cannot tell `X_Forwarded_For` from
+    `X-Forwarded-For`, so that gunicorn leaves names with an underscore out; what a proxy in front does not know as the
+    field that it rewrites must not become it at one of the doors.
+    """
+    return ((name, value.strip(b" \t")) for name, value in fields if b"_" not in name)
+
+
 async def _read(receive: Receive) -> bytes | None:
     """Read the whole body, or None where the client went away.
 
     Raises:
+        RequestTimeout: it does not arrive in time.
         BodyTooLarge: it grows beyond the limit; chunked bodies announce no length.
 
     """
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            return await _read_patiently(receive)
+    except TimeoutError:
+        raise RequestTimeout from None
+
+
+async def _read_patiently(receive: Receive) -> bytes | None:
     body = bytearray()
     while True:
         message = await receive()

@@ -5,19 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
 
-from core.errors import BodyTooLarge, MalformedRequest
+from core.errors import BodyTooLarge, MalformedRequest, RequestRefused, RequestTimeout
 from core.http.admission import MAX_BODY
 from core.http.answer import Answer
 from core.http.edge import Edge
 from core.http.exchange import Exchange
 from core.http.head import RequestHead
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
@@ -37,7 +35,7 @@ class WsgiEdge:
             return starter.send_whole(refusal)
         try:
             body = _read(environ)
-        except (BodyTooLarge, MalformedRequest) as error:
+        except RequestRefused as error:
             return starter.send_whole(exchange.answer(error))
         try:
             chunks = self._app(_replayed(environ, exchange, body), starter)
@@ -113,26 +111,29 @@ def _read(environ: WSGIEnvironment) -> bytes:
     """Read the whole body; without a length only where the server marks the end of chunks itself.
 
     Raises:
-        MalformedRequest: it ends before its announced length.
+        MalformedRequest: it ends before its announced length, or is framed in a way that the server cannot read.
+        RequestTimeout: it does not arrive in time.
         BodyTooLarge: it grows beyond the limit. Werkzeug would cut a chunked body there and run the view on the rest.
 
     """
-    stream = environ["wsgi.input"]
     length = environ.get("CONTENT_LENGTH")
-    if length:
-        body = bytes(stream.read(int(length)))
-        if len(body) < int(length):
-            raise MalformedRequest  # cut off; what is there may mean something else than the whole
-        return body
-    if "HTTP_TRANSFER_ENCODING" not in environ:
+    if not length and "HTTP_TRANSFER_ENCODING" not in environ:
         return b""
-    try:
-        body = bytes(stream.read(MAX_BODY + 1))
-    except OSError:
-        raise MalformedRequest from None  # gunicorn's way to say that the chunks have no end
+    body = _taken_from(environ["wsgi.input"], int(length) if length else MAX_BODY + 1)
+    if length and len(body) < int(length):
+        raise MalformedRequest  # cut off; what is there may mean something else than the whole
     if len(body) > MAX_BODY:
         raise BodyTooLarge
     return body
+
+
+def _taken_from(stream: Any, size: int) -> bytes:
+    try:
+        return bytes(stream.read(size))
+    except TimeoutError:  # of a server whose sockets have one
+        raise RequestTimeout from None
+    except Exception:  # noqa: BLE001 - each server has its own errors for chunks that are none
+        raise MalformedRequest from None
 
 
 def _replayed(environ: WSGIEnvironment, exchange: Exchange, body: bytes) -> WSGIEnvironment:

@@ -19,9 +19,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cli.stopping import GRACE
 
 from cli.serve import PORTS
-from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
 from core.settings import Settings, load_settings, variables

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import yaml
+from cli.stopping import GRACE
 from dotenv import dotenv_values
 
-from cli.stopping import GRACE
 from core import errors
 from core.app import CLOSE_SECONDS
 from core.errors import AuthError

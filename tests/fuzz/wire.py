@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cli.framing import RequestReader
 from hypothesis import strategies as st
 
-from cli.framing import RequestReader
 from core.errors import AuthError
 from tests.drivers import Answer
 from tests.fuzz.strategies import requests

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cli.stopping import HASTE, ONE_SIGNAL
 
 from cli.serve import links_lead_past
-from cli.stopping import HASTE, ONE_SIGNAL
 from core.http.openapi import document
 from core.http.operations import OPERATIONS
 from core.settings import Settings

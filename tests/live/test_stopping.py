@@ -13,8 +13,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-
 from cli.stopping import FAREWELL, HASTE, ONE_SIGNAL
+
 from tests.conftest import SECRET
 from tests.live.conftest import Figures, hanging
 from tests.servers import CHEAP, Server, eventually, serving

@@ -6,8 +6,8 @@ import re
 
 import pytest
 import structlog
-
 from cli.arrivals import GO_AHEAD, Arrivals, Refused
+
 from core.errors import MalformedRequest, RequestTimeout
 from core.http.edge import Edge
 from core.settings import HttpSettings

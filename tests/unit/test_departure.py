@@ -14,10 +14,10 @@ from typing import cast
 
 import pytest
 import uvicorn
-
 from cli.fastapi_server import DrainingServer
 from cli.flask_server import DrainingWorker
 from cli.stopping import ONE_SIGNAL, Departure, Order, order_of
+
 from core.app import AuthApp
 from tests.servers import ROOT
 

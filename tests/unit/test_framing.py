@@ -12,16 +12,16 @@ from typing import Any, cast
 
 import httptools
 import pytest
+from cli.arrivals import Arrivals
+from cli.flask_connection import ContractConnection, ContractResponse, ContractWorker
+from cli.flask_server import PropagatingLogger
+from cli.framing import MAX_CHUNKED, MAX_HEAD, RequestReader
 from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cli.arrivals import Arrivals
-from cli.flask_connection import ContractConnection, ContractResponse, ContractWorker
-from cli.flask_server import PropagatingLogger
-from cli.framing import MAX_CHUNKED, MAX_HEAD, RequestReader
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest, TargetTooLong
 from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_SECONDS, MAX_TARGET
 from core.http.edge import Edge

@@ -18,9 +18,9 @@ from pkgutil import walk_packages
 from typing import Any
 
 import pytest
+from cli.framing import RequestReader
 from twinauth_verify.jws import read_jws
 
-from cli.framing import RequestReader
 from core.clients import is_well_formed, parse_scopes
 from core.email_tokens import digest_of
 from core.emails import canonical_or_none

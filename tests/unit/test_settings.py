@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from cli.preparation import warn_of_open_files
+from cli.startup import warn_of_open_files
 from core.settings import GROUPS, OpenFile, Settings, SettingsError, load_settings, open_files, variables
 from core.settings.files import MAX_LENGTH
 from core.settings.secret_key import development_secret
