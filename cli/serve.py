@@ -1,5 +1,6 @@
 """``twinauth serve``: one front door in this process, or several as children of it."""
 
+import os
 import socket
 from importlib import import_module
 
@@ -52,7 +53,7 @@ def serve(  # noqa: PLR0913 - the options of a command
     found = import_module("cli.startup").startup(workers)
     if found.log_format == "console":
         _say_where(found, host, chosen)
-    if len(listeners) == 1 and not reload:
+    if len(listeners) == 1 and not reload and not _has_terminal():
         _serve_here(framework, listeners[framework], found, workers)
     else:
         import_module("cli.doors").serve_doors(listeners, workers, reload=reload)
@@ -67,6 +68,15 @@ def _serve_as_child(framework: str, listener: socket.socket, workers: int, paren
     startup = import_module("cli.startup")
     found = startup.settings_of_process() if is_prepared else startup.startup(workers)
     _serve_here(framework, listener, found, workers)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal can be closed over a door: to the servers, SIGHUP is an operator's who asks to reload."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
 def _say_where(found: Settings, host: str, chosen: dict[str, int]) -> None:

@@ -8,18 +8,16 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.glogging import Logger
 
 from core.http.admission import MAX_FIELD, MAX_FIELDS
 from core.settings import Settings
 from servers.gunicorn_guard import GuardedWorker
-from servers.stopping import GRACE, GracefulShutdown, has_terminal, on_signals
+from servers.stopping import GRACE, GracefulShutdown, on_signals
 
 
 def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     """Serve until a signal ends it."""
-    if settings.log_format == "console":
-        logging.getLogger("gunicorn").setLevel(logging.WARNING)
+    quiet = logging.WARNING if settings.log_format == "console" else logging.INFO  # DEBUG would quote requests
     _Gunicorn(
         {
             "bind": f"fd://{listener.detach()}",
@@ -28,8 +26,15 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
             "threads": settings.threads,
             "keepalive": round(settings.http.http_keep_alive.total_seconds()),
             "graceful_timeout": GRACE + round(settings.http.drain.total_seconds()),
-            "logger_class": PropagatingLogger,
             "control_socket_disable": True,
+            # Its lines go where all others go; what it has of its own for a start is left out.
+            "errorlog": None,
+            "logconfig_dict": {
+                "incremental": True,
+                "root": {},
+                "handlers": {},
+                "loggers": {"gunicorn.error": {"level": max(quiet, logging.getLogger().level), "propagate": True}},
+            },
             # The edge reads X-Forwarded-For itself; from a peer on this machine gunicorn would take the scheme and
             # even the path's prefix from any client's headers.
             "forwarded_allow_ips": "",
@@ -48,8 +53,6 @@ def _hear_signals(_arbiter: Arbiter) -> None:
     """Stop gracefully at a first signal of either kind, and in two seconds at a second: gunicorn's own ignores it."""
     stop: Any = signal.getsignal(signal.SIGTERM)
     on_signals(partial(stop, signal.SIGTERM, None), partial(stop, signal.SIGQUIT, None))
-    if has_terminal():
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _close(_arbiter: Arbiter, worker: GuardedWorker) -> None:
@@ -73,14 +76,3 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]  # gunicorn ships no typ
         from api_flask.wsgi import application  # noqa: PLC0415 - in the worker
 
         return application()
-
-
-class PropagatingLogger(Logger):  # type: ignore[misc]  # gunicorn ships no types
-    """Leaves gunicorn's lines to the process's own logging; the access line is written at the edge."""
-
-    def setup(self, cfg: Any) -> None:  # noqa: ARG002
-        """Add no handler. DEBUG would quote requests."""
-        self.error_log.propagate = True
-        self.error_log.handlers = []
-        self.error_log.setLevel(max(logging.INFO, logging.getLogger("gunicorn").getEffectiveLevel()))
-        self.access_log.handlers = []

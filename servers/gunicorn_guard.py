@@ -34,7 +34,7 @@ _REFUSALS: dict[type[Exception], type[AuthError]] = {
     errors.ParseException: MalformedRequest,
     RequestTimeout: RequestTimeout,
 }
-_UNREAD = 16 * 1024 * 1024  # bytes that are thrown away behind an answer, which a reset would take back
+_UNREAD = 16 * 1024 * 1024  # bytes that are thrown away behind an answer
 
 
 class ClientReader:
@@ -82,10 +82,13 @@ class GuardedRequest(Request):  # type: ignore[misc]  # gunicorn ships no types
         """Read the fields of the head, and none behind the body: it comes past a proxy that has looked at the head."""
         return [] if from_trailer else super().parse_headers(data)
 
+    def is_unread(self) -> bool:
+        """Whether the application has not asked for all of the body."""
+        return bool(getattr(self.body.reader, "length", None) or getattr(self.body.reader, "parser", None))
+
     def should_close(self) -> bool:
-        """Whether the connection ends: also where a body was not asked for, so that its end is not known."""
-        unread = getattr(self.body.reader, "length", None) or getattr(self.body.reader, "parser", None)
-        return bool(unread or super().should_close())
+        """Whether the connection ends; also with a body that is unread, for its end is not known."""
+        return self.is_unread() or bool(super().should_close())
 
 
 class GuardedParser(RequestParser):  # type: ignore[misc]  # gunicorn ships no types
@@ -100,6 +103,11 @@ class BannerlessResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn ships
     def default_headers(self) -> list[str]:
         """The lines that the server adds."""
         return [line for line in super().default_headers() if not line.startswith("Server:")]
+
+
+def _end(client: socket.socket) -> None:
+    """Close behind the last answer, but not on what the client still sends: a reset would take the answer back."""
+    util.close_graceful(client, timeout=LINGER, max_drain=_UNREAD)
 
 
 class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
@@ -134,14 +142,11 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
         pool.submit(self.handle, conn).add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
 
     def handle(self, conn: TConn) -> Any:
-        """Serve a request, in a thread, and wait there for the client to close: the loop has other things to do."""
+        """Serve a request, in a thread."""
         if conn.parser is None:
             conn.parser = GuardedParser(self.cfg, ClientReader(conn.sock), conn.client)
         conn.parser.unreader.sock.begin()
-        goes_on = super().handle(conn)
-        if not goes_on:
-            util.close_graceful(conn.sock, timeout=LINGER, max_drain=_UNREAD)
-        return goes_on
+        return super().handle(conn)
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer; from the moment the process is told to stop, each answer says that the connection ends."""
@@ -149,12 +154,15 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
         if self.auth.stopping.is_set():
             req.force_close()
         try:
-            return super().handle_request(req, conn)
+            goes_on = super().handle_request(req, conn)
         except TimeoutError:  # the client takes nothing of its answer
             return False
+        if req.is_unread():
+            _end(conn.sock)
+        return goes_on
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
-        """Wait for the next request, or forget a connection that its thread has closed."""
+        """Wait for the next request, or close. gunicorn waits here, in the loop of all, for the client to do the same."""
         if done.cancelled() or done.exception() is not None or not done.result():
             self.nr_conns -= 1
             conn.close()
@@ -169,6 +177,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
         with suppress(OSError):
             client.settimeout(MAX_SECONDS)
             client.sendall(self.wsgi.extensions["twinauth_edge"].unreadable(refusal(), address[0]))
+        _end(client)
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's own
         """Accept connections or not; at the end those that have come, and then close the listeners.

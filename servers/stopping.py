@@ -79,15 +79,6 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def has_terminal() -> bool:
-    """Whether SIGHUP says that a terminal was closed; without one, it is an operator's, who asks to reload."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR))
-    except OSError:
-        return False
-    return True
-
-
 def end_with(parent: int) -> None:
     """Be sent SIGTERM when the parent ends, even by SIGKILL: its ports would be left to processes that nobody stops.
 

@@ -55,9 +55,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._is_refused, self.cycle.keep_alive = True, False
             return
         framing = [field for field in self.headers if field[0] in (b"content-length", b"transfer-encoding")]
-        self.cycle.more_body = True
+        self.cycle.more_body, self._is_in_head, self._is_passed_over = True, False, True
         self.parser = httptools.HttpRequestParser(self)
-        self._is_passed_over = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(b"%s: %s\r\n" % field for field in framing))
         self._is_passed_over = False
         self.data_received(rest)
@@ -82,6 +81,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_in_head = False
         if self.config.loaded_app.state.auth.stopping.is_set():
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """Know that what comes next begins another request."""
+        self._is_in_head = True
+        super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes, and drops the answer in the making
+        """Answer a client that has asked and sends no more."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
 
     def shutdown(self) -> None:
         """End behind the answer; an idle connection may still bring a request, as at gunicorn."""

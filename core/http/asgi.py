@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from core.errors import BodyTooLarge, RequestRefused, RequestTimeout
@@ -36,12 +37,12 @@ class AsgiEdge:
         exchange = self._open(scope)
         sender = _Sender(exchange, send)
         if refusal := exchange.refusal():
-            await sender.send_whole(refusal)
+            await sender.send_whole(refusal, is_last=refusal.status == HTTPStatus.BAD_REQUEST)
             return
         try:
             body = await _read(receive)
         except RequestRefused as error:
-            await sender.send_whole(exchange.answer(error))
+            await sender.send_whole(exchange.answer(error), is_last=isinstance(error, RequestTimeout))
             return
         if body is None:
             return  # the client went away in the middle of its own request
@@ -84,8 +85,11 @@ class _Sender:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def send_whole(self, answer: Answer) -> None:
+    async def send_whole(self, answer: Answer, *, is_last: bool = False) -> None:
+        """Answer; as the last on its connection where what follows cannot be told from the rest of the request."""
         headers = _encoded(answer.headers)
+        if is_last:
+            headers.append((b"connection", b"close"))
         if answer.body:
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await self({"type": "http.response.start", "status": int(answer.status), "headers": headers})

@@ -19,12 +19,12 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from cli.stopping import GRACE
 
 from cli.serve import PORTS
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
 from core.settings import Settings, load_settings, variables
+from servers.stopping import GRACE
 from tests.conftest import SECRET
 from tests.live.test_guides import blocks
 from tests.servers import environment, eventually, run_command

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cli.stopping import GRACE
 from dotenv import dotenv_values
 
 from core import errors
@@ -29,6 +28,7 @@ from core.errors import AuthError
 from core.http import problems
 from core.http.edge import Edge
 from core.settings import HttpSettings, load_settings, variables
+from servers.stopping import GRACE
 from tests.certificates import certificate
 from tests.conftest import make_settings
 from tests.drivers import Answer
@@ -382,7 +382,7 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
     door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
-    expected = parsed(door.unreadable(errors.MalformedRequest(), HOST, to_head=False))
+    expected = parsed(door.unreadable(errors.MalformedRequest(), HOST))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
     assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cli.stopping import HASTE, ONE_SIGNAL
 
 from cli.serve import links_lead_past
 from core.http.openapi import document
 from core.http.operations import OPERATIONS
 from core.settings import Settings
+from servers.stopping import HURRY, ONE_SIGNAL
 from tests.conftest import SECRET
 from tests.drivers import LiveDriver
 from tests.live.conftest import Figures, hanging
@@ -242,7 +242,7 @@ def test_second_sigterm_ends_both_doors_whatever_they_wait_for(tmp_path: Path) -
             process.terminate()
             told = time.monotonic()
             assert process.wait() == 0
-            assert time.monotonic() - told < HASTE + 2
+            assert time.monotonic() - told < HURRY + 2
         assert process.leaves_nothing_behind()
 
 
@@ -256,7 +256,7 @@ def test_sigterm_to_every_process_lets_a_request_finish(tmp_path: Path) -> None:
         with hanging(file, DOORS["FastAPI"]):
             os.killpg(process.popen.pid, signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(HASTE + 2)
+                process.wait(HURRY + 2)
         assert process.wait() == 0
 
 
