@@ -21,25 +21,25 @@ test: $(VENV)/.dev ## Run every test; those that measure time run alone.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 15
 
 fuzz: $(VENV)/.dev ## Search both front doors for differences, for long, on both databases (AUTH_TEST_FUZZ_EXAMPLES=20000).
-	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/fuzz tests/live/test_schemathesis.py
+	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/fuzz tests/live/test_schemathesis.py
 
 AUTH_TEST_FUZZ_EXAMPLES ?= 20000
 
 faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUTH_TEST_FAULT_SECONDS=60).
-	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/faults
+	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/faults
 
 AUTH_TEST_FAULT_SECONDS ?= 60
 
 soak: $(VENV)/.dev ## Mixed load at both doors for ten minutes (AUTH_TEST_SOAK_SECONDS=600): nothing may grow.
-	AUTH_TEST_SOAK_SECONDS=$(AUTH_TEST_SOAK_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/soak
+	AUTH_TEST_SOAK_SECONDS=$(AUTH_TEST_SOAK_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/soak
 
 AUTH_TEST_SOAK_SECONDS ?= 600
 
 stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty-five minutes).
-	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 tests/stack
+	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/stack
 
 lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
-	$(BIN)/python -m tests.lab trial
+	$(BIN)/python -m lab.cluster trial
 
 cost: $(VENV)/.dev ## What each operation costs, and what 100 million users would need (COST='--again --whoamis 5').
 	$(BIN)/python -m benchmarks.cost $(COST)
@@ -67,8 +67,8 @@ openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
 	$(BIN)/twinauth openapi > tests/contract/openapi.json
 
 texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new entries wait for their translation.
-	$(BIN)/pybabel -q extract -F core/texts/babel.cfg --no-location --sort-output --omit-header -o $(VENV)/texts.pot core/texts
-	$(BIN)/pybabel -q update -i $(VENV)/texts.pot -o core/texts/locale/de.po -l de --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120
+	$(BIN)/pybabel -q extract -F core/mail/texts/babel.cfg --no-location --sort-output --omit-header -o $(VENV)/texts.pot core/mail/texts
+	$(BIN)/pybabel -q update -i $(VENV)/texts.pot -o core/mail/texts/locale/de.po -l de --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew, with hashes.
 	$(UV) --extra fastapi --extra flask --extra docs -o requirements/serve.txt pyproject.toml requirements/build.in

@@ -2,7 +2,7 @@
 
 from fastapi import Response
 
-from core.http.answer import Answer
+from core.contract.answer import Answer
 
 
 def response_of(answer: Answer) -> Response:

@@ -12,8 +12,8 @@ from api_fastapi.errors import install_error_handlers
 from api_fastapi.routes import router
 from core.app import AuthApp
 from core.http import openapi
-from core.http.asgi import AsgiEdge
-from core.http.edge import Edge
+from core.http.edge.asgi import AsgiEdge
+from core.http.edge.edge import Edge
 from core.http.pages import Pages
 
 

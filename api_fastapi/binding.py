@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, QueryParams
 
+from core.contract.operation import OPERATIONS, Operation
 from core.http import openapi, reading
-from core.http.operations import OPERATIONS, Operation
 
 
 class ContractRequest(Request):

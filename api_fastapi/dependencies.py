@@ -8,12 +8,13 @@ from fastapi.security import HTTPBasic, HTTPBearer, OAuth2PasswordBearer
 from fastapi.security.base import SecurityBase
 
 from core.app import AuthApp
-from core.audit import Client
-from core.clients import Credentials
-from core.http import exchange, openapi
+from core.http import openapi
+from core.http.edge import request_context
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
-from core.sessions import Principal
+from core.oauth.model import Credentials
+from core.origin import Origin
+from core.sessions.model import Principal
 
 
 class Described(SecurityBase):
@@ -54,9 +55,9 @@ async def site_pages(request: Request) -> Pages:
     return pages
 
 
-async def current_client() -> Client:
+async def current_origin() -> Origin:
     """Where the request came from."""
-    return exchange.current().client
+    return request_context.current().client
 
 
 async def current_principal(
@@ -85,7 +86,7 @@ async def required_credentials(
 
 Auth = Annotated[AuthApp, Depends(auth_app)]
 Site = Annotated[Pages, Depends(site_pages)]
-From = Annotated[Client, Depends(current_client)]
+From = Annotated[Origin, Depends(current_origin)]
 OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
 RequiredClient = Annotated[Credentials | None, Depends(required_credentials)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]

@@ -5,7 +5,7 @@ from starlette.exceptions import HTTPException
 
 from api_fastapi.answers import response_of
 from core.errors import AuthError, MalformedRequest, NotFound
-from core.http import exchange
+from core.http.edge import request_context
 from core.http.problems import status_of
 
 
@@ -19,7 +19,7 @@ async def on_auth_error(_: Request, error: Exception) -> Response:
     """Answer an error of the tree."""
     if not isinstance(error, AuthError):
         raise error
-    return response_of(exchange.current().answer(error))
+    return response_of(request_context.current().answer(error))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -5,9 +5,9 @@ from flask import Flask
 from api_flask.errors import install_error_handlers
 from api_flask.views import blueprint
 from core.app import AuthApp
-from core.http.edge import Edge
+from core.http.edge.edge import Edge
+from core.http.edge.wsgi import WsgiEdge
 from core.http.pages import Pages
-from core.http.wsgi import WsgiEdge
 
 
 def create_app(auth: AuthApp) -> Flask:

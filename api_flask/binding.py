@@ -11,9 +11,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api_flask.answers import response_of
 from api_flask.dependencies import authenticate, identify
+from core.contract.answer import Answer
+from core.contract.operation import OPERATIONS, Caller, Operation, Parameter
 from core.http import problems, reading
-from core.http.answer import Answer
-from core.http.operations import OPERATIONS, Caller, Operation, Parameter
 
 View = Callable[..., Any]
 AnyView = TypeVar("AnyView", bound=MethodView)

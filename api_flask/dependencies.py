@@ -5,12 +5,12 @@ from collections.abc import Callable
 from flask import Response, after_this_request, current_app, g, request
 
 from core.app import AuthApp
-from core.audit import Client
-from core.clients import Credentials
-from core.http import exchange
+from core.http.edge import request_context
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
-from core.sessions import Principal
+from core.oauth.model import Credentials
+from core.origin import Origin
+from core.sessions.model import Principal
 
 
 def auth_app() -> AuthApp:
@@ -25,9 +25,9 @@ def site_pages() -> Pages:
     return pages
 
 
-def current_client() -> Client:
+def current_origin() -> Origin:
     """Where the request came from."""
-    return exchange.current().client
+    return request_context.current().client
 
 
 def identify() -> None:

@@ -5,7 +5,7 @@ from werkzeug.exceptions import HTTPException
 
 from api_flask.answers import response_of
 from core.errors import AuthError, MalformedRequest, NotFound
-from core.http import exchange
+from core.http.edge import request_context
 from core.http.problems import status_of
 
 
@@ -17,7 +17,7 @@ def install_error_handlers(app: Flask) -> None:
 
 def on_auth_error(error: AuthError) -> Response:
     """Answer an error of the tree."""
-    return response_of(exchange.current().answer(error))
+    return response_of(request_context.current().answer(error))
 
 
 def on_http_exception(error: HTTPException) -> Response:

@@ -16,7 +16,7 @@ from benchmarks.costs.house import house
 from benchmarks.costs.measuring import measure_door, measure_hash, measure_purges, measure_verification
 from benchmarks.costs.report import costs_table, needs_tables, sizes_table
 from benchmarks.costs.sizing import Assumptions, Cost, need
-from tests.servers import FRAMEWORKS
+from tests.support.servers import FRAMEWORKS
 
 POPULATIONS = (10**5, 10**6, 10**7, 10**8)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.costs.house import PASSWORD, House, house
 from benchmarks.costs.measuring import measure_hash
-from tests.servers import FRAMEWORKS, HOST, serving
+from tests.support.servers import FRAMEWORKS, HOST, serving
 
 OPERATIONS = ("jwks", "whoami", "refresh", "login")
 USERS = 2000

@@ -8,7 +8,7 @@ import click
 
 from cli.messages import exit_with_message, open_checked_store
 from core.app import build_clients
-from core.clients import ClientService
+from core.oauth.clients import ClientService
 
 
 @click.group()

@@ -6,10 +6,10 @@ from email.message import EmailMessage
 import click
 
 from cli.messages import exit_with_message, settings
-from core.emails import canonical_or_none
-from core.letters import KIND_HEADER
-from core.mailer import LocalMailbox, recipient_of, text_of
-from core.outbox import MessageKind
+from core.mail.model import MessageKind
+from core.mail.rendering import KIND_HEADER
+from core.mail.transports import LocalMailbox, recipient_of, text_of
+from core.users.addresses import canonical_or_none
 
 POLL = 0.1  # seconds
 

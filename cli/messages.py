@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import click
 from sqlalchemy.exc import DBAPIError
 
-from core.errors import DatabaseUnavailable, InvalidInput, InvalidScope, NotFound, NotReady
-from core.key_material import KeyRingLockedError
-from core.keys import KeyNumberTakenError
-from core.repositories.unit_of_work import SqlStore, open_store
+from core.errors import DatabaseUnavailable, InvalidInput, NotFound, NotReady
+from core.mail.texts.editions import TextsError
+from core.oauth.errors import InvalidScope
 from core.settings import Settings, SettingsError, load_settings
-from core.texts import TextsError
+from core.sql_store import SqlStore, open_store
+from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
 
 
 def settings() -> Settings:

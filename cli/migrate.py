@@ -3,9 +3,9 @@
 import click
 
 from cli.messages import exit_with_message, settings
-from core.repositories.engine import translated
-from core.repositories.unit_of_work import open_store
 from core.settings import Settings
+from core.sql_store import open_store
+from core.storage.engine import database_errors
 
 
 @click.command()
@@ -27,7 +27,7 @@ def migrate_database(found: Settings) -> None:
     patient = found.database.model_copy(update={"timeout": found.database.timeout * 30})
     store = open_store(found.database_url, patient)
     try:
-        with translated():
+        with database_errors():
             upgrade(store.engine)
     except CommandError:
         raise click.ClickException("the database has a schema that this version does not know") from None

@@ -17,7 +17,7 @@ def outbox() -> None:
 def dead() -> None:
     """List the messages that were given up, oldest first. Who they are for is not shown."""
     with exit_with_message(), open_checked_store() as (_, store), store.reading() as read:
-        for message in read.outbox.dead():
+        for message in read.outbox.failed():
             click.echo(
                 f"{message.id}  {message.dead_at:%Y-%m-%d %H:%M}Z  {message.attempts:3} attempts  "
                 f"{message.kind.value:22}  {message.last_error}"
@@ -32,7 +32,7 @@ def retry(message_id: uuid.UUID | None, *, everything: bool) -> None:
     if (message_id is None) is not everything:
         raise click.UsageError("name one message, or --all")
     with exit_with_message(), open_checked_store() as (_, store), store.begin() as work:
-        count = work.outbox.revive(message_id, at=SystemClock().now())
+        count = work.outbox.retry(message_id, at=SystemClock().now())
         work.commit()
     if message_id is not None and count == 0:
         raise click.ClickException("there is no such message among those given up")

@@ -6,7 +6,7 @@ import click
 
 from cli.messages import exit_with_message, open_checked_store
 from cli.startup import warn_of_open_files
-from core.app import build_relay
+from core.app import build_mail_worker
 from core.logs import configure
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -20,7 +20,7 @@ def relay() -> None:
         warn_of_open_files()
         if found.is_production and found.mail.smtp_url is None:
             raise click.ClickException("AUTH_SMTP_URL must be set when AUTH_ENV=production")
-        sender = build_relay(found, store=store)
+        sender = build_mail_worker(found, store=store)
 
         # Waited for, not handled: a handler would run between any two steps of what it interrupts, also inside a lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

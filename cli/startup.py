@@ -10,11 +10,11 @@ from cli.migrate import migrate_database
 from core.app import build_key_ring
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
-from core.letters import LetterWriter
 from core.logs import configure
-from core.repositories.unit_of_work import SqlStore, open_store
+from core.mail.rendering import EmailRenderer
+from core.mail.texts.editions import Texts
 from core.settings import Settings, open_files
-from core.texts import Texts
+from core.sql_store import SqlStore, open_store
 
 log = structlog.get_logger("settings")
 
@@ -48,7 +48,7 @@ def settings_of_process() -> Settings:
 def _try_texts(found: Settings) -> None:
     """Every worker reads the texts for itself; what is wrong with them is better told once."""
     texts = Texts(found.mail.texts_dir, language=found.mail.mail_language)
-    LetterWriter(texts, found)
+    EmailRenderer(texts, found)
     Pages(texts, found)
 
 

@@ -5,41 +5,41 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from core.accounts import Accounts
-from core.allowance import Allowance
-from core.auth import Authentication
+from core.accounts.email_verification import EmailVerification
+from core.accounts.password_reset import PasswordReset
+from core.accounts.service import Accounts
+from core.authentication.login import Authentication
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import PasswordPolicy
+from core.authentication.reauthentication import Reauthentication
 from core.background import STOP_SECONDS
-from core.clients import ClientService
 from core.clock import Clock, SystemClock
-from core.confirmation import Confirmation
-from core.correspondence import Correspondence
-from core.counters import rules
-from core.email_tokens import EmailTokenMaker
+from core.derived_keys import derive_keys
 from core.errors import Stopping
 from core.housekeeping import Housekeeper
-from core.introspection import TokenInspector
-from core.key_material import Seal
-from core.key_ring import KeyRing
-from core.letters import LetterWriter
-from core.mailer import LocalMailbox, Mailer, SmtpMailer, SmtpServer
-from core.password_policy import PasswordPolicy
-from core.passwords import PasswordHasher
-from core.recovery import Recovery
-from core.refresh_tokens import RefreshTokens
-from core.refusals import RefusalLog
-from core.relay import Relay, RelaySettings
-from core.repositories.unit_of_work import open_store
-from core.revocations import RevocationFeed
-from core.secret import derive_keys
-from core.sessions import SessionService
+from core.mail.composer import Composer
+from core.mail.one_time_tokens import OneTimeTokenMaker
+from core.mail.recipient_limit import RecipientLimit
+from core.mail.rendering import EmailRenderer
+from core.mail.texts.editions import Texts
+from core.mail.transports import LocalMailbox, Mailer, SmtpMailer, SmtpServer
+from core.mail.worker import MailWorker, MailWorkerSettings
+from core.oauth.clients import ClientService
+from core.oauth.introspection import TokenInspector
+from core.oauth.token_endpoint import TokenEndpoint
+from core.sessions.refresh_tokens import RefreshTokens
+from core.sessions.service import SessionService
 from core.settings import Settings
+from core.sql_store import open_store
 from core.store import Store
-from core.tally import Tally
-from core.texts import Texts
-from core.throttle import Throttle
-from core.token_endpoint import TokenEndpoint
-from core.tokens import AccessTokens
-from core.verification import Verification
+from core.throttling.counters import CounterStore
+from core.throttling.model import rules
+from core.throttling.rejection_log import RejectionLog
+from core.throttling.throttle import Throttle
+from core.tokens.access_tokens import AccessTokens
+from core.tokens.key_material import Seal
+from core.tokens.key_ring import KeyRing
+from core.tokens.revocation_feed import RevocationFeed
 
 CLOSE_SECONDS = 2 * STOP_SECONDS  # at most: the relay, and then the housekeeper
 
@@ -53,15 +53,15 @@ class AuthApp:
     keys: KeyRing
     password_policy: PasswordPolicy
     accounts: Accounts
-    recovery: Recovery
-    verification: Verification
+    password_reset: PasswordReset
+    email_verification: EmailVerification
     authentication: Authentication
     token_endpoint: TokenEndpoint
     sessions: SessionService
     clients: ClientService
     tokens: TokenInspector
     revocations: RevocationFeed
-    relay: Relay
+    mail_worker: MailWorker
     housekeeper: Housekeeper
     texts: Texts
     stopping: threading.Event
@@ -85,12 +85,12 @@ class AuthApp:
         self.password_policy.load()
         self.housekeeper.start()
         if self.settings.mail.relay:
-            self.relay.start()
+            self.mail_worker.start()
 
     def close(self) -> None:
         """End that work, which takes up to `CLOSE_SECONDS`, and give back every connection."""
         self.stopping.set()
-        self.relay.stop()
+        self.mail_worker.stop()
         self.housekeeper.stop()
         self.store.close()
 
@@ -129,9 +129,11 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = Throttle(store=store, clock=clock, tally=_build_tally(settings), is_on=settings.throttling.throttle)
+    throttle = Throttle(
+        store=store, clock=clock, counters=_build_counter_store(settings), is_on=settings.throttling.throttle
+    )
     clients = build_clients(settings, store=store, clock=clock)
-    confirmation = Confirmation(store=store, clock=clock, passwords=passwords, throttle=throttle)
+    reauthentication = Reauthentication(store=store, clock=clock, passwords=passwords, throttle=throttle)
     authentication = Authentication(
         store=store,
         clock=clock,
@@ -152,18 +154,20 @@ def build(
             clock=clock,
             passwords=passwords,
             throttle=throttle,
-            confirmation=confirmation,
+            reauthentication=reauthentication,
             policy=policy,
             verified_only=settings.mail.require_verified_email,
         ),
-        recovery=Recovery(
+        password_reset=PasswordReset(
             store=store,
             clock=clock,
             passwords=passwords,
             throttle=throttle,
             policy=policy,
         ),
-        verification=Verification(store=store, clock=clock, confirmation=confirmation, throttle=throttle),
+        email_verification=EmailVerification(
+            store=store, clock=clock, reauthentication=reauthentication, throttle=throttle
+        ),
         authentication=authentication,
         token_endpoint=TokenEndpoint(
             clock=clock,
@@ -184,21 +188,21 @@ def build(
             refresh_tokens=refresh_tokens,
         ),
         revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
-        relay=build_relay(settings, store=store, clock=clock, mailer=mailer, texts=texts),
+        mail_worker=build_mail_worker(settings, store=store, clock=clock, mailer=mailer, texts=texts),
         housekeeper=Housekeeper(store=store, clock=clock, ring=keys, settings=settings),
         texts=texts,
         stopping=stopping,
     )
 
 
-def build_relay(
+def build_mail_worker(
     settings: Settings,
     *,
     store: Store,
     clock: Clock | None = None,
     mailer: Mailer | None = None,
     texts: Texts | None = None,
-) -> Relay:
+) -> MailWorker:
     """Wire the relay alone, for a process that does nothing else.
 
     Raises:
@@ -207,24 +211,24 @@ def build_relay(
     """
     clock = clock or SystemClock()
     texts = texts or Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
-    return Relay(
+    return MailWorker(
         store=store,
         clock=clock,
-        correspondence=build_correspondence(settings, store=store, clock=clock),
-        writer=LetterWriter(texts, settings),
+        composer=build_composer(settings, store=store, clock=clock),
+        writer=EmailRenderer(texts, settings),
         mailer=mailer or build_mailer(settings),
-        settings=RelaySettings.of(settings.mail),
+        settings=MailWorkerSettings.of(settings.mail),
     )
 
 
-def build_correspondence(settings: Settings, *, store: Store, clock: Clock) -> Correspondence:
+def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
     """Wire what makes letters of messages."""
     allowance_key = derive_keys(settings.secrets, "letters to addresses")[0]
-    return Correspondence(
+    return Composer(
         store=store,
         clock=clock,
-        tokens=EmailTokenMaker(derive_keys(settings.secrets, "tokens in links")),
-        allowance=Allowance(key=allowance_key, limit=settings.mail.mail_limit),
+        tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+        recipient_limit=RecipientLimit(key=allowance_key, limit=settings.mail.mail_limit),
         settings=settings.mail,
     )
 
@@ -240,12 +244,12 @@ def build_mailer(settings: Settings) -> Mailer:
 def build_clients(settings: Settings, *, store: Store, clock: Clock | None = None) -> ClientService:
     """Wire the registered clients alone, for the command line."""
     clock = clock or SystemClock()
-    refusals = RefusalLog(store=store, clock=clock, tally=_build_tally(settings))
+    refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings))
     return ClientService(store=store, clock=clock, refusals=refusals)
 
 
-def _build_tally(settings: Settings) -> Tally:
-    return Tally(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
+def _build_counter_store(settings: Settings) -> CounterStore:
+    return CounterStore(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

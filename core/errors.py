@@ -41,10 +41,8 @@
     └── InternalError                  internal_error
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import ClassVar
 
 
@@ -148,95 +146,10 @@ class InvalidToken(Unauthenticated):
     detail = "The access token is malformed, expired, or its session has ended."
 
 
-class InvalidRefreshToken(Unauthenticated):
-    code = "invalid_refresh_token"
-    detail = "The refresh token is malformed, expired, already used, or its session has ended."
-
-
-class InvalidCredentials(Unauthenticated):
-    code = "invalid_credentials"
-    detail = "The e-mail address or the password is wrong."
-
-
-class WrongPassword(AuthError):
-    code = "wrong_password"
-    detail = "The current password is wrong."
-
-
-class EmailTaken(AuthError):
-    code = "email_taken"
-    detail = "An account with this e-mail address exists."
-
-
-class EmailNotVerified(AuthError):
-    code = "email_not_verified"
-    detail = "The e-mail address is not verified yet. A new link is on its way to it."
-
-
-class InvalidResetToken(AuthError):
-    code = "invalid_reset_token"
-    detail = "The link is expired, already used, or replaced by a newer one."
-
-
-class InvalidVerificationToken(AuthError):
-    code = "invalid_verification_token"
-    detail = "The link is expired, already used, or replaced by a newer one."
-
-
-class TooManyAttempts(AuthError):
-    """Too many attempts were made; carries the whole seconds after which the next one is looked at."""
-
-    code = "too_many_attempts"
-    detail = "There were too many attempts. Wait for the seconds in Retry-After."
-
-    def __init__(self, pause: timedelta = timedelta(seconds=1)) -> None:
-        self.retry_after = max(1, math.ceil(pause.total_seconds()))
-        super().__init__()
-
-
-class TokenEndpointError(AuthError):
-    """An error of the OAuth endpoints, told in the form of RFC 6749 section 5.2."""
-
-
-class InvalidRequest(TokenEndpointError):
-    code = "invalid_request"
-    detail = "A parameter is missing, repeated or malformed."
-
-
-class InvalidClient(TokenEndpointError):
-    code = "invalid_client"
-    detail = "The client is unknown or its authentication failed."
-
-
-class InvalidGrant(TokenEndpointError):
-    code = "invalid_grant"
-    detail = "The credentials or the refresh token are wrong, expired, already used or ended."
-
-
-class InvalidScope(TokenEndpointError):
-    code = "invalid_scope"
-    detail = "The scope is malformed, or more than the client has."
-
-
-class UnauthorizedClient(TokenEndpointError):
-    code = "unauthorized_client"
-    detail = "The client may not use this grant type."
-
-
-class UnsupportedGrantType(TokenEndpointError):
-    code = "unsupported_grant_type"
-    detail = "The grant type is not supported."
-
-
 class TryAgainLater(AuthError):
     """Not the caller's fault, and it passes. ``retry_after`` is in seconds."""
 
     retry_after: ClassVar[int] = 1
-
-
-class Overloaded(TryAgainLater):
-    code = "overloaded"
-    detail = "Too many passwords are being checked at the moment."
 
 
 class NotReady(TryAgainLater):

@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 
 from core.background import Background
 from core.clock import Clock
 from core.errors import DatabaseUnavailable
-from core.retries import retried
-
-if TYPE_CHECKING:
-    from core.key_ring import KeyRing
-    from core.settings import Settings
-    from core.store import Store, UnitOfWork
+from core.settings import Settings
+from core.storage.retries import retried
+from core.store import Store, UnitOfWork
+from core.tokens.key_ring import KeyRing
 
 EVERY = timedelta(minutes=1)
 BATCH = 500  # rows; a transaction of some milliseconds, also where SQLite has one writer
@@ -127,7 +124,7 @@ _PURGES: dict[str, Purge] = {
     "messages": lambda work, now, kept: work.outbox.purge(
         sent_before=now - kept.messages, dead_before=now - DEAD_MESSAGE_RETENTION, limit=BATCH
     ),
-    "links": lambda work, now, _: work.email_tokens.purge(now=now, limit=BATCH),
+    "links": lambda work, now, _: work.one_time_tokens.purge(now=now, limit=BATCH),
     "counters": lambda work, now, _: work.counters.purge(now=now, limit=BATCH),
     "revocations": lambda work, now, _: work.revocations.purge(now=now, limit=BATCH),
     "audit events": lambda work, now, kept: work.audit.purge(before=now - kept.audit_events, limit=BATCH),

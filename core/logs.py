@@ -2,14 +2,11 @@
 
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 import structlog
+from structlog.typing import Processor
 
 from core.settings import Settings
-
-if TYPE_CHECKING:
-    from structlog.typing import Processor
 
 
 def configure(settings: Settings) -> None:

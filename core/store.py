@@ -3,15 +3,13 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from core.audit import AuditLog
-from core.clients import Clients
-from core.counters import Counters
-from core.email_tokens import EmailTokens
-from core.keys import Keys
-from core.outbox import Outbox
-from core.revocations import Revocations
-from core.sessions import Sessions
-from core.users import Users
+from core.audit.model import AuditLog
+from core.mail.model import OneTimeTokens, Outbox
+from core.oauth.model import Clients
+from core.sessions.model import Sessions
+from core.throttling.model import Counters
+from core.tokens.model import Keys, Revocations
+from core.users.model import Users
 
 
 class UnitOfWork(Protocol):
@@ -48,7 +46,7 @@ class UnitOfWork(Protocol):
         ...
 
     @property
-    def email_tokens(self) -> EmailTokens:
+    def one_time_tokens(self) -> OneTimeTokens:
         """The tokens in links."""
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from core.http.admission import MAX_FIELD, MAX_FIELDS
+from core.http.edge.limits import MAX_FIELD, MAX_FIELDS
 from core.settings import Settings
 from servers.gunicorn_guard import GuardedWorker
 from servers.stopping import GRACE, GracefulShutdown, on_signals

@@ -23,7 +23,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from core.app import AuthApp
 from core.errors import AuthError, HeadersTooLarge, InternalError, MalformedRequest, RequestTimeout, TargetTooLong
-from core.http.admission import MAX_SECONDS
+from core.http.edge.limits import MAX_SECONDS
 from servers.stopping import LINGER
 
 # The whole of a request: one that announces a body would be waited for.

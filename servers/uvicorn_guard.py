@@ -11,7 +11,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest
-from core.http.admission import MAX_BODY, MAX_SECONDS
+from core.http.edge.limits import MAX_BODY, MAX_SECONDS
 from servers.stopping import LINGER
 
 # Bytes of one request with its framing: a body in chunks of a byte is six times as long. What comes in one read with

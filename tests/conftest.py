@@ -23,12 +23,12 @@ from core.settings import (
     ThrottleSettings,
     TokenSettings,
 )
-from tests.clock import FakeClock
-from tests.databases import migrated_store, postgres_url, sqlite_url
-from tests.drivers import event_loop
-from tests.fuzz.budget import LONG
-from tests.pooler import pooling
-from tests.postgres import postgres_server
+from lab.fuzz.budget import LONG
+from tests.support.clock import FakeClock
+from tests.support.databases import migrated_store, postgres_url, sqlite_url
+from tests.support.drivers import event_loop
+from tests.support.pooler import pooling
+from tests.support.postgres import postgres_server
 
 SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 

@@ -15,11 +15,11 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from benchmarks.costs.filled import fill
 from core.app import AuthApp, build
-from core.passwords import PasswordHasher
-from core.repositories.unit_of_work import SqlStore
+from core.authentication.passwords.hasher import PasswordHasher
 from core.settings import HttpSettings, PasswordSettings, Settings
-from tests.databases import migrated_store, postgres_url
-from tests.postgres import own_postgres_server
+from core.sql_store import SqlStore
+from tests.support.databases import migrated_store, postgres_url
+from tests.support.postgres import own_postgres_server
 
 SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"  # noqa: S105 - of a database that is gone at the end
 PASSWORD = "correct horse battery"  # noqa: S105 - the same

@@ -18,13 +18,13 @@ from twinauth_verify import Verifier
 from benchmarks.costs.house import ISSUER, PASSWORD, House, Request
 from benchmarks.costs.meter import Counts, Meter
 from benchmarks.costs.sizing import Cost
-from core.audit import Client
+from core.authentication.passwords.hasher import PasswordHasher
 from core.housekeeping import BATCH
-from core.passwords import PasswordHasher
-from core.repositories.unit_of_work import SqlUnitOfWork
+from core.origin import Origin
 from core.settings import PasswordSettings
-from tests.repositories.reviewed import noted
-from tests.servers import HOST, Server, serving
+from core.sql_store import SqlUnitOfWork
+from tests.storage.reviewed import noted
+from tests.support.servers import HOST, Server, serving
 
 CALLERS = 4
 HASHING_CALLERS = 2  # no more than are hashed at once, so that none is refused
@@ -138,7 +138,7 @@ def measure_hash() -> float:
 
 def _said(found: House, operation: str) -> tuple[int, int]:
     """How many statements an operation sends, without BEGIN and COMMIT, and how many commits; asked in this process."""
-    client = Client(ip="203.0.113.9")
+    client = Origin(ip="203.0.113.9")
     (access, refresh) = found.tokens(1)[0]
     calls: dict[str, Callable[[], object]] = {
         "whoami": lambda: found.app.authentication.whoami(access),

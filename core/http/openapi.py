@@ -8,9 +8,9 @@ from uuid import UUID
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
+from core.contract.operation import OPERATIONS, TAG_DESCRIPTIONS, Caller, Operation
+from core.contract.problem import InputProblem, OAuthError, Problem
 from core.http import problems
-from core.http.operations import OPERATIONS, TAG_DESCRIPTIONS, Caller, Operation
-from core.http.schemas.errors import InputProblem, OAuthError, Problem
 
 TITLE = "Twinauth"
 VERSION = version("twinauth")

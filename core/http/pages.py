@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from core.contract.answer import Answer
 from core.errors import NotFound
 from core.http import openapi
-from core.http.answer import Answer
+from core.mail.texts.editions import Texts
 from core.settings import Settings
-from core.texts import Texts
 
 HTML = "text/html; charset=utf-8"
 

@@ -5,10 +5,44 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from core import errors
-from core.errors import AuthError, FieldError
-from core.http.answer import Answer, Headers
-from core.http.schemas.errors import InputError, InputProblem, OAuthError, Problem, ProblemType
+from core.accounts.errors import InvalidResetToken, InvalidVerificationToken
+from core.authentication.errors import EmailNotVerified, InvalidCredentials, Overloaded, WrongPassword
+from core.contract.answer import Answer, Headers
+from core.contract.problem import InputError, InputProblem, OAuthError, Problem, ProblemType
+from core.errors import (
+    AuthError,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    FieldError,
+    HeadersTooLarge,
+    InternalError,
+    InvalidInput,
+    InvalidToken,
+    MalformedJson,
+    MalformedRequest,
+    MethodNotAllowed,
+    MissingCredentials,
+    NotFound,
+    NotReady,
+    RequestTimeout,
+    Stopping,
+    TargetTooLong,
+    TryAgainLater,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from core.oauth.errors import (
+    InvalidClient,
+    InvalidGrant,
+    InvalidRequest,
+    InvalidScope,
+    TokenEndpointError,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+)
+from core.sessions.errors import InvalidRefreshToken
+from core.throttling.errors import TooManyAttempts
+from core.users.errors import EmailTaken
 
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
@@ -23,171 +57,171 @@ class _Form:
 
 
 _FORMS: dict[type[AuthError], _Form] = {
-    errors.MalformedRequest: _Form(
+    MalformedRequest: _Form(
         HTTPStatus.BAD_REQUEST,
         "Malformed request",
         "The request breaks a rule of HTTP itself: it has no valid Host, two headers where one may stand, a method "
         "that HTTP does not define, a body that ends early or goes with an upgrade, or it cannot be taken apart.",
     ),
-    errors.MalformedJson: _Form(
+    MalformedJson: _Form(
         HTTPStatus.BAD_REQUEST,
         "Malformed JSON",
         "The body is not JSON as RFC 8259 and RFC 7493 define it: valid UTF-8 without a byte order mark, no member "
         "twice, no NaN or Infinity, no unpaired surrogate, at most 32 levels deep.",
     ),
-    errors.UnsupportedMediaType: _Form(
+    UnsupportedMediaType: _Form(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "Unsupported media type",
         "Send JSON with the header Content-Type: application/json. The token endpoint takes "
         "application/x-www-form-urlencoded. The only character set is UTF-8.",
     ),
-    errors.BodyTooLarge: _Form(
+    BodyTooLarge: _Form(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "Body too large",
         "A body has at most 64 KiB, whether its length is announced or it comes in chunks.",
     ),
-    errors.RequestTimeout: _Form(
+    RequestTimeout: _Form(
         HTTPStatus.REQUEST_TIMEOUT,
         "Request timeout",
         "A request, head and body, arrives within ten seconds of its first byte, or the connection is closed.",
     ),
-    errors.TargetTooLong: _Form(
+    TargetTooLong: _Form(
         HTTPStatus.REQUEST_URI_TOO_LONG,
         "Target too long",
         "A path with its query has at most 4,000 characters. No operation needs more.",
     ),
-    errors.HeadersTooLarge: _Form(
+    HeadersTooLarge: _Form(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "Header fields too large",
         "A request has at most 100 header fields, each of at most 8,190 bytes and all together of at most 256 KiB.",
     ),
-    errors.NotFound: _Form(
+    NotFound: _Form(
         HTTPStatus.NOT_FOUND,
         "Not found",
         "There is no such path, or no such thing that is yours. A path with a slash at its end is another path.",
     ),
-    errors.MethodNotAllowed: _Form(
+    MethodNotAllowed: _Form(
         HTTPStatus.METHOD_NOT_ALLOWED,
         "Method not allowed",
         "The path exists, but not for this method. The header Allow names the methods that it knows.",
     ),
-    errors.InvalidInput: _Form(
+    InvalidInput: _Form(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "Invalid input",
         "The input was read, but a member is missing, unknown, of the wrong type or refused. The list errors names "
         "each with its reason.",
     ),
-    errors.MissingCredentials: _Form(
+    MissingCredentials: _Form(
         HTTPStatus.UNAUTHORIZED,
         "Missing credentials",
         "Send an access token: Authorization: Bearer TOKEN. A login gives one.",
     ),
-    errors.InvalidToken: _Form(
+    InvalidToken: _Form(
         HTTPStatus.UNAUTHORIZED,
         "Invalid token",
         "The access token is malformed, expired, or its session has ended. Refresh it, or log in again.",
     ),
-    errors.InvalidRefreshToken: _Form(
+    InvalidRefreshToken: _Form(
         HTTPStatus.UNAUTHORIZED,
         "Invalid refresh token",
         "The refresh token is malformed, expired, was used before, or its session has ended. A refresh token is used "
         "once; when an old one comes back, two parties hold the session and it ends for both. Log in again.",
     ),
-    errors.InvalidCredentials: _Form(
+    InvalidCredentials: _Form(
         HTTPStatus.UNAUTHORIZED,
         "Invalid credentials",
         "No active account has this address with this password. Which of the two is wrong is not told, because that "
         "would tell who has an account.",
     ),
-    errors.WrongPassword: _Form(
+    WrongPassword: _Form(
         HTTPStatus.FORBIDDEN,
         "Wrong password",
         "You are logged in, but this change needs the current password, and the one given is not it.",
     ),
-    errors.EmailTaken: _Form(
+    EmailTaken: _Form(
         HTTPStatus.CONFLICT,
         "E-mail address taken",
         "An account with this address exists. Log in, or reset its password.",
     ),
-    errors.EmailNotVerified: _Form(
+    EmailNotVerified: _Form(
         HTTPStatus.FORBIDDEN,
         "E-mail address not verified",
         "The password is right, but the owner of the address has not followed the link that was sent there. Each try "
         "sends a new one, up to a limit an hour.",
     ),
-    errors.TooManyAttempts: _Form(
+    TooManyAttempts: _Form(
         HTTPStatus.TOO_MANY_REQUESTS,
         "Too many attempts",
         "Too many passwords were wrong, or too much was asked for from your network. Wait for the seconds in "
         "Retry-After; each further failure makes the pause longer. Resetting the password stays possible.",
     ),
-    errors.InvalidResetToken: _Form(
+    InvalidResetToken: _Form(
         HTTPStatus.BAD_REQUEST,
         "Invalid reset token",
         "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
         "password or address since. Ask for a new one.",
     ),
-    errors.InvalidVerificationToken: _Form(
+    InvalidVerificationToken: _Form(
         HTTPStatus.BAD_REQUEST,
         "Invalid verification token",
         "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
         "password or address since. Ask for a new one.",
     ),
-    errors.InvalidRequest: _Form(
+    InvalidRequest: _Form(
         HTTPStatus.BAD_REQUEST,
         "Invalid request",
         "RFC 6749 section 5.2: a parameter of the token request is missing, stands there twice, or is malformed.",
     ),
-    errors.InvalidClient: _Form(
+    InvalidClient: _Form(
         HTTPStatus.UNAUTHORIZED,
         "Invalid client",
         "RFC 6749 section 5.2: the client is unknown, or its authentication failed.",
     ),
-    errors.InvalidGrant: _Form(
+    InvalidGrant: _Form(
         HTTPStatus.BAD_REQUEST,
         "Invalid grant",
         "RFC 6749 section 5.2: the credentials or the refresh token are wrong, expired, already used, or their "
         "session has ended.",
     ),
-    errors.InvalidScope: _Form(
+    InvalidScope: _Form(
         HTTPStatus.BAD_REQUEST,
         "Invalid scope",
         "RFC 6749 section 5.2: the scope is malformed, or more than the client was registered with.",
     ),
-    errors.UnauthorizedClient: _Form(
+    UnauthorizedClient: _Form(
         HTTPStatus.BAD_REQUEST,
         "Unauthorized client",
         "RFC 6749 section 5.2: a registered client may ask for client_credentials only. The grants password and "
         "refresh_token are for first parties, which send no client authentication.",
     ),
-    errors.UnsupportedGrantType: _Form(
+    UnsupportedGrantType: _Form(
         HTTPStatus.BAD_REQUEST,
         "Unsupported grant type",
         "RFC 6749 section 5.2: the token endpoint does not know this grant_type.",
     ),
-    errors.Overloaded: _Form(
+    Overloaded: _Form(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Overloaded",
         "More passwords wait to be checked than can be checked in good time. Nothing was done; try again after the "
         "seconds in Retry-After.",
     ),
-    errors.NotReady: _Form(
+    NotReady: _Form(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Not ready",
         "The database has another schema than this version of the service needs. The operator runs the migrations.",
     ),
-    errors.Stopping: _Form(
+    Stopping: _Form(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Stopping",
         "This process was told to stop. It still answers what it is sent, but nothing new should be sent to it.",
     ),
-    errors.DatabaseUnavailable: _Form(
+    DatabaseUnavailable: _Form(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Database unavailable",
         "The database did not answer in time. Try again after the seconds in Retry-After; a change whose answer was "
         "lost may have happened.",
     ),
-    errors.InternalError: _Form(
+    InternalError: _Form(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "Internal error",
         "Something went wrong on our side. Tell the operator the request id.",
@@ -209,9 +243,9 @@ def answer(error: AuthError, request_id: str) -> Answer:
 
 def model_of(error: type[AuthError]) -> type[Problem | OAuthError]:
     """What the body of an answer to an error is made from."""
-    if issubclass(error, errors.TokenEndpointError):
+    if issubclass(error, TokenEndpointError):
         return OAuthError
-    return InputProblem if issubclass(error, errors.InvalidInput) else Problem
+    return InputProblem if issubclass(error, InvalidInput) else Problem
 
 
 def media_type_of(error: type[AuthError]) -> str:
@@ -228,19 +262,19 @@ def explain(code: str) -> ProblemType:
     """
     error = _BY_CODE.get(code)
     if error is None:
-        raise errors.NotFound
+        raise NotFound
     form = _FORMS[error]
     return ProblemType(type=_type(code), code=code, title=form.title, status=form.status, explanation=form.explanation)
 
 
 def example(error: type[AuthError]) -> dict[str, object]:
     """An example body for the documentation."""
-    if error is errors.InvalidInput:
-        instance: AuthError = errors.InvalidInput(
+    if error is InvalidInput:
+        instance: AuthError = InvalidInput(
             FieldError(field="email", code="missing", message="This member is required.")
         )
     else:
-        instance = errors.MethodNotAllowed(()) if error is errors.MethodNotAllowed else error()
+        instance = MethodNotAllowed(()) if error is MethodNotAllowed else error()
     made: dict[str, object] = json.loads(_body(instance, _form(error), "5f2c9a1e4b7d4c0f8a3e6d1b9c2f7a40"))
     return made
 
@@ -271,21 +305,21 @@ def _body(error: AuthError, form: _Form, request_id: str) -> bytes:
 
 
 def _found(error: AuthError) -> Iterable[FieldError]:
-    return error.errors if isinstance(error, errors.InvalidInput) else ()
+    return error.errors if isinstance(error, InvalidInput) else ()
 
 
 def _headers(error: AuthError) -> Headers:
     match error:
-        case errors.MethodNotAllowed(allowed=allowed):
+        case MethodNotAllowed(allowed=allowed):
             return (("Allow", ", ".join(allowed)),)
-        case errors.TryAgainLater(retry_after=seconds) | errors.TooManyAttempts(retry_after=seconds):
+        case TryAgainLater(retry_after=seconds) | TooManyAttempts(retry_after=seconds):
             return (("Retry-After", str(seconds)),)
-        case errors.InvalidClient():
+        case InvalidClient():
             return (("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"'),)
         # RFC 6750 section 3: no error code where no token came, so that a client knows to fetch one.
-        case errors.MissingCredentials() | errors.InvalidCredentials():
+        case MissingCredentials() | InvalidCredentials():
             return (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
-        case errors.Unauthenticated():
+        case Unauthenticated():
             return (("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"'),)
         case _:
             return ()

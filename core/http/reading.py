@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from core.clients import Credentials
+from core.contract.operation import Operation
 from core.errors import (
     FieldError,
-    InvalidClient,
     InvalidInput,
-    InvalidRequest,
     InvalidToken,
     MalformedJson,
     MalformedRequest,
     MissingCredentials,
     UnsupportedMediaType,
 )
-from core.http.operations import Operation
+from core.oauth.errors import InvalidClient, InvalidRequest
+from core.oauth.model import Credentials
 from core.strict_json import MAX_MEMBERS, strict_loads
 
 MAX_FIELDS = MAX_MEMBERS

@@ -7,7 +7,7 @@ Revises:
 import sqlalchemy as sa
 from alembic import op
 
-from core.repositories.tables import UtcDateTime
+from core.storage.schema import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -7,7 +7,7 @@ Revises: 0001
 import sqlalchemy as sa
 from alembic import op
 
-from core.repositories.tables import UtcDateTime
+from core.storage.schema import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

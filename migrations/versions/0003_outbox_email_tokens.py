@@ -7,7 +7,7 @@ Revises: 0002
 import sqlalchemy as sa
 from alembic import op
 
-from core.repositories.tables import UtcDateTime
+from core.storage.schema import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

@@ -7,7 +7,7 @@ Revises: 0003
 import sqlalchemy as sa
 from alembic import op
 
-from core.repositories.tables import UtcDateTime
+from core.storage.schema import UtcDateTime
 
 revision = "0004"
 down_revision = "0003"

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
-from core.mailer import LocalMailbox
-from tests.databases import sqlite_url
-from tests.servers import CHEAP, FRAMEWORKS, HOST, Server, serving
+from core.mail.transports import LocalMailbox
+from tests.support.databases import sqlite_url
+from tests.support.servers import CHEAP, FRAMEWORKS, HOST, Server, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [

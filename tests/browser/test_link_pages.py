@@ -14,14 +14,14 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Locator, Page, Request, Route, expect
 from sqlalchemy import create_engine, update
 
-from core.email_tokens import digest_of
-from core.letters import KIND_HEADER
-from core.mailer import LocalMailbox, recipient_of, text_of
-from core.outbox import MessageKind
-from core.repositories.tables import email_tokens
-from tests.api import OTHER_PASSWORD, PASSWORD
+from core.mail.model import MessageKind
+from core.mail.one_time_tokens import digest_of
+from core.mail.rendering import KIND_HEADER
+from core.mail.sql import email_tokens
+from core.mail.transports import LocalMailbox, recipient_of, text_of
 from tests.browser.conftest import Visit
-from tests.servers import ANSWER_SECONDS, Server, eventually
+from tests.support.api import OTHER_PASSWORD, PASSWORD
+from tests.support.servers import ANSWER_SECONDS, Server, eventually
 
 pytestmark = pytest.mark.browser
 

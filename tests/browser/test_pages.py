@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from core.http.operations import OPERATIONS
-from tests.api import PASSWORD
+from core.contract.operation import OPERATIONS
 from tests.browser.conftest import Visit
+from tests.support.api import PASSWORD
 
 pytestmark = pytest.mark.browser
 

@@ -13,16 +13,16 @@ import pytest
 from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
-from core.repositories.unit_of_work import SqlStore
 from core.settings import MailSettings
-from tests.api import Api
-from tests.clock import START, FakeClock
+from core.sql_store import SqlStore
+from lab.stack.outside import Outside, WallClock, why_not
 from tests.conftest import make_settings
-from tests.databases import assert_nothing_checked_out, empty
-from tests.drivers import AsgiDriver, Driver, LiveDriver, WsgiDriver
-from tests.mail import RecordingMailer
-from tests.parity import Transcript, comparable_letters
-from tests.stack.outside import Outside, WallClock, why_not
+from tests.support.api import Api
+from tests.support.clock import START, FakeClock
+from tests.support.databases import assert_nothing_checked_out, empty
+from tests.support.drivers import AsgiDriver, Driver, LiveDriver, WsgiDriver
+from tests.support.mail import RecordingMailer
+from tests.support.parity import Transcript, comparable_letters
 
 OUTSIDE = Outside.given()
 FRAMEWORKS = (OUTSIDE.door,) if OUTSIDE else ("flask", "fastapi")

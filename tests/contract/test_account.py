@@ -6,10 +6,10 @@ import bcrypt
 import pytest
 from sqlalchemy import update
 
-from core.mailer import recipient_of, text_of
-from core.repositories.tables import users
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
-from tests.mail import kind_of
+from core.mail.transports import recipient_of, text_of
+from core.users.sql import users
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.mail import kind_of
 
 
 def test_the_display_name_is_changed_and_removed(api: Api) -> None:

@@ -14,8 +14,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from core.http.operations import OPERATIONS, Caller, Operation
-from tests.api import Api
+from core.contract.operation import OPERATIONS, Caller, Operation
+from tests.support.api import Api
 
 PROTECTED = [operation for operation in OPERATIONS.values() if operation.caller is Caller.USER]
 

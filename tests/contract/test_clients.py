@@ -13,11 +13,11 @@ import jwt
 import pytest
 from sqlalchemy import select
 
-from core.counters import RECORDED_REFUSALS
+from core.audit.sql import audit_events
 from core.errors import NotFound
-from core.repositories.tables import audit_events
-from tests.api import EMAIL, PASSWORD, Api
-from tests.drivers import Answer, Headers
+from core.throttling.model import RECORDED_REFUSALS
+from tests.support.api import EMAIL, PASSWORD, Api
+from tests.support.drivers import Answer, Headers
 
 SCOPES = ("orders:read", "orders:write")
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import event
 
 from core.settings import MailSettings
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
-from tests.hashes import computed_hashes
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.hashes import computed_hashes
 
 
 @contextmanager

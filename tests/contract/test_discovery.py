@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import text
 
-from core.http.operations import OPERATIONS
+from core.contract.operation import OPERATIONS
 from core.http.problems import _BY_CODE as CODES
-from core.repositories.tables import HEAD_REVISION
-from tests.api import Api
+from core.storage.schema import HEAD_REVISION
+from tests.support.api import Api
 
 
 def test_the_key_set_holds_public_keys_only(api: Api) -> None:

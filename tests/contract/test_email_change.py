@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core.errors import Overloaded
-from core.mailer import recipient_of, text_of
-from core.repositories.tables import audit_events, metadata, outbox, users
-from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from core.audit.sql import audit_events
+from core.authentication.errors import Overloaded
+from core.mail.sql import outbox
+from core.mail.transports import recipient_of, text_of
+from core.storage.schema import metadata
+from core.users.sql import users
 from tests.contract.conftest import FRAMEWORKS, House
-from tests.mail import kind_of, link_of, token_of
-from tests.parity import fields_of
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.mail import kind_of, link_of, token_of
+from tests.support.parity import fields_of
 
 
 @pytest.fixture

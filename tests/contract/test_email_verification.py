@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import func, select
 
-from core.mailer import MailError, recipient_of, text_of
-from core.repositories.tables import audit_events
+from core.audit.sql import audit_events
+from core.mail.transports import MailError, recipient_of, text_of
 from core.settings import MailSettings
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.contract.conftest import FRAMEWORKS, House
-from tests.mail import kind_of, link_of, token_of
-from tests.parity import fields_of
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.mail import kind_of, link_of, token_of
+from tests.support.parity import fields_of
 
 
 def ask(api: Api, token: str) -> int:

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Table, func, select
 
-from core.errors import Overloaded
-from core.mailer import MailError, MailRefused, recipient_of
-from core.repositories.tables import audit_events, email_tokens, metadata, outbox, sessions, users
+from core.audit.sql import audit_events
+from core.authentication.errors import Overloaded
+from core.mail.sql import email_tokens, outbox
+from core.mail.transports import MailError, MailRefused, recipient_of
+from core.sessions.sql import sessions
 from core.settings import ThrottleSettings
-from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from core.storage.schema import metadata
+from core.users.sql import users
 from tests.contract.conftest import FRAMEWORKS, House
-from tests.mail import kind_of, token_of
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.mail import kind_of, token_of
 
 OWNED = {table.name: table for table in metadata.sorted_tables if "user_id" in table.c}
 

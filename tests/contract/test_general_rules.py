@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from core.http.operations import OPERATIONS, Caller
+from core.contract.operation import OPERATIONS, Caller
 from core.settings import MailSettings
-from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.contract.conftest import FRAMEWORKS, House
-from tests.drivers import AsgiDriver, Headers, WsgiDriver
-from tests.mail import token_of
-from tests.parity import fields_of
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.drivers import AsgiDriver, Headers, WsgiDriver
+from tests.support.mail import token_of
+from tests.support.parity import fields_of
 
 JSON = [("Content-Type", "application/json")]
 GOOD = b'{"email": "ann@example.com", "password": "correct horse battery"}'
@@ -430,7 +430,7 @@ class Watched:
     def __init__(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         self.notes: list[str] = []
         self.api = replace(api, driver=self._driver(api.driver))
-        monkeypatch.setattr(api.auth.relay, "wake", lambda: self.notes.append("woken"))
+        monkeypatch.setattr(api.auth.mail_worker, "wake", lambda: self.notes.append("woken"))
 
     def _driver(self, driver: Any) -> WsgiDriver | AsgiDriver:
         if isinstance(driver, WsgiDriver):

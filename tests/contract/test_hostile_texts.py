@@ -12,12 +12,12 @@ from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
 
-from core.http.operations import OPERATIONS, Caller, Operation
-from core.repositories.tables import throttle_counters
-from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from core.contract.operation import OPERATIONS, Caller, Operation
+from core.throttling.sql import throttle_counters
 from tests.contract.test_clients import register
-from tests.drivers import Answer, Headers
-from tests.hostile import HOSTILE
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.drivers import Answer, Headers
+from tests.support.hostile import HOSTILE
 
 TEXTS = [text for texts in HOSTILE.values() for text in texts]
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from core.http.operations import OPERATIONS
-from core.repositories.memory import MemoryStore
+from core.contract.operation import OPERATIONS
 from core.settings import HttpSettings, MailSettings, PasswordSettings
-from tests.api import Api
 from tests.conftest import SECRET
 from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.parity import fields_of
+from tests.storage.memory import MemoryStore
+from tests.support.api import Api
+from tests.support.parity import fields_of
 
 PAGES = ("/reset-password", "/verify-email")
 ASSETS = {"links.css": "text/css; charset=utf-8", "links.js": "text/javascript; charset=utf-8"}

@@ -8,9 +8,9 @@ import jwt
 import pytest
 from sqlalchemy import update
 
-from core.errors import Overloaded
-from core.repositories.tables import users
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from core.authentication.errors import Overloaded
+from core.users.sql import users
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 
 
 def test_login_gives_a_token_pair(api: Api) -> None:
@@ -70,7 +70,7 @@ def test_every_login_starts_a_new_session(api: Api) -> None:
 
 def test_a_full_line_of_hashes_answers_503_and_leaves_whoami_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     token = api.signed_in()["access_token"]
-    line = api.auth.authentication._passwords._line
+    line = api.auth.authentication._passwords._pool
 
     def full(*_: Any) -> Any:
         raise Overloaded

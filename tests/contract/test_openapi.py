@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api_fastapi.app import create_app
+from core.contract.operation import OPERATIONS, Caller
 from core.http.openapi import document
-from core.http.operations import OPERATIONS, Caller
-from tests.api import Api
 from tests.contract.conftest import House
+from tests.support.api import Api
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 

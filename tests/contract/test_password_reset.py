@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import func, select
 
-from core.errors import Overloaded
-from core.mailer import MailError, recipient_of, text_of
-from core.repositories.tables import audit_events, email_tokens, outbox
+from core.audit.sql import audit_events
+from core.authentication.errors import Overloaded
+from core.mail.sql import email_tokens, outbox
+from core.mail.transports import MailError, recipient_of, text_of
 from core.settings import HttpSettings, MailSettings, PasswordSettings
-from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.contract.conftest import FRAMEWORKS, House, open_house
-from tests.mail import html_of, kind_of, link_of, token_of
-from tests.parity import fields_of
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.mail import html_of, kind_of, link_of, token_of
+from tests.support.parity import fields_of
 
 Arrange = Callable[[Api], object]
 
@@ -500,7 +501,7 @@ class TestTheToken:
             raise Overloaded
 
         with monkeypatch.context() as patched:
-            patched.setattr(api.auth.recovery._passwords, "hash", full)
+            patched.setattr(api.auth.password_reset._passwords, "hash", full)
             answer = api.reset(token)
             assert (answer.status, answer.json["code"], answer.header("Retry-After")) == (503, "overloaded", "1")
         assert api.reset(token).status == 204
@@ -509,7 +510,7 @@ class TestTheToken:
         def explode(_: str) -> str:
             raise AssertionError("a password was hashed")
 
-        monkeypatch.setattr(api.auth.recovery._passwords, "hash", explode)
+        monkeypatch.setattr(api.auth.password_reset._passwords, "hash", explode)
         assert refused(api, "twm_" + "A" * 32)
 
     @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.api import OTHER_PASSWORD, PASSWORD, Api
-from tests.drivers import Answer
+from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
+from tests.support.drivers import Answer
 
 
 def hashed(value: str) -> str:

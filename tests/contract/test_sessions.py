@@ -6,8 +6,8 @@ import jwt
 import pytest
 from sqlalchemy import select
 
-from core.repositories.tables import audit_events
-from tests.api import Api
+from core.audit.sql import audit_events
+from tests.support.api import Api
 
 
 def sid(pair: dict[str, str]) -> str:

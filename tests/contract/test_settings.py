@@ -9,13 +9,13 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from core.repositories.memory import MemoryStore
-from core.repositories.unit_of_work import SqlStore
 from core.settings import HttpSettings, MailSettings, PasswordSettings, TokenSettings
-from tests.api import Api
+from core.sql_store import SqlStore
 from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.databases import empty
-from tests.mail import link_of
+from tests.storage.memory import MemoryStore
+from tests.support.api import Api
+from tests.support.databases import empty
+from tests.support.mail import link_of
 
 OpenDoor = Callable[..., Api]
 

@@ -4,9 +4,9 @@ import uuid
 
 import pytest
 
-from core.mailer import recipient_of, text_of
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
-from tests.mail import kind_of
+from core.mail.transports import recipient_of, text_of
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.mail import kind_of
 
 
 def test_signup_answers_with_the_user_and_nothing_else(api: Api) -> None:

@@ -13,10 +13,10 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from core.repositories.memory import MemoryStore
 from core.settings import TokenSettings
-from tests.api import Api
 from tests.contract.conftest import FRAMEWORKS, open_house
+from tests.storage.memory import MemoryStore
+from tests.support.api import Api
 
 ISSUER = "http://127.0.0.1:8000"
 

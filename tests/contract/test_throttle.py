@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from core.audit import EventKind
-from core.errors import Overloaded
-from core.repositories.tables import audit_events, throttle_counters, users
-from core.repositories.unit_of_work import SqlStore
+from core.audit.model import EventKind
+from core.audit.sql import audit_events
+from core.authentication.errors import Overloaded
 from core.settings import HttpSettings, MailSettings, ThrottleSettings
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from core.sql_store import SqlStore
+from core.throttling.sql import throttle_counters
+from core.users.sql import users
 from tests.contract.conftest import DATABASES, FRAMEWORKS, open_house
-from tests.databases import empty
-from tests.drivers import Answer, Headers
-from tests.parity import Transcript
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.databases import empty
+from tests.support.drivers import Answer, Headers
+from tests.support.parity import Transcript
 
 ALLOWANCE = 5
 HOME, OFFICE, CAFE = "203.0.113.7", "203.0.113.8", "203.0.113.9"
@@ -225,7 +227,7 @@ def test_a_password_that_was_not_looked_at_for_want_of_time_is_not_counted(
         raise Overloaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.auth.authentication._passwords._line, "run", full)
+        patch.setattr(api.auth.authentication._passwords._pool, "run", full)
         assert [log_in(api, OTHER_PASSWORD).status for _ in range(10)] == [503] * 10
     assert fail(api, ALLOWANCE + 1) == [401] * ALLOWANCE + [429]
 
@@ -515,10 +517,10 @@ class Letters:
 
 def reset_token(api: Api, ip: str, monkeypatch: pytest.MonkeyPatch) -> str:
     letters = Letters()
-    monkeypatch.setattr(api.auth.relay, "_mailer", letters)
+    monkeypatch.setattr(api.auth.mail_worker, "_mailer", letters)
     answer = api.post("/v1/send-password-reset", {"email": EMAIL}, headers=come_from(ip))
     assert answer.status == 202, answer.body
-    api.auth.relay.run_once()
+    api.auth.mail_worker.run_once()
     found = [re.search(r"twm_[\w-]{32}", str(letter.get_body())) for letter in letters.sent if "reset" in str(letter)]
     assert found[-1] is not None
     return found[-1][0]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 
 Both = tuple[Api, Api]
 

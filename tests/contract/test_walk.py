@@ -12,14 +12,14 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from core.mailer import recipient_of
-from core.repositories.tables import outbox
-from core.repositories.unit_of_work import SqlStore
+from core.mail.sql import outbox
+from core.mail.transports import recipient_of
 from core.settings import MailSettings
-from tests.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from core.sql_store import SqlStore
 from tests.contract.conftest import DATABASES, FRAMEWORKS, open_house
-from tests.databases import empty
-from tests.mail import HOST, MailServer, kind_of, token_of
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.databases import empty
+from tests.support.mail import HOST, MailServer, kind_of, token_of
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ def framework(request: pytest.FixtureRequest) -> str:
 @contextmanager
 def relaying(api: Api) -> Iterator[None]:
     """Let the relay send in a thread of its own, as a serving process does."""
-    api.auth.relay.start()
+    api.auth.mail_worker.start()
     try:
         yield
     finally:
-        api.auth.relay.stop()
+        api.auth.mail_worker.stop()
 
 
 @pytest.fixture
@@ -156,16 +156,16 @@ def test_a_letter_that_is_put_off_is_the_same_when_it_comes(open_door: OpenDoor)
         api = open_door(server.url)
         api.signup()
         server.replies["DATA"] = ["451 later"]
-        assert api.auth.relay.run_once() == 1
+        assert api.auth.mail_worker.run_once() == 1
         assert attempts(api) == {("email_verification", 1, "message refused: 451")}
         api.clock.advance(seconds=5)
-        assert api.auth.relay.run_once() == 1
+        assert api.auth.mail_worker.run_once() == 1
         (letter,) = server.emails
         first, second = server.offered
         assert first["Message-ID"] == second["Message-ID"] == letter["Message-ID"]
         assert token_of(first) == token_of(letter)
         assert api.verify(token_of(letter)).status == 204
-        api.auth.relay._mailer.close()
+        api.auth.mail_worker._mailer.close()
 
 
 def test_a_letter_that_is_refused_for_good_is_kept_for_the_operator(open_door: OpenDoor) -> None:
@@ -173,15 +173,15 @@ def test_a_letter_that_is_refused_for_good_is_kept_for_the_operator(open_door: O
         api = open_door(server.url)
         api.signup()
         server.replies["RCPT"] = ["550 no such user"]
-        assert api.auth.relay.run_once() == 1
+        assert api.auth.mail_worker.run_once() == 1
         assert attempts(api) == {("email_verification", 1, "recipient refused: 550")}
         api.clock.advance(hours=2)
         assert api.ask_for_reset().status == 202
-        assert api.auth.relay.run_once() == 1, "it is not tried again, and holds nothing up"
+        assert api.auth.mail_worker.run_once() == 1, "it is not tried again, and holds nothing up"
         assert [kind_of(email) for email in server.emails] == ["password_reset"]
         with api.auth.store.reading() as read:
-            assert [message.kind for message in read.outbox.dead()] == ["email_verification"]
-        api.auth.relay._mailer.close()
+            assert [message.kind for message in read.outbox.failed()] == ["email_verification"]
+        api.auth.mail_worker._mailer.close()
 
 
 def attempts(api: Api) -> set[tuple[str, int, str]]:
@@ -202,15 +202,15 @@ def test_a_mail_server_that_is_down_changes_no_answer_and_loses_no_letter(open_d
         api.signup()
         api.login()
         assert api.ask_for_reset().status == api.ask_for_reset("nobody@example.com").status == 202
-        assert api.auth.relay.run_once() == 3
+        assert api.auth.mail_worker.run_once() == 3
         assert attempts(api) == {
             ("email_verification", 1, "no connection: ConnectionRefusedError"),
             ("password_reset", 1, "no connection: ConnectionRefusedError"),
         }
     with MailServer(port=port) as server:
         api.clock.advance(seconds=5)
-        assert api.auth.relay.run_once() == 2
+        assert api.auth.mail_worker.run_once() == 2
         assert sorted(kind_of(email) for email in server.emails) == ["email_verification", "password_reset"]
         (reset,) = [email for email in server.emails if kind_of(email) == "password_reset"]
         assert api.reset(token_of(reset)).status == 204
-        api.auth.relay._mailer.close()
+        api.auth.mail_worker._mailer.close()

@@ -27,7 +27,7 @@ from core.settings import Settings, load_settings, variables
 from servers.stopping import GRACE
 from tests.conftest import SECRET
 from tests.live.test_guides import blocks
-from tests.servers import environment, eventually, run_command
+from tests.support.servers import environment, eventually, run_command
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

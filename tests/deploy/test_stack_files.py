@@ -22,20 +22,28 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from core import errors
 from core.app import CLOSE_SECONDS
-from core.errors import AuthError
+from core.errors import (
+    AuthError,
+    BodyTooLarge,
+    HeadersTooLarge,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    TargetTooLong,
+)
 from core.http import problems
-from core.http.edge import Edge
+from core.http.edge.edge import Edge
 from core.settings import HttpSettings, load_settings, variables
 from servers.stopping import GRACE
-from tests.certificates import certificate
 from tests.conftest import make_settings
-from tests.drivers import Answer
 from tests.live.test_guides import blocks, listens
-from tests.parity import comparable
-from tests.postgres import free_port
-from tests.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
+from tests.support.certificates import certificate
+from tests.support.drivers import Answer
+from tests.support.parity import comparable
+from tests.support.postgres import free_port
+from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
 
 COMPOSE = ROOT / "docker-compose.yml"
 FOLDER = ROOT / "deploy" / "compose"
@@ -382,7 +390,7 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
     door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
-    expected = parsed(door.unreadable(errors.MalformedRequest(), HOST))
+    expected = parsed(door.unreadable(MalformedRequest(), HOST))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
     assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")
@@ -419,13 +427,13 @@ def test_a_share_that_is_none_is_refused_and_changes_nothing(proxy: Path, tmp_pa
 
 
 REFUSALS: dict[str, AuthError] = {
-    "malformed_request": errors.MalformedRequest(),
-    "not_found": errors.NotFound(),
-    "method_not_allowed": errors.MethodNotAllowed(()),
-    "request_timeout": errors.RequestTimeout(),
-    "body_too_large": errors.BodyTooLarge(),
-    "target_too_long": errors.TargetTooLong(),
-    "headers_too_large": errors.HeadersTooLarge(),
+    "malformed_request": MalformedRequest(),
+    "not_found": NotFound(),
+    "method_not_allowed": MethodNotAllowed(()),
+    "request_timeout": RequestTimeout(),
+    "body_too_large": BodyTooLarge(),
+    "target_too_long": TargetTooLong(),
+    "headers_too_large": HeadersTooLarge(),
 }
 
 

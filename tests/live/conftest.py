@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.api import PASSWORD
-from tests.databases import postgres_url, sqlite_url
-from tests.servers import ANSWER_SECONDS, CHEAP, FRAMEWORKS, HOST, Server, serving
+from tests.support.api import PASSWORD
+from tests.support.databases import postgres_url, sqlite_url
+from tests.support.servers import ANSWER_SECONDS, CHEAP, FRAMEWORKS, HOST, Server, serving
 
 DATABASES = ("sqlite", "postgres")
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests.mail import HOST, MailServer
+from tests.support.mail import HOST, MailServer
 
 USER = "mail@twinauth"
 SMTP_PASSWORD = "s3cret: 50% of it/all?"

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from cli.serve import links_lead_past
+from core.contract.operation import OPERATIONS
 from core.http.openapi import document
-from core.http.operations import OPERATIONS
 from core.settings import Settings
 from servers.stopping import HURRY, ONE_SIGNAL
 from tests.conftest import SECRET
-from tests.drivers import LiveDriver
 from tests.live.conftest import Figures, hanging
-from tests.postgres import free_port
-from tests.servers import HOST, Process, eventually, run_command, running, serving
+from tests.support.drivers import LiveDriver
+from tests.support.postgres import free_port
+from tests.support.servers import HOST, Process, eventually, run_command, running, serving
 
 OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
 PLACEHOLDER = "changeme-changeme-changeme-changeme"

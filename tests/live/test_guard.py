@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from core.http.admission import MAX_SECONDS
+from core.http.edge.limits import MAX_SECONDS
 from core.settings import Settings
-from tests.api import PASSWORD
-from tests.faults.processes import family_of
+from lab.faults.processes import family_of
 from tests.live.conftest import Pair
-from tests.servers import FRAMEWORKS, Server, parsed
+from tests.support.api import PASSWORD
+from tests.support.servers import FRAMEWORKS, Server, parsed
 
 # Nothing here depends on the database.
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)

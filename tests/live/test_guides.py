@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import free_port
-from tests.servers import CHEAP, HOST, ROOT, environment, eventually, running
+from tests.support.postgres import free_port
+from tests.support.servers import CHEAP, HOST, ROOT, environment, eventually, running
 
 GUIDES = ROOT / "docs" / "guides"
 EXTRAS = tomllib.loads((ROOT / "verifier" / "pyproject.toml").read_text())["project"]["optional-dependencies"]

@@ -13,10 +13,10 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.api import Api
-from tests.databases import postgres_url
 from tests.live.conftest import Figures
-from tests.servers import CHEAP, FRAMEWORKS, eventually, run_command, serving
+from tests.support.api import Api
+from tests.support.databases import postgres_url
+from tests.support.servers import CHEAP, FRAMEWORKS, eventually, run_command, serving
 
 PROPAGATION = 4  # seconds
 ROTATIONS = ("RS256", "EdDSA", "ES256")

@@ -15,11 +15,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.api import Api
-from tests.drivers import Headers
 from tests.live.smtp_faults import SMTP_PASSWORD, PickyServer, known_user, smtp_url
-from tests.mail import MailServer, token_of
-from tests.servers import CHEAP, FRAMEWORKS, Process, Server, eventually, running, serving
+from tests.support.api import Api
+from tests.support.drivers import Headers
+from tests.support.mail import MailServer, token_of
+from tests.support.servers import CHEAP, FRAMEWORKS, Process, Server, eventually, running, serving
 
 PASSWORD = "canary päss/wörd+of&nobody"
 REFRESHED = "another canary, päss/wörd+2"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from core.mailer import recipient_of
+from core.mail.transports import recipient_of
 from tests.live.smtp_faults import PickyServer
-from tests.mail import MailServer
-from tests.servers import CHEAP, STOP_SECONDS, Process, Server, eventually, relaying, run_command, serving
+from tests.support.mail import MailServer
+from tests.support.servers import CHEAP, STOP_SECONDS, Process, Server, eventually, relaying, run_command, serving
 
 RESET = ("--kind", "password_reset")
 UNKNOWN = "01900000-0000-7000-8000-000000000000"

@@ -15,20 +15,20 @@ from psycopg.rows import dict_row
 from sqlalchemy import make_url
 
 from core.app import build
-from core.audit import Client
 from core.errors import DatabaseUnavailable
-from core.repositories.unit_of_work import SqlStore, open_store
+from core.origin import Origin
 from core.settings import DatabaseSettings
+from core.sql_store import SqlStore, open_store
+from lab.faults.history import Kind, Outcome, Record, violations
+from lab.faults.stage import GRACE
+from lab.faults.workload import Crowd, Service, remains_of, wait_until
 from migrations.runner import upgrade
-from tests.api import EMAIL, PASSWORD
 from tests.conftest import make_settings
-from tests.databases import postgres_url
-from tests.faults.history import Kind, Outcome, Record, violations
-from tests.faults.stage import GRACE
-from tests.faults.workload import Crowd, Service, remains_of, wait_until
 from tests.live.conftest import Figures
-from tests.pooler import SERVER_CONNECTIONS, pooling
-from tests.servers import CHEAP, FRAMEWORKS, serving
+from tests.support.api import EMAIL, PASSWORD
+from tests.support.databases import postgres_url
+from tests.support.pooler import SERVER_CONNECTIONS, pooling
+from tests.support.servers import CHEAP, FRAMEWORKS, serving
 
 LASTS = 2.0  # seconds
 BRIEF = timedelta(seconds=0.7)
@@ -103,12 +103,12 @@ def test_a_row_that_somebody_holds_is_waited_for_in_time_and_the_server_stops_wa
     store: SqlStore, server: str, pooled: str
 ) -> None:
     app = build(make_settings(), store=store)
-    user = app.accounts.sign_up(EMAIL, PASSWORD, None, Client())
+    user = app.accounts.sign_up(EMAIL, PASSWORD, None, Origin())
     assert user is not None
     holder = psycopg.connect(server)
     holder.execute("SELECT FROM users WHERE id = %s FOR UPDATE", (user.id,))
     with holder, pytest.raises(DatabaseUnavailable) as raised, store.begin() as work:
-        work.users.hold(user.id)
+        work.users.lock(user.id)
     assert "canceling statement due to" in str(raised.value.__cause__)
     assert ask(pooled, "SHOW lock_timeout") == [{"lock_timeout": "0"}], "who has the connection next"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import FRAMEWORKS, ROOT, START_SECONDS, Server, command, environment, serving
+from tests.support.servers import FRAMEWORKS, ROOT, START_SECONDS, Server, command, environment, serving
 
 README = ROOT / "README.md"
 PORTS = {"fastapi": 8000, "flask": 5000}

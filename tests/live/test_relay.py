@@ -15,21 +15,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from core.audit import Client
 from core.clock import SystemClock
-from core.mailer import recipient_of, text_of
-from core.outbox import MessageKind, message
-from core.repositories.engine import reading
-from core.repositories.tables import outbox
-from core.repositories.unit_of_work import SqlStore, open_store
+from core.mail.model import MessageKind, message
+from core.mail.sql import outbox
+from core.mail.transports import recipient_of, text_of
+from core.origin import Origin
 from core.settings import DatabaseSettings
-from tests.certificates import certificate
-from tests.databases import migrated_store
+from core.sql_store import SqlStore, open_store
+from core.storage.engine import reading
 from tests.live.conftest import Figures
 from tests.live.smtp_faults import HoldingServer, known_user, smtp_url
-from tests.mail import MailServer, kind_of
-from tests.repositories.values import account
-from tests.servers import (
+from tests.storage.values import account
+from tests.support.certificates import certificate
+from tests.support.databases import migrated_store
+from tests.support.mail import MailServer, kind_of
+from tests.support.servers import (
     CHEAP,
     FRAMEWORKS,
     STOP_SECONDS,
@@ -45,7 +45,7 @@ MESSAGES = 1500
 KILLS = 12
 # The shortest that there is: a message of a relay that was killed is due again after twelve times as long.
 PATIENCE = {"AUTH_SMTP_TIMEOUT": "1"}
-CLIENT = Client(ip="192.0.2.7", request_id="a-request", languages="en")
+CLIENT = Origin(ip="192.0.2.7", request_id="a-request", languages="en")
 
 
 def queued(url: str, count: int) -> list[str]:
@@ -57,9 +57,9 @@ def queued(url: str, count: int) -> list[str]:
             user = account(recipient)
             work.users.add(user, canonical_email=recipient)
             if number % 2:
-                notice = message(MessageKind.PASSWORD_CHANGED, at=now, client=CLIENT, user_id=user.user.id)
+                notice = message(MessageKind.PASSWORD_CHANGED, at=now, origin=CLIENT, user_id=user.user.id)
             else:
-                notice = message(MessageKind.PASSWORD_RESET, at=now, client=CLIENT, canonical_email=recipient)
+                notice = message(MessageKind.PASSWORD_RESET, at=now, origin=CLIENT, canonical_email=recipient)
             work.outbox.add(notice)
         work.commit()
     return recipients
@@ -112,7 +112,7 @@ def test_relay_that_is_killed_again_and_again_loses_nothing(
             printed += relay.printed()
         seconds = time.monotonic() - started
         assert states(store) == {"sent": MESSAGES}
-        taken_back = sum(number > 1 for number in attempts(store))
+        undo = sum(number > 1 for number in attempts(store))
         emails = server.emails
     texts, ids = defaultdict(set), defaultdict(set)
     for email in emails:
@@ -121,7 +121,7 @@ def test_relay_that_is_killed_again_and_again_loses_nothing(
     duplicates = len(emails) - len(texts)
     figures(
         f"{MESSAGES} messages, {KILLS} kills in {seconds:.0f} s (seed {seed}): none lost, {duplicates} came twice, "
-        f"{taken_back} were taken back from the dead"
+        f"{undo} were taken back from the dead"
     )
     assert set(texts) == set(recipients), "a message was lost"
     # The same letter with the same token, under the same name, by which a mailbox may know it again.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.budget import LONG
+from lab.fuzz.budget import LONG
 from tests.live.conftest import DATABASES, Pair
-from tests.servers import FRAMEWORKS, environment, run_command
+from tests.support.servers import FRAMEWORKS, environment, run_command
 
 # What PostgreSQL refuses, SQLite takes, such as NUL; but the doors differ little enough that every day each is asked on
 # one of them.
@@ -109,7 +109,7 @@ def test_the_document_is_true(pair: Pair, framework: str, database: str, tmp_pat
         cwd=tmp_path,
         env=environment(
             tmp_path,
-            SCHEMATHESIS_HOOKS="tests.fuzz.schemathesis_hooks",
+            SCHEMATHESIS_HOOKS="lab.fuzz.schemathesis_hooks",
             AUTH_TEST_URL=server.url,
             AUTH_TEST_CLIENT=f"{client_id}:{secret}",
         ),

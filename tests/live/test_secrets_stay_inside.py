@@ -26,15 +26,15 @@ from urllib.parse import quote
 import pytest
 from aiosmtpd.controller import Controller
 
-from core.http.operations import OPERATIONS
-from core.http.routing import Routes
-from tests import servers
-from tests.api import Api
-from tests.databases import postgres_url
-from tests.drivers import Answer, Headers
+from core.contract.operation import OPERATIONS
+from core.http.edge.routing import Routes
 from tests.live.test_logs import encodings
-from tests.postgres import free_port
-from tests.servers import HOST, START_SECONDS, Server, eventually, relaying, run_command, serving
+from tests.support import servers
+from tests.support.api import Api
+from tests.support.databases import postgres_url
+from tests.support.drivers import Answer, Headers
+from tests.support.postgres import free_port
+from tests.support.servers import HOST, START_SECONDS, Server, eventually, relaying, run_command, serving
 
 # A server of ours, with the engine's own log on and with defects: one in the code, one in a statement, and one deep
 # inside the work on a password. What is planted proves that the search would find what it looks for.
@@ -61,7 +61,7 @@ logging.basicConfig(level=logging.DEBUG)  # most commands write no log of their 
 be_loud()
 
 rename, verify, request = (
-    core.accounts.Accounts.rename, core.passwords.PasswordHasher.verify, core.recovery.Recovery._store_request
+    core.accounts.service.Accounts.rename, core.authentication.passwords.hasher.PasswordHasher.verify, core.accounts.password_reset.PasswordReset._store_request
 )
 
 def crash_in_code(self, principal, display_name, client):
@@ -82,9 +82,9 @@ def crash_in_a_statement(self, canonical_email, client):
         parameters = {"email": canonical_email}
         work._connection.execute(text("SELECT * FROM no_such_table WHERE email = :email"), parameters)
 
-core.accounts.Accounts.rename = crash_in_code
-core.passwords.PasswordHasher.verify = crash_deep_inside
-core.recovery.Recovery._store_request = crash_in_a_statement
+core.accounts.service.Accounts.rename = crash_in_code
+core.authentication.passwords.hasher.PasswordHasher.verify = crash_deep_inside
+core.accounts.password_reset.PasswordReset._store_request = crash_in_a_statement
 
 from cli.main import main
 main(prog_name="twinauth")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.conftest import Pair
-from tests.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, serving
+from tests.support.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, serving
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])
 

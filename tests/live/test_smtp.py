@@ -18,15 +18,12 @@ import pytest
 from pydantic import SecretStr
 
 from core.app import AuthApp, build
-from core.audit import Client
-from core.mailer import CONVERSATION_ANSWERS, MailError, MailRefused, SmtpMailer, SmtpServer, recipient_of
-from core.outbox import Message, MessageKind, message
-from core.repositories.unit_of_work import SqlStore
+from core.mail.model import Message, MessageKind, message
+from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, SmtpMailer, SmtpServer, recipient_of
+from core.origin import Origin
 from core.settings import MailSettings
-from tests.certificates import Certificate, certificate
-from tests.clock import FakeClock
+from core.sql_store import SqlStore
 from tests.conftest import make_settings
-from tests.databases import empty
 from tests.live.conftest import Figures
 from tests.live.smtp_faults import (
     SMTP_PASSWORD,
@@ -41,10 +38,13 @@ from tests.live.smtp_faults import (
     silent_server,
     smtp_url,
 )
-from tests.mail import HOST, MailServer
-from tests.postgres import free_port
-from tests.repositories.values import account, stored
-from tests.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
+from tests.storage.values import account, stored
+from tests.support.certificates import Certificate, certificate
+from tests.support.clock import FakeClock
+from tests.support.databases import empty
+from tests.support.mail import HOST, MailServer
+from tests.support.postgres import free_port
+from tests.support.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
 
 TIMEOUT = 1.0  # seconds
 SHORT = 0.2  # seconds, where only drops are waited for
@@ -267,7 +267,7 @@ class Post:
             notice = message(
                 MessageKind.PASSWORD_CHANGED,
                 at=self.clock.now(),
-                client=Client(ip="192.0.2.7", request_id="a-request"),
+                origin=Origin(ip="192.0.2.7", request_id="a-request"),
                 user_id=user.user.id,
             )
             with self.app.store.begin() as work:
@@ -278,7 +278,7 @@ class Post:
 
     def run(self) -> int:
         """Let the relay try all that is due."""
-        return self.app.relay.run_once()
+        return self.app.mail_worker.run_once()
 
     def later(self, **duration: float) -> int:
         """Let time pass, and the relay try all that is due then."""
@@ -294,7 +294,7 @@ class Post:
 
     def dead(self) -> list[Message]:
         with self.app.store.reading() as read:
-            return read.outbox.dead()
+            return read.outbox.failed()
 
 
 @pytest.fixture
@@ -312,7 +312,7 @@ def post(stores: Callable[[str], SqlStore]) -> Iterator[Callable[..., Post]]:
 
     yield make
     for each in made:
-        each.app.relay._mailer.close()
+        each.app.mail_worker._mailer.close()
     empty(store)
 
 

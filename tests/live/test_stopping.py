@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.faults.processes import family_of
 from servers.stopping import HURRY, LINGER, ONE_SIGNAL
-from tests.api import PASSWORD
 from tests.conftest import SECRET
-from tests.faults.processes import family_of
 from tests.live.conftest import Figures, hanging
-from tests.servers import AMPLE, CHEAP, Server, eventually, parsed, serving
+from tests.support.api import PASSWORD
+from tests.support.servers import AMPLE, CHEAP, Server, eventually, parsed, serving
 
 DRAIN = 2
 CALLERS = 4

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from core.counters import RECORDED_REFUSALS
 from core.settings import PasswordSettings, ThrottleSettings
-from tests.api import OTHER_PASSWORD
+from core.throttling.model import RECORDED_REFUSALS
 from tests.live.conftest import Figures
-from tests.servers import AMPLE, HOST, Server, serving
+from tests.support.api import OTHER_PASSWORD
+from tests.support.servers import AMPLE, HOST, Server, serving
 
 pytestmark = pytest.mark.alone
 

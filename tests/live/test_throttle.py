@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.api import OTHER_PASSWORD
-from tests.drivers import Answer
-from tests.servers import FRAMEWORKS, Server, serving
+from tests.support.api import OTHER_PASSWORD
+from tests.support.drivers import Answer
+from tests.support.servers import FRAMEWORKS, Server, serving
 
 ALLOWANCE = 5
 # What is refused for want of time would prove nothing.

@@ -22,16 +22,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, make_url, select, update
 
-from core.passwords import PasswordHasher
-from core.repositories.tables import outbox, users
+from core.authentication.passwords.hasher import PasswordHasher
+from core.mail.sql import outbox
 from core.settings import PasswordSettings
-from tests.api import OTHER_PASSWORD, PASSWORD
+from core.users.sql import users
 from tests.live.conftest import Figures
 from tests.live.test_relay import opened, states
-from tests.mail import MailServer
-from tests.postgres import free_port
-from tests.repositories.values import HASH, account
-from tests.servers import CHEAP, FRAMEWORKS, HOST, START_SECONDS, Server, eventually, serving
+from tests.storage.values import HASH, account
+from tests.support.api import OTHER_PASSWORD, PASSWORD
+from tests.support.mail import MailServer
+from tests.support.postgres import free_port
+from tests.support.servers import CHEAP, FRAMEWORKS, HOST, START_SECONDS, Server, eventually, serving
 
 pytestmark = pytest.mark.alone
 

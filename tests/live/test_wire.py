@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.api import OTHER_PASSWORD, PASSWORD, Api
-from tests.drivers import Answer, Headers
 from tests.live.conftest import Pair
-from tests.parity import comparable
-from tests.servers import FRAMEWORKS, Server, parsed
+from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
+from tests.support.drivers import Answer, Headers
+from tests.support.parity import comparable
+from tests.support.servers import FRAMEWORKS, Server, parsed
 
 # Nothing here depends on the database.
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from core.repositories.engine import open_engine
 from core.settings import DatabaseSettings
-from tests.databases import postgres_url, sqlite_url
+from core.storage.engine import open_engine
+from tests.support.databases import postgres_url, sqlite_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import JSON, String, Uuid, column, table
 from sqlalchemy.sql import TableClause
 
-from core.repositories.tables import UtcDateTime
+from core.storage.schema import UtcDateTime
 
 Row = Mapping[str, Any]
 

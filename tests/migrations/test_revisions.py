@@ -9,8 +9,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
 
-from core.repositories.tables import HEAD_REVISION, metadata
-from core.repositories.unit_of_work import SqlStore
+from core.sql_store import SqlStore
+from core.storage.schema import HEAD_REVISION, metadata
 from migrations.runner import config, downgrade, upgrade
 from tests.migrations.rows import ANN, AT_HEAD, LAPTOP, ROWS, Row, shape
 from tests.migrations.test_schema import VERSION_TABLE, _described
@@ -97,8 +97,8 @@ def test_the_service_reads_rows_of_an_older_revision(engine: Engine, revision: s
         assert len(read.keys.all()) == 1
         stored = ROWS[revision].get("outbox", ())
         assert [found.id for found in read.outbox.of(ANN)] == [row["id"] for row in stored if row["user_id"] == ANN]
-        assert [found.id for found in read.outbox.dead()] == [row["id"] for row in stored if row["dead_at"]]
-        assert len(read.email_tokens.of(ANN)) == len(ROWS[revision].get("email_tokens", ()))
+        assert [found.id for found in read.outbox.failed()] == [row["id"] for row in stored if row["dead_at"]]
+        assert len(read.one_time_tokens.of(ANN)) == len(ROWS[revision].get("email_tokens", ()))
 
 
 @pytest.mark.parametrize("revision", REVISIONS)

@@ -10,9 +10,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, Inspector, inspect
 
-from core.repositories.engine import open_engine
-from core.repositories.tables import HEAD_REVISION, metadata
 from core.settings import DatabaseSettings
+from core.storage.engine import open_engine
+from core.storage.schema import HEAD_REVISION, metadata
 from migrations.runner import config, downgrade, upgrade
 
 VERSION_TABLE = "alembic_version"

@@ -14,8 +14,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from core.repositories.tables import HEAD_REVISION
-from core.repositories.unit_of_work import SqlStore
+from core.sql_store import SqlStore
+from core.storage.schema import HEAD_REVISION
 from migrations.runner import config, upgrade
 from tests.migrations.rows import ROWS
 from tests.migrations.test_revisions import _insert

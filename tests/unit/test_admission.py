@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 
+from core.contract.operation import OPERATIONS
 from core.errors import (
     AuthError,
     BodyTooLarge,
@@ -15,10 +16,9 @@ from core.errors import (
     NotFound,
     TargetTooLong,
 )
-from core.http.admission import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET, fault_of
-from core.http.head import RequestHead, joined
-from core.http.operations import OPERATIONS
-from core.http.routing import Routes
+from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET, fault_of
+from core.http.edge.request_head import RequestHead, joined
+from core.http.edge.routing import Routes
 
 ROUTES = Routes(OPERATIONS.values())
 RIGHT = RequestHead(

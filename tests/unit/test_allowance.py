@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.allowance import LIMIT_WINDOW, with_letter
-from core.counters import Counter
-from tests.clock import START
+from core.mail.recipient_limit import LIMIT_WINDOW, with_letter
+from core.throttling.model import Counter
+from tests.support.clock import START
 
 LIFE = timedelta(minutes=15)
 TICK = timedelta(microseconds=1)

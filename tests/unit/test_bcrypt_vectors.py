@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.password_policy import normalise
-from core.passwords import PasswordHasher
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import normalise
 from core.settings import PasswordSettings
 from tests.unit import vectors
 

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from core.errors import DatabaseUnavailable
-from core.repositories import patience
-from core.repositories.patience import REST, Breaker
+from core.storage.deadlines import REST, CircuitBreaker
 
 PATIENCE = 2.0
 
@@ -32,32 +31,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def breaker() -> Breaker:
-    return Breaker(PATIENCE)
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker(PATIENCE)
 
 
-def passes(breaker: Breaker) -> bool:
+def passes(breaker: CircuitBreaker) -> bool:
     try:
-        breaker.pass_through()
+        breaker.check()
     except DatabaseUnavailable:
         return False
     return True
 
 
-def test_everybody_passes_while_nothing_is_known_against_the_server(breaker: Breaker, clock: Clock) -> None:
+def test_everybody_passes_while_nothing_is_known_against_the_server(breaker: CircuitBreaker, clock: Clock) -> None:
     for _ in range(10):
         assert passes(breaker)
         clock.at += 0.01
 
 
-def test_whoever_finds_the_server_away_spares_the_others_the_question(breaker: Breaker, clock: Clock) -> None:
+def test_whoever_finds_the_server_away_spares_the_others_the_question(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
     assert [passes(breaker) for _ in range(10)] == [False] * 10
     clock.at += REST - 0.001
     assert not passes(breaker)
 
 
-def test_after_a_rest_one_asks_and_the_others_are_refused_meanwhile(breaker: Breaker, clock: Clock) -> None:
+def test_after_a_rest_one_asks_and_the_others_are_refused_meanwhile(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
     clock.at += REST
     assert [passes(breaker) for _ in range(10)] == [True] + [False] * 9
@@ -65,7 +64,7 @@ def test_after_a_rest_one_asks_and_the_others_are_refused_meanwhile(breaker: Bre
     assert not passes(breaker)
 
 
-def test_an_answer_lets_everybody_through_again(breaker: Breaker, clock: Clock) -> None:
+def test_an_answer_lets_everybody_through_again(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
     clock.at += REST
     assert passes(breaker)
@@ -74,7 +73,7 @@ def test_an_answer_lets_everybody_through_again(breaker: Breaker, clock: Clock) 
     assert [passes(breaker) for _ in range(10)] == [True] * 10
 
 
-def test_who_asks_in_vain_starts_another_rest(breaker: Breaker, clock: Clock) -> None:
+def test_who_asks_in_vain_starts_another_rest(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
     for _ in range(5):
         clock.at += REST
@@ -84,7 +83,7 @@ def test_who_asks_in_vain_starts_another_rest(breaker: Breaker, clock: Clock) ->
         assert not passes(breaker)
 
 
-def test_who_asks_and_never_says_what_came_of_it_is_followed_by_another(breaker: Breaker, clock: Clock) -> None:
+def test_who_asks_and_never_says_what_came_of_it_is_followed_by_another(breaker: CircuitBreaker, clock: Clock) -> None:
     """A thread that died, or found something other than the server amiss, must not keep all others out for good."""
     breaker.trip()
     for _ in range(5):
@@ -92,7 +91,7 @@ def test_who_asks_and_never_says_what_came_of_it_is_followed_by_another(breaker:
         assert [passes(breaker) for _ in range(3)] == [True, False, False]
 
 
-def test_an_answer_to_somebody_who_asked_before_the_trip_ends_it(breaker: Breaker) -> None:
+def test_an_answer_to_somebody_who_asked_before_the_trip_ends_it(breaker: CircuitBreaker) -> None:
     breaker.trip()
     breaker.reset()
     assert passes(breaker)
@@ -100,12 +99,12 @@ def test_an_answer_to_somebody_who_asked_before_the_trip_ends_it(breaker: Breake
 
 def test_of_many_at_once_exactly_one_asks(clock: Clock) -> None:
     for _ in range(50):
-        breaker = Breaker(PATIENCE)
+        breaker = CircuitBreaker(PATIENCE)
         breaker.trip()
         clock.at += REST
         start = threading.Barrier(16)
 
-        def ask(own: Breaker = breaker, at_once: threading.Barrier = start) -> bool:
+        def ask(own: CircuitBreaker = breaker, at_once: threading.Barrier = start) -> bool:
             at_once.wait(10)
             return passes(own)
 

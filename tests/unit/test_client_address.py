@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from core.http.client_address import Network, client_address
+from core.http.edge.client_address import Network, client_address
 
 NOBODY: tuple[Network, ...] = ()
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "192.0.2.7", "fd00::/8")))

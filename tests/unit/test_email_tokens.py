@@ -12,8 +12,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.email_tokens import EmailToken, EmailTokenMaker, Purpose, digest_of
-from tests.clock import START
+from core.mail.model import OneTimeToken, Purpose
+from core.mail.one_time_tokens import OneTimeTokenMaker, digest_of
+from tests.support.clock import START
 
 KEY = bytes(range(32))
 SEED = bytes(range(100, 116))
@@ -21,7 +22,7 @@ MESSAGE_ID = uuid.UUID("0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10")
 ALPHABET = string.ascii_letters + string.digits + "-_"
 LENGTH = 4 + 32
 
-MAKER = EmailTokenMaker([KEY])
+MAKER = OneTimeTokenMaker([KEY])
 TOKEN = MAKER.make(MESSAGE_ID, SEED)
 
 
@@ -32,7 +33,7 @@ def test_a_token_has_a_findable_prefix_and_fits_a_fragment() -> None:
 
 def test_the_same_arguments_give_the_same_token() -> None:
     """In another process, at another attempt, and when this suite was written."""
-    assert EmailTokenMaker([KEY]).make(MESSAGE_ID, SEED) == TOKEN
+    assert OneTimeTokenMaker([KEY]).make(MESSAGE_ID, SEED) == TOKEN
     mac = hashlib.sha256(bytes(byte ^ 0x5C for byte in KEY.ljust(64, b"\0")))
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in KEY.ljust(64, b"\0")) + MESSAGE_ID.bytes + SEED)
     mac.update(inner.digest())
@@ -44,7 +45,7 @@ def test_the_same_arguments_give_the_same_token() -> None:
     [
         MAKER.make(uuid.UUID(int=MESSAGE_ID.int ^ 1), SEED),
         MAKER.make(MESSAGE_ID, bytes(16)),
-        EmailTokenMaker([bytes(32)]).make(MESSAGE_ID, SEED),
+        OneTimeTokenMaker([bytes(32)]).make(MESSAGE_ID, SEED),
     ],
     ids=["message", "seed", "key"],
 )
@@ -53,7 +54,7 @@ def test_every_argument_changes_the_token(other: str) -> None:
 
 
 def test_the_first_key_makes_the_token() -> None:
-    assert EmailTokenMaker([KEY, bytes(32)]).make(MESSAGE_ID, SEED) == TOKEN
+    assert OneTimeTokenMaker([KEY, bytes(32)]).make(MESSAGE_ID, SEED) == TOKEN
 
 
 def test_a_hundred_thousand_messages_have_as_many_tokens() -> None:
@@ -134,13 +135,13 @@ def test_what_cannot_be_a_token_is_refused_without_hashing_it(text: str, monkeyp
     def hashed(_content: bytes) -> None:
         raise AssertionError("it was hashed")
 
-    monkeypatch.setattr("core.email_tokens.hashlib.sha256", hashed)
+    monkeypatch.setattr("core.mail.one_time_tokens.hashlib.sha256", hashed)
     assert digest_of(text) is None
 
 
 def test_a_stored_token_does_not_show_its_digest() -> None:
     digest = hashlib.sha256(b"canary").digest()
-    token = EmailToken(
+    token = OneTimeToken(
         id=MESSAGE_ID,
         user_id=MESSAGE_ID,
         purpose=Purpose.PASSWORD_RESET,

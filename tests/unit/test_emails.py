@@ -5,8 +5,8 @@ import unicodedata
 
 import pytest
 
-from core.emails import canonical_or_none, parse_email
 from core.errors import InvalidInput
+from core.users.addresses import canonical_or_none, parse_email
 
 
 def refusal(text: str) -> str | None:

@@ -8,23 +8,24 @@ import pytest
 from pydantic import SecretStr
 
 from core.app import build
-from core.audit import Client
-from core.errors import InvalidRefreshToken
-from core.key_material import KeyRingLockedError, Seal
-from core.key_ring import KeyRing
-from core.keys import current
-from core.repositories.memory import MemoryStore
+from core.origin import Origin
+from core.sessions.errors import InvalidRefreshToken
 from core.settings import TokenSettings
-from tests.api import EMAIL, PASSWORD
-from tests.clock import START, FakeClock
+from core.tokens.errors import KeyRingLockedError
+from core.tokens.key_material import Seal
+from core.tokens.key_ring import KeyRing
+from core.tokens.model import current
 from tests.conftest import SECRET, make_settings
+from tests.storage.memory import MemoryStore
+from tests.support.api import EMAIL, PASSWORD
+from tests.support.clock import START, FakeClock
 
 LIFETIME = timedelta(days=30)
 SHORTEST = timedelta(hours=2)
 PROPAGATION = timedelta(minutes=10)
 TICK = timedelta(seconds=1)
 NEW_SECRET = "Zt7Qm2Xw9Lk4Vb6Nc1Rj8Hd5Fg3Ps0Ya"
-CLIENT = Client()
+CLIENT = Origin()
 
 
 def ring(store: MemoryStore, clock: FakeClock, *keys: bytes) -> KeyRing:

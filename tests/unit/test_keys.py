@@ -14,12 +14,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from core.errors import DatabaseUnavailable
-from core.key_material import RSA_BITS, KeyRingLockedError, PrivateKey, Seal, generate, public_jwk, thumbprint
-from core.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
-from core.keys import SKEW, SigningKey, current, retired
-from core.repositories.memory import MemoryStore, MemoryUnitOfWork
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
-from tests.clock import START, FakeClock
+from core.tokens.errors import KeyRingLockedError
+from core.tokens.key_material import RSA_BITS, PrivateKey, Seal, generate, public_jwk, thumbprint
+from core.tokens.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
+from core.tokens.model import SKEW, SigningKey, current, retired
+from tests.storage.memory import MemoryStore, MemoryUnitOfWork
+from tests.support.clock import START, FakeClock
 from tests.unit import vectors
 
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from core.settings import variables
-from tests.lab.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
-from tests.lab.trial import DOORS
+from lab.cluster.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
+from lab.cluster.trial import DOORS
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "deploy" / "lab"

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from core.letters import KIND_HEADER, Letter, LetterWriter
-from core.mailer import recipient_of, text_of
-from core.outbox import MessageKind
+from core.mail.model import MessageKind
+from core.mail.rendering import KIND_HEADER, EmailRenderer, Letter
+from core.mail.texts.editions import HERE, Texts
+from core.mail.transports import recipient_of, text_of
 from core.settings import HttpSettings, MailSettings
-from core.texts import HERE, Texts
-from tests.clock import START
 from tests.conftest import make_settings
+from tests.support.clock import START
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "texts.md"
 MESSAGE_ID = uuid.UUID("0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10")
@@ -37,9 +37,9 @@ LANGUAGES = ("en", "de")
 EVERY = [(kind, language) for kind in MessageKind for language in LANGUAGES]
 
 
-def _writer(folder: Path | None = None, *, public_url: str = PUBLIC_URL, **mail: Any) -> LetterWriter:
+def _writer(folder: Path | None = None, *, public_url: str = PUBLIC_URL, **mail: Any) -> EmailRenderer:
     settings = make_settings(http=HttpSettings(public_url=public_url), mail=MailSettings(**mail))
-    return LetterWriter(Texts(folder, language="en"), settings)
+    return EmailRenderer(Texts(folder, language="en"), settings)
 
 
 def _letter(kind: MessageKind = MessageKind.PASSWORD_CHANGED, language: str = "en", **changes: Any) -> Letter:
@@ -61,7 +61,7 @@ def _received(email: EmailMessage) -> EmailMessage:
     return message_from_bytes(email.as_bytes(), EmailMessage, policy=readable)
 
 
-def _written(letter: Letter, writer: LetterWriter | None = None) -> EmailMessage:
+def _written(letter: Letter, writer: EmailRenderer | None = None) -> EmailMessage:
     return _received((writer or _writer()).write(letter))
 
 

@@ -20,18 +20,18 @@ from typing import Any
 import pytest
 from twinauth_verify.jws import read_jws
 
-from core.clients import is_well_formed, parse_scopes
-from core.email_tokens import digest_of
-from core.emails import canonical_or_none
+from core.authentication.passwords.policy import PasswordPolicy
+from core.authentication.schemas import LoginRequest
+from core.contract.operation import OPERATIONS
 from core.errors import AuthError
-from core.http.client_address import client_address
-from core.http.operations import OPERATIONS
+from core.http.edge.client_address import client_address
+from core.http.edge.routing import Routes
 from core.http.reading import bearer_token, client_credentials, read_form, read_json, read_query
-from core.http.routing import Routes
-from core.http.schemas.requests import LoginRequest
-from core.password_policy import PasswordPolicy
-from core.refresh_tokens import RefreshTokens
-from core.texts import preferred_languages
+from core.mail.one_time_tokens import digest_of
+from core.mail.texts.editions import preferred_languages
+from core.oauth.model import is_well_formed, parse_scopes
+from core.sessions.refresh_tokens import RefreshTokens
+from core.users.addresses import canonical_or_none
 
 LENGTH = 20_000  # more than any field may have; a reader that looks at each pair of places takes seconds for it
 MOST_ROUNDS = 10

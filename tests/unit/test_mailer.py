@@ -15,11 +15,20 @@ import pytest
 from pydantic import SecretStr
 
 from core.app import build_mailer
-from core.mailer import LocalMailbox, MailError, MailRefused, SmtpMailer, SmtpServer, _told, recipient_of, text_of
+from core.mail.transports import (
+    LocalMailbox,
+    MailError,
+    MailRefused,
+    SmtpMailer,
+    SmtpServer,
+    _told,
+    recipient_of,
+    text_of,
+)
 from core.settings import HttpSettings, MailSettings
 from tests.conftest import make_settings
-from tests.mail import MailServer
-from tests.postgres import free_port
+from tests.support.mail import MailServer
+from tests.support.postgres import free_port
 
 
 def _email(subject: str = "Set a new password", to: str = "ann@example.com") -> EmailMessage:

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from core.audit import Client
-from core.outbox import FIRST_DELAY, LONGEST_DELAY, MAX_LANGUAGES, SEED_BYTES, MessageKind, message, retry_delay
-from tests.clock import START
+from core.mail.model import FIRST_DELAY, LONGEST_DELAY, MAX_LANGUAGES, SEED_BYTES, MessageKind, message, retry_delay
+from core.origin import Origin
+from tests.support.clock import START
 
-CLIENT = Client(ip="192.0.2.7", user_agent="Mozilla/5.0", request_id="a-request", languages="de-AT, de;q=0.9")
+CLIENT = Origin(ip="192.0.2.7", user_agent="Mozilla/5.0", request_id="a-request", languages="de-AT, de;q=0.9")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_given_up_by_default_was_tried_for_an_hour_at_least() -> None:
 
 def test_a_new_message_is_due_at_once_and_says_where_the_request_came_from() -> None:
     user_id = uuid.uuid4()
-    made = message(MessageKind.EMAIL_CHANGE, at=START, client=CLIENT, user_id=user_id, address="anna@example.com")
+    made = message(MessageKind.EMAIL_CHANGE, at=START, origin=CLIENT, user_id=user_id, address="anna@example.com")
     assert (made.kind, made.user_id, made.canonical_email) == (MessageKind.EMAIL_CHANGE, user_id, None)
     assert made.address == "anna@example.com"
     assert made.created_at == made.due_at == START
@@ -70,13 +70,13 @@ def test_a_new_message_is_due_at_once_and_says_where_the_request_came_from() -> 
 
 
 def test_a_long_accept_language_is_cut_to_what_the_column_takes() -> None:
-    made = message(MessageKind.PASSWORD_RESET, at=START, client=Client(languages="de, " * 5000))
+    made = message(MessageKind.PASSWORD_RESET, at=START, origin=Origin(languages="de, " * 5000))
     assert made.languages == ("de, " * 25)
     assert len(made.languages) == MAX_LANGUAGES
 
 
 def test_every_message_has_a_seed_of_128_bits_that_it_does_not_show() -> None:
-    made = [message(MessageKind.PASSWORD_RESET, at=START, client=CLIENT) for _ in range(1000)]
+    made = [message(MessageKind.PASSWORD_RESET, at=START, origin=CLIENT) for _ in range(1000)]
     assert {len(one.seed) for one in made} == {SEED_BYTES} == {16}
     assert len({one.seed for one in made}) == len({one.id for one in made}) == 1000
     assert repr(made[0].seed) not in repr(made[0])

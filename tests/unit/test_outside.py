@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.outside import INSIDE, why_not
+from lab.stack.outside import INSIDE, why_not
 
 SUITE = Path(__file__).parents[1] / "contract"
 TESTS = set(re.findall(r"def (test_\w+)", "".join(path.read_text() for path in SUITE.glob("test_*.py"))))

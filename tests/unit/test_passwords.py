@@ -17,16 +17,17 @@ from passlib.hash import pbkdf2_sha256, pbkdf2_sha512, scrypt, sha512_crypt
 from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from core import password_policy
 from core.app import build
-from core.errors import InvalidInput, Overloaded
-from core.hashing_line import HashingLine
-from core.password_policy import PasswordPolicy
-from core.passwords import PasswordHasher
-from core.repositories.memory import MemoryStore
+from core.authentication.errors import Overloaded
+from core.authentication.passwords import policy
+from core.authentication.passwords.hash_pool import HashPool
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import PasswordPolicy
+from core.errors import InvalidInput
 from core.settings import PasswordSettings
 from tests.conftest import make_settings
-from tests.hashes import computed_hashes
+from tests.storage.memory import MemoryStore
+from tests.support.hashes import computed_hashes
 
 PASSWORD = "correct horse battery"
 WRONG = "a quite different sentence"
@@ -172,12 +173,12 @@ class TestPolicy:
 
     def test_is_read_when_a_service_starts_and_not_before(self) -> None:
         """The first signup does not wait for it, and a command that signs nobody up does without."""
-        password_policy._common.cache_clear()
+        policy._common.cache_clear()
         app = build(make_settings(), store=MemoryStore())
-        assert password_policy._common.cache_info().currsize == 0
+        assert policy._common.cache_info().currsize == 0
         app.start()
         app.close()
-        assert password_policy._common.cache_info().currsize == 1
+        assert policy._common.cache_info().currsize == 1
 
 
 class TestHashes:
@@ -507,7 +508,7 @@ class TestOneHashIsComputed:
 
 class TestHashingLine:
     def test_lets_as_many_run_at_once_as_there_are_cores_and_no_more(self) -> None:
-        line = HashingLine(cores=2, places=20)
+        line = HashPool(cores=2, places=20)
         entered = threading.Semaphore(0)
         may_leave = threading.Event()
         inside: set[int] = set()
@@ -531,7 +532,7 @@ class TestHashingLine:
         assert max(seen) == 2
 
     def test_turns_away_whoever_finds_it_full(self) -> None:
-        line = HashingLine(cores=1, places=3)
+        line = HashPool(cores=1, places=3)
         turned_away = threading.Semaphore(0)
         all_others_are_gone = threading.Event()
         served: list[int] = []
@@ -556,19 +557,19 @@ class TestHashingLine:
         assert not turned_away.acquire(blocking=False)
 
     def test_has_no_places_where_there_are_none(self) -> None:
-        line = HashingLine(cores=1, places=0)
+        line = HashPool(cores=1, places=0)
         with pytest.raises(Overloaded):
             line.run(line.run, int)
 
     def test_gives_a_turn_back_after_an_error(self) -> None:
-        line = HashingLine(cores=1, places=0)
+        line = HashPool(cores=1, places=0)
         for _ in range(3):
             with pytest.raises(ZeroDivisionError):
                 line.run(divmod, 1, 0)
         assert line.run(int) == 0
 
     def test_gives_the_place_back_of_whoever_was_turned_away(self) -> None:
-        line = HashingLine(cores=1, places=0)
+        line = HashPool(cores=1, places=0)
 
         def find_it_full() -> None:
             for _ in range(3):
@@ -579,28 +580,28 @@ class TestHashingLine:
         assert line.run(int) == 0
 
     def test_keeps_a_place_for_all_that_is_hashed_meanwhile(self) -> None:
-        line = HashingLine(cores=1, places=0)
+        line = HashPool(cores=1, places=0)
 
         def find_it_full() -> None:
-            with pytest.raises(Overloaded), line.place():
+            with pytest.raises(Overloaded), line.reserve():
                 pass
 
-        with line.place():
+        with line.reserve():
             run([find_it_full])
             assert [line.run(int) for _ in range(2)] == [0, 0]
             run([find_it_full])
-        with pytest.raises(ZeroDivisionError), line.place():
+        with pytest.raises(ZeroDivisionError), line.reserve():
             line.run(divmod, 1, 0)
 
         def find_room() -> None:
-            with line.place():
+            with line.reserve():
                 pass
 
         run([find_room])
 
     def test_goes_in_the_order_of_coming(self) -> None:
         """Whoever has just had a turn does not get the next one while others wait."""
-        line = HashingLine(cores=1, places=3)
+        line = HashPool(cores=1, places=3)
         may_begin = threading.Event()
         waiting = threading.Semaphore(0)
         served: list[str] = []

@@ -9,19 +9,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from core.clients import Credentials
+from core.contract.operation import OPERATIONS
 from core.errors import (
     AuthError,
-    InvalidClient,
     InvalidInput,
-    InvalidRequest,
     InvalidToken,
     MalformedJson,
     MalformedRequest,
     MissingCredentials,
     UnsupportedMediaType,
 )
-from core.http.operations import OPERATIONS
 from core.http.reading import (
     MAX_FIELDS,
     bearer_token,
@@ -32,6 +29,8 @@ from core.http.reading import (
     read_json,
     read_query,
 )
+from core.oauth.errors import InvalidClient, InvalidRequest
+from core.oauth.model import Credentials
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from core.errors import InvalidRefreshToken
-from core.refresh_tokens import RefreshTokens, new_seed
+from core.sessions.errors import InvalidRefreshToken
+from core.sessions.refresh_tokens import RefreshTokens, new_seed
 
 KEY = bytes(range(32))
 SEED = bytes(range(100, 116))

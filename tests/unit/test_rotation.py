@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.sessions import Rotation, Session, rotate
-from tests.clock import START
+from core.sessions.model import Rotation, Session, rotate
+from tests.support.clock import START
 
 GRACE = timedelta(seconds=10)
 NO_GRACE = timedelta(0)

@@ -5,7 +5,7 @@ import hmac
 
 from pydantic import SecretStr
 
-from core.secret import derive_key
+from core.derived_keys import derive_key
 
 SECRET = SecretStr("0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0")
 

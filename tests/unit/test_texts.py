@@ -15,10 +15,10 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 from core.http.pages import Pages
-from core.letters import LetterWriter
-from core.texts import HERE, Texts, TextsError, preferred_languages
-from tests.clock import START
+from core.mail.rendering import EmailRenderer
+from core.mail.texts.editions import HERE, Texts, TextsError, preferred_languages
 from tests.conftest import make_settings
+from tests.support.clock import START
 
 LETTER = "letters/password_changed.jinja"
 HEADER = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
@@ -274,7 +274,7 @@ def test_a_catalogue_that_is_a_folder_is_named(tmp_path: Path) -> None:
 def _started(folder: Path) -> None:
     """As every process starts that writes letters and shows pages."""
     settings, texts = make_settings(), Texts(folder, language="en")
-    LetterWriter(texts, settings)
+    EmailRenderer(texts, settings)
     Pages(texts, settings)
 
 

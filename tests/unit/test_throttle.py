@@ -10,29 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.app import build_clients
-from core.audit import Client, EventKind
-from core.counters import (
+from core.audit.model import EventKind
+from core.http.edge.client_address import client_address
+from core.origin import Origin
+from core.settings import ThrottleSettings
+from core.throttling.counters import CounterStore
+from core.throttling.errors import TooManyAttempts
+from core.throttling.model import (
     FAMILIAR,
     RECORDED_REFUSALS,
     Counter,
     CounterKind,
-    Pause,
     Rule,
+    Wait,
     after_attempt,
     after_success,
     block_of,
+    decide,
     rules,
     standing,
-    weigh,
 )
-from core.errors import TooManyAttempts
-from core.http.client_address import client_address
-from core.repositories.memory import MemoryStore
-from core.settings import ThrottleSettings
-from core.tally import Tally
-from core.throttle import Attempt, Throttle
-from tests.clock import START, FakeClock
+from core.throttling.throttle import Attempt, Throttle
 from tests.conftest import make_settings
+from tests.storage.memory import MemoryStore
+from tests.support.clock import START, FakeClock
 
 RULE = Rule(allowance=5, recovery=timedelta(minutes=10), longest_pause=timedelta(minutes=15))
 KEY = b"k" * 32
@@ -76,8 +77,8 @@ def test_a_pause_runs_down_and_attempts_are_forgotten_one_by_one(elapsed: float,
 def test_a_pause_longer_than_the_recovery_gets_shorter_with_what_is_forgotten() -> None:
     """After 600 s of a pause of 900 s, one attempt fewer is remembered: its pause is over."""
     counter = Counter(count=15, at=START)
-    assert standing(counter, RULE, START + seconds(599)) == (15, seconds(301))
-    assert standing(counter, RULE, START + seconds(600)) == (14, seconds(0))
+    assert state_of(counter, RULE, START + seconds(599)) == (15, seconds(301))
+    assert state_of(counter, RULE, START + seconds(600)) == (14, seconds(0))
 
 
 @pytest.mark.parametrize("back", [1, 3600, 10**8])
@@ -110,7 +111,7 @@ def test_no_pause_exceeds_the_longest_and_none_is_left_when_all_is_forgotten(
     remembered, pause = standing(Counter(count=count, at=START), rule, START + elapsed)
     assert 0 <= remembered <= count
     assert timedelta(0) <= pause <= rule.longest_pause
-    assert pause == timedelta(0) or remembered >= allowance
+    assert pause == timedelta(0) or remembered >= recipient_limit
     later, shorter = standing(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
     assert later <= remembered
     assert shorter <= pause
@@ -139,7 +140,7 @@ OWN, BLOCK, STRANGERS = CounterKind.ACCOUNT_FROM_BLOCK, CounterKind.BLOCK, Count
 def test_an_attempt_is_counted_everywhere_but_by_the_strangers_at_home(
     held: dict[CounterKind, Counter], counted: dict[CounterKind, int]
 ) -> None:
-    weighed = weigh(held, RULES, START)
+    weighed = decide(held, RULES, START)
     assert isinstance(weighed, dict)
     assert {kind: counter.count for kind, counter in weighed.items()} == counted
     assert weighed == {kind: after_attempt(held[kind], RULES[kind], START) for kind in counted}
@@ -159,7 +160,7 @@ def test_an_attempt_is_counted_everywhere_but_by_the_strangers_at_home(
 def test_an_attempt_waits_for_the_longest_pause_that_a_counter_asks_for(
     held: dict[CounterKind, Counter], left: float
 ) -> None:
-    assert weigh(held, RULES, START) == Pause(seconds(left))
+    assert decide(held, RULES, START) == Wait(seconds(left))
 
 
 # What a right password makes of a counter
@@ -304,25 +305,25 @@ def counting(**settings: Any) -> tuple[Throttle, FakeClock, MemoryStore]:
 
 def throttling(store: MemoryStore, clock: FakeClock, key: bytes = KEY, **settings: Any) -> Throttle:
     found = ThrottleSettings(**settings)
-    return Throttle(store=store, clock=clock, tally=Tally(key=key, rules=rules(found)), is_on=found.throttle)
+    return Throttle(store=store, clock=clock, counters=CounterStore(key=key, rules=rules(found)), is_on=found.throttle)
 
 
-HOME = Client(ip="203.0.113.7")
+HOME = Origin(ip="203.0.113.7")
 
 
-def refusal(throttle: Throttle, email: str = "ann@example.com", client: Client = HOME) -> int | None:
+def refusal(throttle: Throttle, email: str = "ann@example.com", origin: Origin = HOME) -> int | None:
     """Fail once: the seconds of the pause where the attempt was refused."""
     try:
-        throttle.begin(email, client)
+        throttle.begin(email, origin)
     except TooManyAttempts as error:
         return error.retry_after
     return None
 
 
-def succeed(throttle: Throttle, store: MemoryStore, email: str = "ann@example.com", client: Client = HOME) -> None:
-    attempt = throttle.begin(email, client)
+def succeed(throttle: Throttle, store: MemoryStore, email: str = "ann@example.com", origin: Origin = HOME) -> None:
+    attempt = throttle.begin(email, origin)
     with store.begin() as work:
-        throttle.succeed(work, attempt)
+        throttle.record_success(work, attempt)
         work.commit()
 
 
@@ -349,8 +350,8 @@ def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
         throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, HOME)
     throttle.forget(None)
     with store.begin() as work:
-        throttle.succeed(work, None)
-        throttle.welcome(work, "ann@example.com", HOME)
+        throttle.record_success(work, None)
+        throttle.trust_origin(work, "ann@example.com", HOME)
         work.commit()
     assert store.data.counters == {}
 
@@ -363,7 +364,7 @@ def test_of_a_flood_of_refusals_so_many_are_put_down_and_more_when_time_has_pass
     for _ in range(1000):
         refusals.record(EventKind.CLIENT_REFUSED, HOME, subject="twc_1")
     assert len(store.data.events) == RECORDED_REFUSALS
-    refusals.record(EventKind.CLIENT_REFUSED, Client(ip="198.51.100.7"))
+    refusals.record(EventKind.CLIENT_REFUSED, Origin(ip="198.51.100.7"))
     assert len(store.data.events) == RECORDED_REFUSALS + 1, "another block has an allowance of its own"
     start = clock.at
     while clock.at - start < timedelta(days=1):
@@ -386,7 +387,7 @@ def test_no_counter_shows_an_address_that_was_typed() -> None:
 
 
 def test_counters_of_different_kinds_never_meet() -> None:
-    tally = Tally(key=KEY, rules=rules(ThrottleSettings()))
+    tally = CounterStore(key=KEY, rules=rules(ThrottleSettings()))
     kinds = [kind for kind in CounterKind if kind.value.endswith("from_block")] + [CounterKind.BLOCK]
     keys = {tally.key_of(kind, "", "203.0.113.7") for kind in kinds}
     assert len(keys) == len(kinds)

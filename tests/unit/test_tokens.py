@@ -27,14 +27,14 @@ from joserfc.jwk import KeySet
 from jwt.algorithms import get_default_algorithms
 
 from core.errors import InvalidToken
-from core.key_material import Seal, generate, public_jwk
-from core.key_ring import KeyRing
-from core.refresh_tokens import RefreshTokens, new_seed
-from core.repositories.memory import MemoryStore
+from core.sessions.refresh_tokens import RefreshTokens, new_seed
 from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
-from core.tokens import MAX_CHARACTERS, SKEW, AccessTokens, ClientClaims, UserClaims
-from core.users import User
-from tests.clock import START, FakeClock
+from core.tokens.access_tokens import MAX_CHARACTERS, SKEW, AccessTokens, ClientClaims, UserClaims
+from core.tokens.key_material import Seal, generate, public_jwk
+from core.tokens.key_ring import KeyRing
+from core.users.model import User
+from tests.storage.memory import MemoryStore
+from tests.support.clock import START, FakeClock
 
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 ISSUER = "https://auth.example.com"

@@ -19,14 +19,14 @@ from jwt.exceptions import PyJWTError
 from jwt.utils import base64url_decode, base64url_encode
 
 from core.errors import InvalidToken
-from core.key_material import Seal
-from core.key_ring import KeyRing
-from core.keys import SigningKey
-from core.repositories.memory import MemoryStore
 from core.settings import TokenSettings
 from core.strict_json import strict_loads
-from core.tokens import AccessTokens
-from tests.clock import START, FakeClock
+from core.tokens.access_tokens import AccessTokens
+from core.tokens.key_material import Seal
+from core.tokens.key_ring import KeyRing
+from core.tokens.model import SigningKey
+from tests.storage.memory import MemoryStore
+from tests.support.clock import START, FakeClock
 from tests.unit import vectors
 
 SUITE = vectors.load("wycheproof/json_web_signature_test.json")

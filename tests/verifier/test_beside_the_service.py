@@ -15,14 +15,13 @@ from twinauth_verify.settings import Settings
 from twinauth_verify.tokens import Expectations, verify_token
 
 from core.app import AuthApp, build
-from core.audit import LOCAL
-from core.clients import Credentials
-from core.http.discovery import key_set
-from core.repositories.memory import MemoryStore
-from core.token_endpoint import TokenRequest
-from tests.api import EMAIL, PASSWORD
-from tests.clock import START, FakeClock
+from core.oauth.discovery import key_set
+from core.oauth.model import Credentials, TokenRequest
+from core.origin import LOCAL_ORIGIN
 from tests.conftest import make_settings
+from tests.storage.memory import MemoryStore
+from tests.support.api import EMAIL, PASSWORD
+from tests.support.clock import START, FakeClock
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Both:
         self.clock.at = START + timedelta(seconds=seconds)
 
     def is_live_here(self, token: str) -> bool:
-        return self.app.tokens.introspect(token, self.asking, LOCAL) is not None
+        return self.app.tokens.introspect(token, self.asking, LOCAL_ORIGIN) is not None
 
     def is_live_there(self, token: str) -> bool:
         settings = self.app.settings
@@ -90,7 +89,7 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
     def token(seconds: float) -> str:
         both.at(seconds)
         request = TokenRequest(grant_type="client_credentials")
-        return both.app.token_endpoint.grant(request, credentials, LOCAL).access_token
+        return both.app.token_endpoint.grant(request, credentials, LOCAL_ORIGIN).access_token
 
     tokens = {seconds: token(seconds) for seconds in (0, 0.999999, 1.0)}
     both.at(disabled_at)
@@ -103,13 +102,13 @@ def test_they_agree_on_every_token_of_a_client_that_was_disabled_and_enabled_aga
 
 def test_they_agree_on_a_token_of_a_client_that_was_revoked(both: Both) -> None:
     request = TokenRequest(grant_type="client_credentials")
-    one, other = (both.app.token_endpoint.grant(request, both.asking, LOCAL).access_token for _ in range(2))
-    both.app.tokens.revoke(one, both.asking, LOCAL)
+    one, other = (both.app.token_endpoint.grant(request, both.asking, LOCAL_ORIGIN).access_token for _ in range(2))
+    both.app.tokens.revoke(one, both.asking, LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]
 
 
 def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
-    both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL)
-    one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL).access_token for _ in range(2))
-    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL)
+    both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL_ORIGIN)
+    one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
+    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]

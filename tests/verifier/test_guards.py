@@ -14,7 +14,7 @@ from flask import Flask, g
 from twinauth_verify import AccessToken, AsyncVerifier, InsufficientScope, Verifier
 from twinauth_verify.testing import TokenMinter
 
-from tests.drivers import Answer, AsgiDriver, Driver, Headers, WsgiDriver
+from tests.support.drivers import Answer, AsgiDriver, Driver, Headers, WsgiDriver
 
 REALM = "https://orders.example.com"
 NEEDS = {

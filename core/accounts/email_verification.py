@@ -1,0 +1,142 @@
+"""EmailVerification of addresses: the one an account has, and the one it is to have."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from core.accounts.errors import InvalidVerificationToken
+from core.audit.model import EventKind, event
+from core.authentication.reauthentication import Reauthentication
+from core.clock import Clock
+from core.errors import InvalidToken
+from core.mail.model import MessageKind, OneTimeToken, Purpose, message
+from core.mail.one_time_tokens import digest_of, revoke_links
+from core.origin import Origin
+from core.sessions.model import Principal
+from core.storage.retries import retried
+from core.store import Store, UnitOfWork
+from core.throttling.model import CounterKind
+from core.throttling.throttle import Throttle
+from core.users.addresses import EmailAddress, parse_email
+from core.users.errors import EmailTaken
+from core.users.model import User
+
+
+class EmailVerification:
+    """Use cases in which an owner proves to read the mail of an address."""
+
+    def __init__(self, *, store: Store, clock: Clock, reauthentication: Reauthentication, throttle: Throttle) -> None:
+        self._store = store
+        self._clock = clock
+        self._throttle = throttle
+        self._reauthentication = reauthentication
+
+    def request(self, principal: Principal, origin: Origin) -> None:
+        """Send the user a link; one whose address is verified is sent none.
+
+        Raises:
+            TooManyAttempts: too much mail was asked for from this address block.
+
+        """
+        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
+        self._request(principal, origin)
+
+    @retried
+    def _request(self, principal: Principal, origin: Origin) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            if work.users.lock(principal.user.id) is None:
+                raise InvalidToken  # the account went away since the token was checked
+            work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=principal.user.id))
+            work.commit()
+
+    def request_change(self, principal: Principal, new_email: str, current_password: str, origin: Origin) -> None:
+        """Send a link to a new address, and a notice to the one that the account keeps until the link is followed.
+
+        Whether the new address has an account is found out when the message is sent, and told to its owner alone.
+
+        Raises:
+            InvalidInput: it is not an e-mail address.
+            WrongPassword: the password is wrong.
+            TooManyAttempts: too many passwords were wrong, or too much mail was asked for from this address block.
+            Overloaded: too many passwords are being checked.
+
+        """
+        address = parse_email(new_email, field="new_email")
+        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
+        self._reauthentication.confirm(
+            principal,
+            current_password,
+            origin,
+            lambda checked: self._request_change(principal, address, checked, origin),
+        )
+
+    @retried
+    def _request_change(self, principal: Principal, new: EmailAddress, password_hash: str, origin: Origin) -> bool:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            user = work.users.lock_credentials(principal.user.id, password_hash)
+            if user is None:
+                return False
+            for kind, address in (
+                (MessageKind.EMAIL_CHANGE, new.address),
+                (MessageKind.EMAIL_CHANGE_REQUESTED, user.email),
+            ):
+                work.outbox.add(message(kind, at=now, origin=origin, user_id=user.id, address=address))
+            work.audit.add(
+                event(
+                    EventKind.EMAIL_CHANGE_REQUESTED,
+                    at=now,
+                    origin=origin,
+                    user_id=user.id,
+                    session_id=principal.session_id,
+                )
+            )
+            work.commit()
+        return True
+
+    def verify(self, token: str, origin: Origin) -> None:
+        """Verify the address that a token was sent to, and where it is a new one, let the account have it.
+
+        Raises:
+            InvalidVerificationToken: it is junk, expired, used or replaced, or another account has the address.
+
+        """
+        digest = digest_of(token)
+        if digest is None:
+            raise InvalidVerificationToken
+        self._verify(digest, origin)
+
+    @retried
+    def _verify(self, digest: bytes, origin: Origin) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            found = work.one_time_tokens.find(digest, [Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE], now=now)
+            if found is None:
+                raise InvalidVerificationToken
+            user = work.users.lock(found.user_id)  # before the token, as everybody does who takes both
+            if not work.one_time_tokens.use(found.id, at=now):
+                raise InvalidVerificationToken
+            if found.purpose is Purpose.EMAIL_CHANGE:
+                self._change(work, found, user, origin, now)
+            else:
+                if work.users.verify_email(found.user_id, at=now) is None:
+                    raise InvalidVerificationToken
+                work.audit.add(event(EventKind.EMAIL_VERIFIED, at=now, origin=origin, user_id=found.user_id))
+            work.commit()
+
+    def _change(
+        self, work: UnitOfWork, token: OneTimeToken, before: User | None, origin: Origin, now: datetime
+    ) -> None:
+        address = parse_email(token.address)
+        try:
+            after = work.users.set_email(token.user_id, address.address, canonical_email=address.canonical, at=now)
+        except EmailTaken:
+            raise InvalidVerificationToken from None
+        if before is None or after is None:
+            raise InvalidVerificationToken  # the account was deactivated
+        revoke_links(work, after.id, at=now)
+        work.audit.add(event(EventKind.EMAIL_CHANGED, at=now, origin=origin, user_id=after.id))
+        work.outbox.add(
+            message(MessageKind.EMAIL_CHANGED, at=now, origin=origin, user_id=after.id, address=before.email)
+        )

@@ -1,0 +1,102 @@
+"""PasswordReset of accounts: a link to the address, and a new password for its token."""
+
+from __future__ import annotations
+
+from core.accounts.errors import InvalidResetToken
+from core.audit.model import EventKind, event
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import PasswordPolicy
+from core.clock import Clock
+from core.mail.model import MessageKind, OneTimeToken, Purpose, message
+from core.mail.one_time_tokens import digest_of, revoke_links
+from core.origin import Origin
+from core.sessions.model import EndReason
+from core.sessions.service import end_sessions
+from core.storage.retries import retried
+from core.store import Store
+from core.throttling.model import CounterKind
+from core.throttling.throttle import Throttle
+from core.users.addresses import parse_email
+from core.users.model import User
+
+
+class PasswordReset:
+    """Use cases of who has forgotten the password, or lost the account to somebody else."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle, policy: PasswordPolicy
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+        self._throttle = throttle
+        self._policy = policy
+
+    def request(self, email: str, origin: Origin) -> None:
+        """Ask for a link.
+
+        Nothing is looked up here: one row is written for any address, and whether somebody has it is found out when
+        the message is sent. So no answer and no clock tells who has an account.
+
+        Raises:
+            InvalidInput: it is not an e-mail address.
+            TooManyAttempts: too much mail was asked for from this address block.
+
+        """
+        address = parse_email(email)
+        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
+        self._store_request(address.canonical, origin)
+
+    @retried
+    def _store_request(self, canonical_email: str, origin: Origin) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            work.outbox.add(message(MessageKind.PASSWORD_RESET, at=now, origin=origin, canonical_email=canonical_email))
+            work.commit()
+
+    def reset(self, token: str, new_password: str, origin: Origin) -> None:
+        """Set a new password and end every session. Nobody is logged in by that.
+
+        Whoever has the token reads the mail of the address, so the address is verified as well: an account that
+        somebody else signed up with it is the owner's from here on.
+
+        Raises:
+            InvalidResetToken: the token is junk, expired, used or replaced.
+            InvalidInput: the password is refused; the token goes on.
+            Overloaded: too many passwords are being hashed; the token goes on.
+
+        """
+        found = self._find(token)
+        self._policy.check(new_password, address=found.address, field="new_password")
+        self._reset(found, self._passwords.hash(new_password), origin)
+
+    @retried
+    def _find(self, token: str) -> OneTimeToken:
+        digest = digest_of(token)
+        if digest is None:
+            raise InvalidResetToken
+        with self._store.reading() as read:
+            found = read.one_time_tokens.find(digest, [Purpose.PASSWORD_RESET], now=self._clock.now())
+        if found is None:
+            raise InvalidResetToken
+        return found
+
+    @retried
+    def _reset(self, token: OneTimeToken, new_hash: str, origin: Origin) -> User:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            work.users.lock(token.user_id)  # before the token, as everybody does who takes both
+            if not work.one_time_tokens.use(token.id, at=now):
+                raise InvalidResetToken  # another use of it was faster
+            user = work.users.recover(token.user_id, new_hash, at=now)
+            if user is None:
+                raise InvalidResetToken  # the account went away or was deactivated
+            revoke_links(work, user.id, at=now)
+            end_sessions(work, user.id, at=now, reason=EndReason.PASSWORD_RESET)
+            self._throttle.trust_origin(work, user.email, origin)
+            work.audit.add(event(EventKind.PASSWORD_RESET, at=now, origin=origin, user_id=user.id))
+            work.outbox.add(
+                message(MessageKind.PASSWORD_CHANGED, at=now, origin=origin, user_id=user.id, address=user.email)
+            )
+            work.commit()
+        return user

@@ -1,0 +1,230 @@
+"""Accounts: signing up, and what owners change about themselves."""
+
+from __future__ import annotations
+
+import uuid
+
+from core.accounts.model import MOST_EVENTS, Export
+from core.audit.model import AuditEvent, EventKind, event
+from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.policy import PasswordPolicy
+from core.authentication.reauthentication import Reauthentication
+from core.clock import Clock, new_id
+from core.errors import InvalidToken
+from core.mail.model import MessageKind, message
+from core.mail.one_time_tokens import revoke_links
+from core.origin import Origin
+from core.sessions.model import EndReason, Principal
+from core.sessions.service import end_sessions
+from core.storage.retries import retried
+from core.store import Store
+from core.throttling.model import CounterKind
+from core.throttling.throttle import Throttle
+from core.users.addresses import EmailAddress, parse_email
+from core.users.errors import EmailTaken
+from core.users.model import Account, User
+
+
+class Accounts:
+    """Use cases of an account's owner."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        passwords: PasswordHasher,
+        throttle: Throttle,
+        reauthentication: Reauthentication,
+        policy: PasswordPolicy,
+        verified_only: bool,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._passwords = passwords
+        self._throttle = throttle
+        self._reauthentication = reauthentication
+        self._policy = policy
+        self._verified_only = verified_only
+
+    def sign_up(self, email: str, password: str, display_name: str | None, origin: Origin) -> User | None:
+        """Create an account and send its owner a link that verifies the address.
+
+        An account that has the address already is left as it is, and its owner told. Where only verified addresses
+        may log in, the caller is not told which of the two happened (None), and both cost the same.
+
+        Raises:
+            InvalidInput: the address or the password is refused.
+            EmailTaken: the address belongs to an account.
+            TooManyAttempts: there were too many signups from this address block.
+            Overloaded: too many passwords are being hashed.
+
+        """
+        address = parse_email(email)
+        self._policy.check(password, address=address.address, field="password")
+        with self._passwords.reserve():
+            self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, origin)
+            password_hash = self._passwords.hash(password)
+        user = self._add(address, password_hash, display_name, origin)
+        if self._verified_only:
+            return None
+        if user is None:
+            raise EmailTaken
+        return user
+
+    @retried
+    def _add(self, address: EmailAddress, password_hash: str, display_name: str | None, origin: Origin) -> User | None:
+        now = self._clock.now()
+        user = User(
+            id=new_id(now),
+            email=address.address,
+            email_verified=False,
+            display_name=display_name,
+            roles=(),
+            is_active=True,
+            created_at=now,
+            updated_at=now,
+        )
+        with self._store.begin() as work:
+            # No question first: of many equal signups at once, the unique constraint lets exactly one through.
+            added = work.users.add(Account(user=user, password_hash=password_hash), canonical_email=address.canonical)
+            if added:
+                work.audit.add(event(EventKind.SIGNED_UP, at=now, origin=origin, user_id=user.id))
+                work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=user.id))
+            else:
+                work.audit.add(event(EventKind.SIGNUP_REPEATED, at=now, origin=origin))
+                work.outbox.add(
+                    message(MessageKind.SIGNUP_ATTEMPTED, at=now, origin=origin, canonical_email=address.canonical)
+                )
+            work.commit()
+        return user if added else None
+
+    @retried
+    def rename(self, principal: Principal, display_name: str | None, origin: Origin) -> User:
+        """Set the display name, or remove it with None."""
+        now = self._clock.now()
+        with self._store.begin() as work:
+            user = work.users.set_display_name(principal.user.id, display_name, at=now)
+            if user is None:
+                raise InvalidToken  # the account went away since the token was checked
+            work.audit.add(event(EventKind.ACCOUNT_UPDATED, at=now, origin=origin, user_id=user.id))
+            work.commit()
+        return user
+
+    def change_password(self, principal: Principal, current_password: str, new_password: str, origin: Origin) -> None:
+        """Set a new password and end every other session.
+
+        Raises:
+            WrongPassword: the current one is wrong.
+            InvalidInput: the new one is refused.
+            Overloaded: too many passwords are being hashed.
+
+        """
+        self._policy.check(new_password, address=principal.user.email, field="new_password")
+        self._reauthentication.confirm(
+            principal,
+            current_password,
+            origin,
+            lambda old_hash: self._replace_password(principal, old_hash, self._passwords.hash(new_password), origin),
+            failure=EventKind.PASSWORD_CHANGE_FAILED,
+        )
+
+    def delete(self, principal: Principal, current_password: str, origin: Origin) -> None:
+        """Remove the user and all that belongs to it; of the audit log, the network addresses.
+
+        Raises:
+            WrongPassword: the password is wrong.
+            Overloaded: too many passwords are being checked.
+
+        """
+        self._reauthentication.confirm(
+            principal, current_password, origin, lambda checked: self._delete(principal, checked, origin)
+        )
+
+    @retried
+    def _delete(self, principal: Principal, password_hash: str, origin: Origin) -> bool:
+        now = self._clock.now()
+        user_id = principal.user.id
+        with self._store.begin() as work:
+            if work.users.lock_credentials(user_id, password_hash) is None:
+                return False
+            end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
+            if (canonical := work.users.remove(user_id)) is None:
+                return False
+            # A request for a link names nobody yet, but the address.
+            work.outbox.forget_address(canonical)
+            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
+            work.audit.forget_addresses(user_id)
+            work.commit()
+        return True
+
+    @retried
+    def export(self, principal: Principal, origin: Origin) -> Export:
+        """Everything that is stored about the user, but events beyond the newest `MOST_EVENTS`.
+
+        It is read outside a transaction, in which nobody else could write to SQLite. Recorded is it last, and only of
+        an account that is still there: nothing is given out without its row, and nothing that was read is missing
+        because the account was being deleted meanwhile.
+
+        Raises:
+            InvalidToken: the account went away meanwhile.
+
+        """
+        user_id = principal.user.id
+        with self._store.reading() as read:
+            sessions = read.sessions.of(user_id)
+            messages = read.outbox.of(user_id)
+            one_time_tokens = read.one_time_tokens.of(user_id)
+            events = read.audit.of(user_id, limit=MOST_EVENTS + 1)
+        user, exported = self._record_export(user_id, origin)
+        return Export(
+            at=exported.at,
+            user=user,
+            sessions=sessions,
+            messages=messages,
+            one_time_tokens=one_time_tokens,
+            events=[*events[-MOST_EVENTS:], exported],
+            has_older_events=len(events) > MOST_EVENTS,
+        )
+
+    @retried
+    def _record_export(self, user_id: uuid.UUID, origin: Origin) -> tuple[User, AuditEvent]:
+        now = self._clock.now()
+        exported = event(EventKind.ACCOUNT_EXPORTED, at=now, origin=origin, user_id=user_id)
+        with self._store.begin() as work:
+            user = work.users.lock(user_id)
+            if user is None:
+                raise InvalidToken  # the account went away since the token was checked
+            work.audit.add(exported)
+            work.commit()
+        return user, exported
+
+    @retried
+    def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, origin: Origin) -> bool:
+        now = self._clock.now()
+        user_id = principal.user.id
+        with self._store.begin() as work:
+            if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
+                return False
+            end_sessions(work, user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
+            revoke_links(work, user_id, at=now)
+            work.outbox.add(
+                message(
+                    MessageKind.PASSWORD_CHANGED,
+                    at=now,
+                    origin=origin,
+                    user_id=user_id,
+                    address=principal.user.email,
+                )
+            )
+            work.audit.add(
+                event(
+                    EventKind.PASSWORD_CHANGED,
+                    at=now,
+                    origin=origin,
+                    user_id=user_id,
+                    session_id=principal.session_id,
+                )
+            )
+            work.commit()
+        return True

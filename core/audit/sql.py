@@ -1,0 +1,129 @@
+"""The audit log in SQL."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    String,
+    Table,
+    Uuid,
+    and_,
+    case,
+    delete,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from core.audit.model import LONGEST_REQUEST, AuditEvent, EventKind
+from core.clock import first_id
+from core.storage.schema import UtcDateTime, metadata
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(32), nullable=False),
+    # No foreign key: what happened outlives the account it happened to.
+    Column("user_id", Uuid, nullable=True),
+    Column("session_id", Uuid, nullable=True),
+    Column("ip", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("subject", String(64), nullable=True),
+    Index(None, "user_id", "id"),
+)
+
+Span: TypeAlias = tuple[datetime, datetime]
+INSTANT = timedelta(milliseconds=1)  # what the time in an id is told in
+SPANS = 100  # asked for at once
+
+
+class SqlAuditLog:
+    """The `AuditLog` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, event: AuditEvent) -> None:
+        """Append an event."""
+        self._connection.execute(
+            insert(audit_events).values(
+                id=event.id,
+                at=event.at,
+                kind=event.kind.value,
+                user_id=event.user_id,
+                session_id=event.session_id,
+                ip=event.ip,
+                request_id=event.request_id,
+                subject=event.subject,
+            )
+        )
+
+    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
+        """The newest events of a user, oldest first."""
+        newest = select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id.desc())
+        rows = self._connection.execute(newest.limit(limit)).mappings().all()
+        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in reversed(rows)]
+
+    def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` events from before then; their ids grow with time."""
+        old = select(audit_events.c.id).where(audit_events.c.id < first_id(before)).limit(limit)
+        return self._connection.execute(delete(audit_events).where(audit_events.c.id.in_(old))).rowcount
+
+    def forget_addresses(self, user_id: uuid.UUID) -> None:
+        """Remove the network addresses from the events of a user, and from those of the same requests."""
+        is_own = audit_events.c.user_id == user_id
+        has_request = (audit_events.c.ip != "", audit_events.c.request_id != "")
+        requests = self._connection.execute(
+            select(audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
+            .where(is_own, *has_request)
+            .order_by(audit_events.c.id)
+        ).all()
+        self._forget_throttled(
+            _merged([(at - LONGEST_REQUEST, at + INSTANT) for at, _, _ in requests]),
+            {(ip, request_id) for _, ip, request_id in requests},
+        )
+        is_deletion = audit_events.c.kind == EventKind.ACCOUNT_DELETED.value
+        request = case((is_deletion, audit_events.c.request_id), else_="")
+        self._connection.execute(update(audit_events).where(is_own).values(ip="", request_id=request))
+
+    def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
+        """Remove the address from what the throttle put down in these requests: it knows no user.
+
+        Clients choose the ids of their requests. So the address must be the same one, and the time about the same:
+        nobody erases the address of others by leaving.
+        """
+        for start in range(0, len(spans), SPANS):
+            # Ids grow with time, so that this reads half a minute here and there and needs no index of its own. Said of
+            # each, that there is no user; otherwise SQLite reads all such rows and asks each for every span.
+            nobody = audit_events.c.user_id.is_(null())
+            nearby = [
+                and_(nobody, audit_events.c.id > first_id(since), audit_events.c.id < first_id(until))
+                for since, until in spans[start : start + SPANS]
+            ]
+            throttled = self._connection.execute(
+                select(audit_events.c.id, audit_events.c.ip, audit_events.c.request_id).where(
+                    audit_events.c.kind == EventKind.THROTTLED.value, or_(*nearby)
+                )
+            )
+            found = [event_id for event_id, ip, request_id in throttled if (ip, request_id) in requests]
+            if found:
+                self._connection.execute(update(audit_events).where(audit_events.c.id.in_(found)).values(ip=""))
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """The same times in as few spans as there can be."""
+    merged: list[Span] = []
+    for since, until in sorted(spans):
+        if merged and since <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(until, merged[-1][1])
+        else:
+            merged.append((since, until))
+    return merged

@@ -1,0 +1,95 @@
+"""The edge: what holds for every request before and after a framework sees it, decided once for both doors.
+
+It opens an exchange for each request, and answers by itself what becomes none. `AsgiEdge` and `WsgiEdge` carry it to
+the two protocols.
+"""
+
+import re
+import secrets
+from email.utils import formatdate
+from http import HTTPStatus
+
+from core.contract.answer import Answer
+from core.contract.operation import API_POLICY, NO_STORE, OPERATIONS
+from core.errors import AuthError
+from core.http import problems
+from core.http.edge.client_address import client_address
+from core.http.edge.cors import Cors
+from core.http.edge.request_context import RequestContext, access_log
+from core.http.edge.request_head import Fields, RequestHead, joined
+from core.http.edge.routing import Routes
+from core.origin import Origin
+from core.settings import Settings
+
+HSTS = "max-age=31536000; includeSubDomains"
+
+_ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Edge:
+    """The settings of the edge; one a process, shared by all requests."""
+
+    def __init__(self, settings: Settings, *, door: str) -> None:
+        self._routes = Routes(OPERATIONS.values())
+        self._cross_origin = Cors(settings.http.cors_origins)
+        self._trusted = settings.http.trusted_proxies
+        self._always = (
+            *_ALWAYS,
+            *((("Strict-Transport-Security", HSTS),) if settings.public_url.startswith("https:") else ()),
+            *((("X-Served-By", door),) if settings.http.served_by else ()),
+        )
+
+    def open(self, head: RequestHead) -> RequestContext:
+        """Begin an exchange: name it, say who asks, find its operation, and make it the current one."""
+        headers = joined(head.fields)
+        exchange = RequestContext(
+            head,
+            headers,
+            client=self._client(head.peer, headers),
+            methods=self._routes.at(head.path),
+            always=self._always,
+            cross_origin=self._cross_origin,
+        )
+        exchange.begin()
+        return exchange
+
+    def unreadable(self, error: AuthError, peer: str) -> bytes:
+        """A whole response to what could not be read as a request, for the server to write and then close.
+
+        The servers' own pages quote what they could not read, in HTML, a bearer token included.
+        """
+        request_id = _new_request_id()
+        answer = problems.answer(error, request_id)
+        access_log.info("unreadable request", status=int(answer.status), ip=peer, request_id=request_id)
+        return _last_response(
+            answer,
+            ("X-Request-ID", request_id),
+            *self._cross_origin.vary,
+            *self._always,
+            ("Content-Security-Policy", API_POLICY),
+            ("Cache-Control", NO_STORE),
+        )
+
+    def _client(self, peer: str, headers: Fields) -> Origin:
+        given = headers.get("x-request-id", "")
+        return Origin(
+            ip=client_address(peer, headers.get("x-forwarded-for"), self._trusted),
+            user_agent=headers.get("user-agent", ""),
+            request_id=given if _REQUEST_ID.fullmatch(given) else _new_request_id(),
+            languages=headers.get("accept-language", ""),
+        )
+
+
+def _last_response(answer: Answer, *added: tuple[str, str]) -> bytes:
+    """A response in bytes, the last of its connection."""
+    status = HTTPStatus(answer.status)
+    date = ("Date", formatdate(usegmt=True))  # of every answer but 1xx and 5xx (RFC 9110 section 6.6.1)
+    headers = (date, *answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close"), *added)
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + answer.body
+
+
+def _new_request_id() -> str:
+    """A name for a request that brought none."""
+    return secrets.token_hex(16)

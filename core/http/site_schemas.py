@@ -1,0 +1,11 @@
+"""What the operations of the site itself show."""
+
+from typing import Literal
+
+from core.contract.fields import ResponseModel
+
+
+class Health(ResponseModel):
+    """A sign of life."""
+
+    status: Literal["ok"] = "ok"

@@ -1,0 +1,309 @@
+"""The outbox and the one-time tokens in SQL."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    ScalarSelect,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from core.mail.model import MAX_ERROR, Message, MessageKind, OneTimeToken, Purpose
+from core.storage.schema import UtcDateTime, metadata
+from core.users.sql import users
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=True),
+    Column("canonical_email", String(330), nullable=True),
+    Column("address", String(254), nullable=True),
+    Column("languages", String(100), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("seed", LargeBinary(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # The lease of whoever tries, the pause before the next attempt, and null where nothing is to be done: one column,
+    # one index, and a relay that was killed gives its message back by doing nothing.
+    Column("due_at", UtcDateTime, nullable=True),
+    Column("attempts", Integer, nullable=False),
+    Column("prepared_at", UtcDateTime, nullable=True),
+    Column("sent_at", UtcDateTime, nullable=True),
+    Column("dead_at", UtcDateTime, nullable=True),
+    Column("last_error", String(200), nullable=True),
+    Index(None, "due_at"),
+    Index(None, "user_id", "kind", "prepared_at"),
+    Index(None, "sent_at"),
+    Index(None, "dead_at"),
+)
+
+email_tokens = Table(
+    "email_tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("address", String(254), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=True),
+    UniqueConstraint("digest"),
+    Index(None, "user_id", "purpose", "id"),
+    Index(None, "expires_at"),
+)
+
+
+def _message_of(row: Row[Any]) -> Message:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    return Message(**values | {"kind": MessageKind(values["kind"])})
+
+
+def _is_for(user_id: uuid.UUID) -> ColumnElement[bool]:
+    address = select(users.c.canonical_email).where(users.c.id == user_id).scalar_subquery()
+    return or_(outbox.c.user_id == user_id, _only_names(address))
+
+
+def _only_names(canonical_email: str | ScalarSelect[str]) -> ColumnElement[bool]:
+    # An address is kept only until a message is sent. Said so, its index finds those few among all that were sent.
+    has_address = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
+    return and_(outbox.c.canonical_email == canonical_email, has_address)
+
+
+class SqlOutbox:
+    """The `Outbox` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, message: Message) -> None:
+        """Store a new message."""
+        self._connection.execute(
+            insert(outbox).values(
+                id=message.id,
+                kind=message.kind.value,
+                user_id=message.user_id,
+                canonical_email=message.canonical_email,
+                address=message.address,
+                languages=message.languages,
+                facts=dict(message.facts),
+                seed=message.seed,
+                created_at=message.created_at,
+                due_at=message.due_at,
+                attempts=message.attempts,
+                prepared_at=message.prepared_at,
+                sent_at=message.sent_at,
+                dead_at=message.dead_at,
+                last_error=message.last_error,
+            )
+        )
+
+    def is_due(self, *, now: datetime) -> bool:
+        """Whether an attempt is due."""
+        return self._connection.scalar(select(outbox.c.id).where(outbox.c.due_at <= now).limit(1)) is not None
+
+    def claim(self, *, now: datetime, lease: timedelta) -> Message | None:
+        """Take the message that is due longest, for the time of the lease."""
+        longest = (
+            select(outbox.c.id)
+            .where(outbox.c.due_at <= now)
+            .order_by(outbox.c.due_at, outbox.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = self._connection.execute(
+            update(outbox)
+            # "=" and not "IN": PostgreSQL may run the sub-select of an IN more than once and take several.
+            .where(outbox.c.id == longest.scalar_subquery())
+            .values(due_at=now + lease, attempts=outbox.c.attempts + 1)
+            .returning(outbox)
+        ).one_or_none()
+        return None if row is None else _message_of(row)
+
+    def prepare(self, message_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime) -> bool:
+        """Note that a message is for a user and may be sent; False where it was cancelled."""
+        prepared = (
+            update(outbox)
+            .where(outbox.c.id == message_id)
+            .values(user_id=user_id, prepared_at=func.coalesce(outbox.c.prepared_at, at))
+        )
+        return self._connection.execute(prepared).rowcount == 1
+
+    def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
+        """How many messages of a kind were prepared for a user since then, but for one."""
+        count = self._connection.scalar(
+            select(func.count()).where(
+                outbox.c.user_id == user_id,
+                outbox.c.kind == kind.value,
+                outbox.c.prepared_at > since,
+                outbox.c.id != but,
+            )
+        )
+        return count or 0
+
+    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
+        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
+        self._connection.execute(
+            delete(outbox).where(outbox.c.kind == kind.value, _is_for(user_id), outbox.c.sent_at.is_(null()))
+        )
+
+    def forget_address(self, canonical_email: str) -> None:
+        """Forget the messages on their way that only name an address."""
+        self._connection.execute(delete(outbox).where(_only_names(canonical_email)))
+
+    def remove(self, message_id: uuid.UUID) -> None:
+        """Forget a message."""
+        self._connection.execute(delete(outbox).where(outbox.c.id == message_id))
+
+    def finish(self, message: Message, *, at: datetime) -> None:
+        """Note that an attempt succeeded, and forget what is personal."""
+        self._conclude(
+            message, sent_at=at, due_at=None, canonical_email=None, address=None, facts={}, seed=b"", last_error=None
+        )
+
+    def postpone(self, message: Message, *, due_at: datetime, error: str) -> None:
+        """Note that an attempt failed and when the next one is due."""
+        self._conclude(message, due_at=due_at, last_error=error[:MAX_ERROR])
+
+    def give_up(self, message: Message, *, at: datetime, error: str) -> None:
+        """Note that an attempt failed and that no other follows."""
+        self._conclude(message, due_at=None, dead_at=at, last_error=error[:MAX_ERROR])
+
+    def failed(self) -> list[Message]:
+        """The messages that were given up, oldest first."""
+        rows = self._connection.execute(
+            select(outbox).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
+        )
+        return [_message_of(row) for row in rows]
+
+    def retry(self, message_id: uuid.UUID | None, *, at: datetime) -> int:
+        """Let a message that was given up, or all of them, be tried anew."""
+        revived = update(outbox).where(outbox.c.dead_at.is_not(null()))
+        if message_id is not None:
+            revived = revived.where(outbox.c.id == message_id)
+        return self._connection.execute(revived.values(dead_at=None, due_at=at, attempts=0)).rowcount
+
+    def of(self, user_id: uuid.UUID) -> list[Message]:
+        """The messages of a user, and those on their way that only name the address, oldest first."""
+        rows = self._connection.execute(select(outbox).where(_is_for(user_id)).order_by(outbox.c.id))
+        return [_message_of(row) for row in rows]
+
+    def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` messages that were sent or given up before then."""
+        is_old = or_(outbox.c.sent_at < sent_before, outbox.c.dead_at < dead_before)
+        old = select(outbox.c.id).where(is_old).limit(limit)
+        return self._connection.execute(delete(outbox).where(outbox.c.id.in_(old))).rowcount
+
+    def _conclude(self, message: Message, **values: Any) -> None:
+        # The number of attempts is the fence: whoever held the lease too long has nothing to say any more.
+        held = (outbox.c.id == message.id, outbox.c.attempts == message.attempts, outbox.c.sent_at.is_(null()))
+        self._connection.execute(update(outbox).where(*held).values(**values))
+
+
+def _token_of(row: Row[Any]) -> OneTimeToken:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    return OneTimeToken(**values | {"purpose": Purpose(values["purpose"])})
+
+
+class SqlOneTimeTokens:
+    """The `OneTimeTokens` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def save(self, token: OneTimeToken) -> None:
+        """Store a token, or the one of the same message anew."""
+        self._connection.execute(delete(email_tokens).where(email_tokens.c.id == token.id))
+        self._connection.execute(
+            insert(email_tokens).values(
+                id=token.id,
+                user_id=token.user_id,
+                purpose=token.purpose.value,
+                digest=token.digest,
+                address=token.address,
+                created_at=token.created_at,
+                expires_at=token.expires_at,
+                ended_at=token.ended_at,
+            )
+        )
+
+    def latest(self, user_id: uuid.UUID, purpose: Purpose) -> OneTimeToken | None:
+        """The token of the newest message, ended or not."""
+        row = self._connection.execute(
+            select(email_tokens)
+            .where(email_tokens.c.user_id == user_id, email_tokens.c.purpose == purpose.value)
+            .order_by(email_tokens.c.id.desc())
+            .limit(1)
+        ).one_or_none()
+        return None if row is None else _token_of(row)
+
+    def by_id(self, message_id: uuid.UUID) -> OneTimeToken | None:
+        """The token of a message, ended or not."""
+        row = self._connection.execute(select(email_tokens).where(email_tokens.c.id == message_id)).one_or_none()
+        return None if row is None else _token_of(row)
+
+    def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
+        """The token behind a digest that has neither ended nor expired."""
+        row = self._connection.execute(
+            select(email_tokens).where(
+                email_tokens.c.digest == digest,
+                email_tokens.c.purpose.in_([purpose.value for purpose in purposes]),
+                email_tokens.c.ended_at.is_(null()),
+                email_tokens.c.expires_at > now,
+            )
+        ).one_or_none()
+        return None if row is None else _token_of(row)
+
+    def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
+        """End a token that has neither ended nor expired, and forget its address."""
+        used = (
+            update(email_tokens)
+            .where(email_tokens.c.id == token_id, email_tokens.c.ended_at.is_(null()), email_tokens.c.expires_at > at)
+            .values(ended_at=at, address="")
+        )
+        return self._connection.execute(used).rowcount == 1
+
+    def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
+        """End every token of a user, or those of a purpose, and forget their addresses."""
+        ended = update(email_tokens).where(email_tokens.c.user_id == user_id, email_tokens.c.ended_at.is_(null()))
+        if purpose is not None:
+            ended = ended.where(email_tokens.c.purpose == purpose.value)
+        self._connection.execute(ended.values(ended_at=at, address=""))
+
+    def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
+        """The tokens of a user, oldest first."""
+        rows = self._connection.execute(
+            select(email_tokens).where(email_tokens.c.user_id == user_id).order_by(email_tokens.c.id)
+        )
+        return [_token_of(row) for row in rows]
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` tokens that have expired, but for those of users to whom a message may be sent."""
+        may_be_sent = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
+        waits = exists().where(outbox.c.user_id == email_tokens.c.user_id, may_be_sent)
+        old = select(email_tokens.c.id).where(email_tokens.c.expires_at <= now, ~waits).limit(limit)
+        return self._connection.execute(delete(email_tokens).where(email_tokens.c.id.in_(old))).rowcount

@@ -1,0 +1,165 @@
+"""The relay: takes messages out of the outbox and hands them to a mailer, at least once each."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from core.background import Background
+from core.clock import Clock
+from core.errors import DatabaseUnavailable
+from core.mail.composer import Composer
+from core.mail.model import Message, retry_delay
+from core.mail.rendering import EmailRenderer
+from core.mail.transports import CONVERSATION_ANSWERS, Mailer, MailError, MailRefused
+from core.settings import MailSettings
+from core.storage.retries import retried
+from core.store import Store
+
+# A relay that is killed gives its message back after as many times the patience with a mail server's single answer. A
+# lease that ends while its holder is still sending makes a duplicate, so it is longer than all of: asking whether a
+# connection is still there, leaving it, opening another one, and sending.
+LEASE_ANSWERS = 2 + 2 * CONVERSATION_ANSWERS + 2
+POLL = 2.0  # seconds between two looks when nobody woke it
+
+log = structlog.get_logger("relay")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailWorkerSettings:
+    """What the relay is told."""
+
+    attempts: int
+    lease: timedelta
+
+    @classmethod
+    def of(cls, settings: MailSettings) -> MailWorkerSettings:
+        """Take them from the settings of mail."""
+        return cls(
+            attempts=settings.mail_attempts,
+            lease=settings.smtp_timeout * LEASE_ANSWERS,
+        )
+
+
+class MailWorker:
+    """Sends what is due, in the thread of who calls `run_once`, or in one of its own after `start`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        composer: Composer,
+        writer: EmailRenderer,
+        mailer: Mailer,
+        settings: MailWorkerSettings,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._composer = composer
+        self._writer = writer
+        self._mailer = mailer
+        self._settings = settings
+        self._background = Background("relay", self.run_once, every=POLL, finish=mailer.close)
+
+    def run_once(self) -> int:
+        """Try everything that is due; how many attempts that were.
+
+        Raises:
+            DatabaseUnavailable: the database is away; what was claimed is due again after its lease.
+
+        """
+        attempts = 0
+        while not self._background.is_stopping and (message := self._claim()) is not None:
+            self._attempt(message)
+            attempts += 1
+        return attempts
+
+    def start(self) -> None:
+        """Send in a thread of its own until `stop`."""
+        self._background.start()
+
+    def run(self) -> None:
+        """Send in this thread until `ask_to_stop`."""
+        self._background.run()
+
+    def wake(self) -> None:
+        """Look at once: something was put into the outbox."""
+        self._background.wake()
+
+    def ask_to_stop(self) -> None:
+        """Finish the attempt that is being made, and no other."""
+        self._background.ask_to_stop()
+
+    def stop(self) -> None:
+        """The same, and wait for it."""
+        self._background.stop()
+
+    @retried
+    def _claim(self) -> Message | None:
+        now = self._clock.now()
+        # Asked first without a transaction: nearly always there is nothing, and a claim takes SQLite's one writer.
+        with self._store.reading() as read:
+            if not read.outbox.is_due(now=now):
+                return None
+        with self._store.begin() as work:
+            message = work.outbox.claim(now=now, lease=self._settings.lease)
+            work.commit()
+        return message
+
+    def _attempt(self, message: Message) -> None:
+        try:
+            letter = self._composer.prepare(message)
+            if letter is None:
+                return
+            self._mailer.send(self._writer.write(letter))
+        except DatabaseUnavailable:
+            raise
+        except MailRefused as error:
+            self._give_up(message, str(error))
+        except MailError as error:
+            self._fail(message, str(error))
+        except Exception as error:
+            # A broken template must not stop the mail behind it.
+            log.exception("mail could not be written", mail=str(message.id), kind=message.kind.value)
+            self._fail(message, type(error).__name__)
+        else:
+            self._finish(message)
+
+    @retried
+    def _finish(self, message: Message) -> None:
+        with self._store.begin() as work:
+            work.outbox.finish(message, at=self._clock.now())
+            work.commit()
+        log.info("mail sent", mail=str(message.id), kind=message.kind.value, attempt=message.attempts)
+
+    def _fail(self, message: Message, text: str) -> None:
+        if message.attempts >= self._settings.attempts:
+            self._give_up(message, text)
+            return
+        delay = retry_delay(message.attempts, jitter=random.random())  # noqa: S311 - spreads attempts, hides nothing
+        self._postpone(message, delay, text)
+
+    @retried
+    def _postpone(self, message: Message, delay: timedelta, text: str) -> None:
+        with self._store.begin() as work:
+            work.outbox.postpone(message, due_at=self._clock.now() + delay, error=text)
+            work.commit()
+        log.warning(
+            "mail not sent",
+            mail=str(message.id),
+            kind=message.kind.value,
+            attempt=message.attempts,
+            error=text,
+            next_in=round(delay.total_seconds()),
+        )
+
+    @retried
+    def _give_up(self, message: Message, text: str) -> None:
+        with self._store.begin() as work:
+            work.outbox.give_up(message, at=self._clock.now(), error=text)
+            work.commit()
+        log.error("mail given up", mail=str(message.id), kind=message.kind.value, attempt=message.attempts, error=text)

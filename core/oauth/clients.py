@@ -1,0 +1,155 @@
+"""Registered clients: service accounts with an id, a secret and scopes."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+
+from core.audit.model import EventKind, event
+from core.clock import Clock, new_id
+from core.errors import FieldError, InvalidInput, NotFound
+from core.oauth.errors import InvalidClient
+from core.oauth.model import (
+    _ID,
+    ID_PREFIX,
+    ClientSecret,
+    Credentials,
+    RegisteredClient,
+    digest_of,
+    is_well_formed,
+    new_secret,
+    parse_scopes,
+)
+from core.origin import LOCAL_ORIGIN, Origin
+from core.storage.retries import retried
+from core.store import Store
+from core.throttling.rejection_log import RejectionLog
+from core.tokens.model import RevocationKind
+from core.tokens.revocation_feed import revoke
+
+MAX_NAME = 100
+# `last_used_at` is for people; a write for every token request is not.
+USE_RESOLUTION = timedelta(minutes=1)
+
+
+class ClientService:
+    """Registers clients and checks who they are."""
+
+    def __init__(self, *, store: Store, clock: Clock, refusals: RejectionLog) -> None:
+        self._store = store
+        self._clock = clock
+        self._refusals = refusals
+
+    @retried
+    def create(self, name: str, scopes: tuple[str, ...]) -> tuple[RegisteredClient, str]:
+        """Register a client and give it with its secret, which is shown this once.
+
+        Raises:
+            InvalidInput: the name is empty or too long.
+            InvalidScope: a scope is malformed.
+
+        """
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise InvalidInput(FieldError(field="name", code="invalid", message="A name has 1 to 100 characters."))
+        now = self._clock.now()
+        client = RegisteredClient(
+            id=ID_PREFIX + new_id(now).hex,
+            name=name,
+            scopes=parse_scopes(" ".join(scopes)),
+            is_active=True,
+            created_at=now,
+            last_used_at=None,
+        )
+        secret = new_secret()
+        with self._store.begin() as work:
+            work.clients.add(client)
+            work.clients.add_secret(_stored(client.id, secret, now))
+            work.audit.add(event(EventKind.CLIENT_CREATED, at=now, origin=LOCAL_ORIGIN, subject=client.id))
+            work.commit()
+        return client, secret
+
+    @retried
+    def all(self) -> list[RegisteredClient]:
+        """Every client, oldest first."""
+        with self._store.reading() as read:
+            return read.clients.all()
+
+    @retried
+    def set_active(self, client_id: str, *, is_active: bool) -> None:
+        """Enable or disable a client. The tokens of one that was disabled stay dead when it is enabled again.
+
+        Raises:
+            NotFound: there is none with this id.
+
+        """
+        now = self._clock.now()
+        with self._store.begin() as work:
+            if not work.clients.set_active(client_id, is_active=is_active):
+                raise NotFound
+            if not is_active:
+                # Of the tokens of this second, none says whether it was issued before or after now.
+                not_before = now.replace(microsecond=0) + timedelta(seconds=1)
+                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=not_before)
+            kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
+            work.audit.add(event(kind, at=now, origin=LOCAL_ORIGIN, subject=client_id))
+            work.commit()
+
+    @retried
+    def rotate_secret(self, client_id: str, *, overlap: timedelta) -> str:
+        """Give a new secret; those before it work for ``overlap`` longer.
+
+        Raises:
+            NotFound: there is no client with this id.
+
+        """
+        now = self._clock.now()
+        secret = new_secret()
+        with self._store.begin() as work:
+            if work.clients.by_id(client_id) is None:
+                raise NotFound
+            work.clients.expire_secrets(client_id, at=now + overlap)
+            work.clients.add_secret(_stored(client_id, secret, now))
+            work.audit.add(event(EventKind.CLIENT_SECRET_ROTATED, at=now, origin=LOCAL_ORIGIN, subject=client_id))
+            work.commit()
+        return secret
+
+    def authenticate(self, credentials: Credentials, origin: Origin) -> RegisteredClient:
+        """The active client that these credentials belong to.
+
+        Raises:
+            InvalidClient: for every reason alike.
+
+        """
+        client_id = credentials.client_id
+        is_possible = _ID.fullmatch(client_id) and is_well_formed(credentials.secret)
+        found = self._client_with(client_id, digest_of(credentials.secret)) if is_possible else None
+        if found is None or not found.is_active:
+            self._record_refusal(client_id, origin)
+            raise InvalidClient
+        self._note_use(found)
+        return found
+
+    def _record_refusal(self, client_id: str, origin: Origin) -> None:
+        # What has another form may be a secret that was sent in place of the id.
+        subject = client_id if _ID.fullmatch(client_id) else None
+        self._refusals.record(EventKind.CLIENT_REFUSED, origin, subject=subject)
+
+    @retried
+    def _client_with(self, client_id: str, digest: bytes) -> RegisteredClient | None:
+        with self._store.reading() as read:
+            stored = read.clients.secrets_of(client_id, now=self._clock.now())
+            matches = [hmac.compare_digest(secret.digest, digest) for secret in stored]
+            return read.clients.by_id(client_id) if any(matches) else None
+
+    @retried
+    def _note_use(self, client: RegisteredClient) -> None:
+        now = self._clock.now()
+        if client.last_used_at is not None and now - client.last_used_at < USE_RESOLUTION:
+            return
+        with self._store.begin() as work:
+            work.clients.touch(client.id, at=now)
+            work.commit()
+
+
+def _stored(client_id: str, secret: str, now: datetime) -> ClientSecret:
+    return ClientSecret(client_id=client_id, digest=digest_of(secret), created_at=now, expires_at=None)

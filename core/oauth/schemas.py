@@ -1,0 +1,139 @@
+"""What the OAuth endpoints take and show."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.authentication.schemas import PasswordText
+from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
+from core.oauth.model import ActiveToken, Grant, TokenRequest
+from core.settings import Settings
+from core.tokens import access_tokens
+from core.users import addresses
+
+
+class TokenForm(BaseModel):
+    """A token request (RFC 6749). Unknown parameters are ignored, as its section 3.2 asks."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grant_type: str | None = Field(
+        None, description="`password`, `refresh_token` or `client_credentials`.", examples=["password"]
+    )
+    username: str | None = Field(
+        None,
+        max_length=addresses.MAX_LENGTH,
+        description="E-mail address, for the grant `password`.",
+        examples=["ann@example.com"],
+    )
+    password: PasswordText | None = Field(None, description="Password, for the grant `password`.")
+    refresh_token: str | None = Field(
+        None,
+        max_length=512,
+        description="Refresh token, for the grant `refresh_token`.",
+        examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
+    )
+    scope: str | None = Field(
+        None,
+        max_length=1000,
+        description="Scopes separated by spaces, for the grant `client_credentials`; all of the client's by default.",
+        examples=["orders:read"],
+    )
+
+    def to_core(self) -> TokenRequest:
+        """The request in the core's terms."""
+        return TokenRequest(
+            grant_type=self.grant_type,
+            username=self.username,
+            password=self.password,
+            refresh_token=self.refresh_token,
+            scope=self.scope,
+        )
+
+
+class InspectedTokenForm(BaseModel):
+    """A token to inspect or to revoke (RFC 7662, RFC 7009). The hint may be wrong; both kinds are tried anyway."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    token: str | None = Field(
+        None,
+        max_length=access_tokens.MAX_CHARACTERS,
+        description="An access or a refresh token.",
+        examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
+    )
+    token_type_hint: str | None = Field(
+        None, max_length=100, description="`access_token` or `refresh_token`; not needed.", examples=["refresh_token"]
+    )
+
+
+class TokenAnswer(ResponseModel):
+    """A token answer (RFC 6749 section 5.1)."""
+
+    access_token: str = Field(description="JWT after RFC 9068.")
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
+    refresh_token: str | None = Field(None, description="Opaque, single use; not for `client_credentials`.")
+    scope: str | None = Field(None, description="The granted scopes, for `client_credentials`.")
+
+    @classmethod
+    def of(cls, grant: Grant) -> Self:
+        """Show what was granted."""
+        return cls(
+            access_token=grant.access_token,
+            expires_in=grant.expires_in,
+            refresh_token=grant.refresh_token,
+            scope=grant.scope,
+        )
+
+
+class Introspection(ResponseModel):
+    """What a token is worth (RFC 7662 section 2.2). Of one that is not active, nothing else is said."""
+
+    active: bool
+    sub: str | None = Field(None, description="User or client.", examples=[EXAMPLE_ID])
+    client_id: str | None = Field(None, examples=["twinauth"])
+    sid: str | None = Field(None, description="Session.", examples=[EXAMPLE_SESSION_ID])
+    jti: str | None = Field(None, examples=[EXAMPLE_ID])
+    token_type: str | None = Field(None, examples=["Bearer"])
+    scope: str | None = Field(None, examples=["orders:read"])
+    roles: list[str] | None = Field(None, examples=[["admin"]])
+    iss: str | None = Field(None, examples=["https://auth.example.com"])
+    aud: str | None = Field(None, examples=["https://auth.example.com"])
+    iat: int | None = Field(None, description="Seconds since 1970.", examples=[1795253400])
+    exp: int | None = Field(None, description="Seconds since 1970.", examples=[1795254300])
+
+    @classmethod
+    def of(cls, token: ActiveToken | None, settings: Settings) -> Self:
+        """Show a token."""
+        if token is None:
+            return cls(active=False)
+        return cls(
+            active=True,
+            sub=token.subject,
+            client_id=token.client_id,
+            sid=token.session_id,
+            jti=token.token_id,
+            token_type=token.token_type,
+            scope=token.scope,
+            roles=None if token.roles is None else list(token.roles),
+            iss=settings.public_url,
+            aud=settings.audience,
+            iat=None if token.issued_at is None else int(token.issued_at.timestamp()),
+            exp=int(token.expires_at.timestamp()),
+        )
+
+
+class ServerMetadata(ResponseModel):
+    """Authorization server metadata (RFC 8414)."""
+
+    issuer: str = Field(examples=["https://auth.example.com"])
+    token_endpoint: str = Field(examples=["https://auth.example.com/v1/token"])
+    jwks_uri: str = Field(examples=["https://auth.example.com/.well-known/jwks.json"])
+    revocation_endpoint: str = Field(examples=["https://auth.example.com/v1/revoke"])
+    introspection_endpoint: str = Field(examples=["https://auth.example.com/v1/introspect"])
+    response_types_supported: list[str] = Field(description="None: there is no authorization endpoint.", examples=[[]])
+    grant_types_supported: list[str] = Field(examples=[["refresh_token", "client_credentials"]])
+    token_endpoint_auth_methods_supported: list[str] = Field(examples=[["none", "client_secret_basic"]])
+    revocation_endpoint_auth_methods_supported: list[str] = Field(examples=[["none", "client_secret_basic"]])
+    introspection_endpoint_auth_methods_supported: list[str] = Field(examples=[["client_secret_basic"]])

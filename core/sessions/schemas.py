@@ -1,0 +1,82 @@
+"""What the operations of sessions take and show."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, RequestModel, ResponseModel, _text
+from core.sessions.model import Principal
+from core.sessions.model import Session as CoreSession
+from core.sessions.model import TokenPair as CoreTokenPair
+
+RefreshTokenText = Annotated[str, _text("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
+
+
+class RefreshRequest(RequestModel):
+    """A refresh token to exchange."""
+
+    refresh_token: RefreshTokenText
+
+
+class EndSessionsQuery(QueryModel):
+    """Which sessions to end."""
+
+    keep_current: bool = Field(False, description="Keep the session that asks.")
+
+
+class TokenPair(ResponseModel):
+    """An access token and the refresh token that replaces it."""
+
+    access_token: str = Field(description="JWT after RFC 9068.")
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
+    refresh_token: str = Field(description="Opaque, single use.")
+    refresh_expires_in: int = Field(description="Seconds until the refresh token expires unused.", examples=[2592000])
+
+    @classmethod
+    def of(cls, pair: CoreTokenPair) -> Self:
+        """Show a pair."""
+        return cls(
+            access_token=pair.access_token,
+            expires_in=pair.expires_in,
+            refresh_token=pair.refresh_token,
+            refresh_expires_in=pair.refresh_expires_in,
+        )
+
+
+class Session(ResponseModel):
+    """One login on one device."""
+
+    id: uuid.UUID = Field(examples=[EXAMPLE_SESSION_ID])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    last_used_at: datetime = Field(description="Time of the login or of the last refresh.", examples=[EXAMPLE_TIME])
+    expires_at: datetime = Field(description="When it ends if it is not used again.", examples=[EXAMPLE_TIME])
+    user_agent: str = Field(examples=["curl/8.5.0"])
+    ip: str = Field(examples=["192.0.2.7"])
+    current: bool = Field(description="Whether it is the session that asks.")
+
+    @classmethod
+    def of(cls, session: CoreSession, principal: Principal) -> Self:
+        """Show a session to its user."""
+        return cls(
+            id=session.id,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            expires_at=session.ends_at,
+            user_agent=session.user_agent,
+            ip=session.ip,
+            current=session.id == principal.session_id,
+        )
+
+
+class SessionList(ResponseModel):
+    """The live sessions of a user, newest first."""
+
+    items: list[Session]
+
+    @classmethod
+    def of(cls, sessions: list[CoreSession], principal: Principal) -> Self:
+        """Show the sessions of a user."""
+        return cls(items=[Session.of(session, principal) for session in sessions])

@@ -1,0 +1,196 @@
+"""Sessions: one row a login, the pure rotation decision, and the use cases that refresh and end them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from core.audit.model import EventKind, event
+from core.clock import Clock, new_id, whole_seconds
+from core.errors import NotFound, TransactionConflict
+from core.mail.model import MessageKind, message
+from core.origin import Origin
+from core.sessions.errors import InvalidRefreshToken
+from core.sessions.model import MAX_USER_AGENT, EndReason, Principal, Rotation, Session, TokenPair, rotate
+from core.sessions.refresh_tokens import RefreshToken, RefreshTokens, new_seed
+from core.settings import TokenSettings
+from core.storage.retries import retried
+from core.store import Store, UnitOfWork
+from core.tokens.access_tokens import AccessTokens
+from core.tokens.model import RevocationKind
+from core.tokens.revocation_feed import revoke
+from core.users.model import User
+
+
+class SessionService:
+    """Starts, refreshes, lists and ends sessions."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        settings: TokenSettings,
+        access_tokens: AccessTokens,
+        refresh_tokens: RefreshTokens,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._access_tokens = access_tokens
+        self._refresh_tokens = refresh_tokens
+
+    def start(self, work: UnitOfWork, user: User, origin: Origin, now: datetime) -> Session:
+        """Start a session inside the caller's unit of work, always with a new id (no fixation)."""
+        session = Session(
+            id=new_id(now),
+            user_id=user.id,
+            seed=new_seed(),
+            generation=0,
+            created_at=now,
+            last_used_at=now,
+            idle_expires_at=now + self._settings.session_idle,
+            expires_at=now + self._settings.session_lifetime,
+            ended_at=None,
+            user_agent=origin.user_agent[:MAX_USER_AGENT],
+            ip=origin.ip,
+        )
+        surplus = work.sessions.end_surplus(user.id, limit=self._settings.session_limit - 1, at=now)
+        revoke_sessions(work, surplus, at=now)
+        work.sessions.add(session)
+        return session
+
+    def refresh(self, refresh_token: str, origin: Origin) -> TokenPair:
+        """RequestContext a refresh token for a new pair.
+
+        Raises:
+            InvalidRefreshToken: it is junk, too old, or its session is over; a reused one has ended its session.
+
+        """
+        return self._refresh(self._refresh_tokens.read(refresh_token), origin)
+
+    @retried
+    def _refresh(self, token: RefreshToken, origin: Origin) -> TokenPair:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            found = work.sessions.with_user(token.session_id)
+            if found is None:
+                raise InvalidRefreshToken
+            session, user = found
+            if not user.is_active or not token.belongs_to(session.seed):
+                raise InvalidRefreshToken
+            match rotate(session, token.generation, now=now, grace=self._settings.refresh_grace):
+                case Rotation.ADVANCE:
+                    session = self._advance(work, session, now)
+                case Rotation.REPEAT:
+                    pass
+                case Rotation.REUSE:
+                    self._end_reused(work, session, user, origin, now)
+                    raise InvalidRefreshToken
+                case Rotation.REFUSE:
+                    raise InvalidRefreshToken
+            work.commit()
+        return self.pair(session, user, now)
+
+    def _advance(self, work: UnitOfWork, session: Session, now: datetime) -> Session:
+        idle_expires_at = now + self._settings.session_idle
+        advanced = work.sessions.advance(
+            session.id, generation=session.generation, at=now, idle_expires_at=idle_expires_at
+        )
+        if not advanced:
+            # Another request moved or ended this session since it was read. Read it again: as its direct
+            # predecessor this token is then given the same successor as the winner.
+            raise TransactionConflict
+        return replace(session, generation=session.generation + 1, last_used_at=now, idle_expires_at=idle_expires_at)
+
+    def _end_reused(self, work: UnitOfWork, session: Session, user: User, origin: Origin, now: datetime) -> None:
+        """End the session for good: committed here, before anything is raised."""
+        reason = EndReason.REFRESH_TOKEN_REUSED
+        if not work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason):
+            return  # another reuse of it came first and told
+        revoke_sessions(work, [session.id], at=now)
+        work.audit.add(
+            event(
+                EventKind.REFRESH_TOKEN_REUSED,
+                at=now,
+                origin=origin,
+                user_id=session.user_id,
+                session_id=session.id,
+            )
+        )
+        work.outbox.add(message(MessageKind.SESSION_ENDED, at=now, origin=origin, user_id=user.id, address=user.email))
+        work.commit()
+
+    @retried
+    def live(self, principal: Principal) -> list[Session]:
+        """The live sessions of the user, newest first."""
+        with self._store.reading() as read:
+            return read.sessions.live_of(principal.user.id, now=self._clock.now())
+
+    @retried
+    def logout(self, principal: Principal, origin: Origin) -> None:
+        """End the session of the token that asked."""
+        self._end(principal.session_id, principal.user.id, EndReason.LOGOUT, EventKind.LOGGED_OUT, origin)
+
+    @retried
+    def end(self, principal: Principal, session_id: uuid.UUID, origin: Origin) -> None:
+        """End one session of the user.
+
+        Raises:
+            NotFound: there is no such live session, or it is somebody else's; the two are not told apart.
+
+        """
+        if not self._end(session_id, principal.user.id, EndReason.ENDED_BY_USER, EventKind.SESSION_ENDED, origin):
+            raise NotFound
+
+    @retried
+    def revoke(self, session_id: uuid.UUID, user_id: uuid.UUID, origin: Origin) -> None:
+        """End the session of a token that was revoked (RFC 7009); one that is over already stays so."""
+        self._end(session_id, user_id, EndReason.REVOKED, EventKind.TOKEN_REVOKED, origin)
+
+    def _end(
+        self, session_id: uuid.UUID, user_id: uuid.UUID, reason: EndReason, kind: EventKind, origin: Origin
+    ) -> bool:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            ended = work.sessions.end(session_id, user_id=user_id, at=now, reason=reason)
+            if ended:
+                revoke_sessions(work, [session_id], at=now)
+                work.audit.add(event(kind, at=now, origin=origin, user_id=user_id, session_id=session_id))
+                work.commit()
+        return ended
+
+    @retried
+    def end_all(self, principal: Principal, origin: Origin, *, keep_current: bool) -> None:
+        """End every session of the user, or every other one."""
+        now = self._clock.now()
+        user_id = principal.user.id
+        keep = principal.session_id if keep_current else None
+        with self._store.begin() as work:
+            end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
+            work.audit.add(event(EventKind.SESSIONS_ENDED, at=now, origin=origin, user_id=user_id))
+            work.commit()
+
+    def pair(self, session: Session, user: User, now: datetime) -> TokenPair:
+        """The tokens of a session at its generation. Outside any unit of work: the key ring may ask the store."""
+        access_token, expires_at = self._access_tokens.issue(user, session.id, now=now, not_after=session.ends_at)
+        return TokenPair(
+            access_token=access_token,
+            expires_in=whole_seconds(expires_at - now),
+            refresh_token=self._refresh_tokens.make(session.id, session.seed, session.generation),
+            refresh_expires_in=whole_seconds(session.ends_at - now),
+        )
+
+
+def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: datetime) -> None:
+    """Tell the verifiers of sessions that this unit of work has ended."""
+    revoke(work, RevocationKind.SESSION, map(str, session_ids), at=at)
+
+
+def end_sessions(
+    work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
+) -> None:
+    """End every live session of a user but ``keep``, and tell the verifiers."""
+    revoke_sessions(work, work.sessions.end_all(user_id, at=at, reason=reason, keep=keep), at=at)

@@ -1,0 +1,46 @@
+"""Refusals in the audit log: so many of an address block, and the log does not grow with a flood."""
+
+from __future__ import annotations
+
+from core.audit.model import EventKind, event
+from core.clock import Clock
+from core.origin import Origin
+from core.storage.retries import retried
+from core.store import Store
+from core.throttling.counters import CounterKeys, CounterStore
+from core.throttling.model import CounterKind, Wait, block_of, decide
+
+
+class RejectionLog:
+    """Puts refusals down that cost whoever causes them next to nothing."""
+
+    def __init__(self, *, store: Store, clock: Clock, counters: CounterStore) -> None:
+        self._store = store
+        self._clock = clock
+        self._counters = counters
+
+    def record(self, kind: EventKind, origin: Origin, *, subject: str | None = None) -> None:
+        """Put a refusal down, unless there were too many; what is beyond stands in the access log alone."""
+        refusals = CounterKind.REFUSALS_FROM_BLOCK
+        keys = {refusals: self._counters.key_of(refusals, block_of(origin.ip))}
+        if self._has_room(keys):
+            self._put_down(keys, kind, origin, subject)
+
+    @retried
+    def _has_room(self, keys: CounterKeys) -> bool:
+        """Whether the counter lets one more through, as far as one sees without a lock."""
+        now = self._clock.now()
+        with self._store.reading() as read:
+            seen = self._counters.read(read, keys, now)
+        return not isinstance(decide(seen, self._counters.rules, now), Wait)
+
+    @retried
+    def _put_down(self, keys: CounterKeys, kind: EventKind, origin: Origin, subject: str | None) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            counted = decide(self._counters.lock(work, keys, now), self._counters.rules, now)
+            if isinstance(counted, Wait):
+                return
+            self._counters.save(work, keys, counted)
+            work.audit.add(event(kind, at=now, origin=origin, subject=subject))
+            work.commit()

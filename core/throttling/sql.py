@@ -1,0 +1,91 @@
+"""The counters of the throttle in SQL."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, Integer, String, Table, delete, select, update
+
+from core.storage.schema import UtcDateTime, metadata
+from core.storage.upsert import upsert
+from core.throttling.model import Counter
+
+throttle_counters = Table(
+    "throttle_counters",
+    metadata,
+    # A keyed hash of what is counted: addresses that people type are not stored, and may be passwords.
+    Column("key", String(64), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=True),
+    Column("familiar_until", UtcDateTime, nullable=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index(None, "expires_at"),
+)
+
+_COLUMNS = (
+    throttle_counters.c.key,
+    throttle_counters.c["count"],
+    throttle_counters.c.at,
+    throttle_counters.c.since,
+    throttle_counters.c.familiar_until,
+)
+
+
+class SqlCounters:
+    """The `Counters` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lock(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
+        """The counters under these keys, locked until the transaction ends."""
+        # One statement inserts what is missing, locks all, and reads: between two of them a purge could delete.
+        held = upsert(self._connection, throttle_counters).values(
+            [
+                {"key": key, "count": 0, "at": now, "since": None, "familiar_until": None, "expires_at": now}
+                for key in sorted(keys)
+            ]
+        )
+        found = self._connection.execute(
+            held.on_conflict_do_update(
+                index_elements=[throttle_counters.c.key], set_={"key": held.excluded.key}
+            ).returning(*_COLUMNS)
+        )
+        return _by_key(found)
+
+    def read(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
+        """The counters under these keys as they were committed last, without a lock."""
+        found = self._connection.execute(select(*_COLUMNS).where(throttle_counters.c.key.in_(keys)))
+        return {key: Counter(count=0, at=now) for key in keys} | _by_key(found)
+
+    def save(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
+        """Store a counter that is held."""
+        self._connection.execute(
+            update(throttle_counters)
+            .where(throttle_counters.c.key == key)
+            .values(
+                count=counter.count,
+                at=counter.at,
+                since=counter.since,
+                familiar_until=counter.familiar_until,
+                expires_at=expires_at,
+            )
+        )
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` counters that say nothing any more, passing over those that somebody holds."""
+        old = self._connection.scalars(
+            select(throttle_counters.c.key)
+            .where(throttle_counters.c.expires_at < now)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        # Apart: inside a DELETE, PostgreSQL may run the question more than once, and each time pass over what it holds.
+        return self._connection.execute(delete(throttle_counters).where(throttle_counters.c.key.in_(old))).rowcount
+
+
+def _by_key(rows: Iterable[Sequence[Any]]) -> dict[str, Counter]:
+    return {
+        key: Counter(count=count, at=at, since=since, familiar_until=until) for key, count, at, since, until in rows
+    }

@@ -1,0 +1,144 @@
+"""Signing keys and revocations: the values, and the decisions on a key's life, from publication to retirement."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+
+# A key outlives the last token it can have signed by this much, for verifiers whose clocks are late.
+SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key of the ring. ``number`` counts the keys, so that of two rotations at once only one can win."""
+
+    kid: str
+    number: int
+    algorithm: Algorithm
+    public_jwk: dict[str, Any]
+    sealed_private_key: bytes = field(repr=False)
+    created_at: datetime
+    activates_at: datetime
+
+
+class Keys(Protocol):
+    """Port: the signing keys inside one unit of work."""
+
+    def all(self) -> list[SigningKey]:
+        """Every key, oldest first."""
+        ...
+
+    def add(self, key: SigningKey) -> None:
+        """Store a new key.
+
+        Raises:
+            KeyNumberTakenError: the ring has a key of this number.
+
+        """
+        ...
+
+    def remove(self, kid: str) -> None:
+        """Forget a key."""
+        ...
+
+    def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
+        """Store the private key as it is sealed now."""
+        ...
+
+
+def current(keys: list[SigningKey], now: datetime) -> SigningKey | None:
+    """The key to sign with: the newest whose time has come."""
+    return max((key for key in keys if key.activates_at <= now), key=lambda key: key.number, default=None)
+
+
+def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
+    """The keys whose last token has run out: a newer one has been signing for longer than any token lives."""
+    signing = current(keys, now)
+    if signing is None:
+        return []
+    successor = {key.number: later for key, later in itertools.pairwise(keys)}
+    return [
+        key
+        for key in keys
+        if key.number < signing.number and successor[key.number].activates_at + MAX_ACCESS_TTL + SKEW <= now
+    ]
+
+
+def published(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
+    """The keys that verifiers are told of: those that sign, will sign, or have signed a token that may live."""
+    gone = {key.kid for key in retired(keys, now)}
+    return [key for key in keys if key.kid not in gone]
+
+
+def is_due(keys: list[SigningKey], now: datetime, settings: TokenSettings) -> bool:
+    """Whether a successor of the newest key must be published now. The first key of a ring succeeds nobody."""
+    return bool(keys) and now >= keys[-1].activates_at + settings.key_lifetime - settings.key_propagation
+
+
+class RevocationKind(StrEnum):
+    """What is revoked."""
+
+    SESSION = "session"
+    """Every token with this `sid`."""
+    SUBJECT = "subject"
+    """Every token with this `sub` that was issued before `not_before`."""
+    TOKEN = "token"  # noqa: S105 - a kind
+    """The token with this `jti`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """One entry of the feed. The value is hashed, so that the feed tells nothing to who does not hold the token."""
+
+    id: uuid.UUID
+    kind: RevocationKind
+    value_hash: str
+    not_before: datetime | None
+    expires_at: datetime
+
+
+class Revocations(Protocol):
+    """Port: the revocations inside one unit of work."""
+
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        """Store new entries, not yet numbered."""
+        ...
+
+    def has_unnumbered(self) -> bool:
+        """Whether entries wait for their number."""
+        ...
+
+    def number(self, *, limit: int) -> int:
+        """Number up to ``limit`` committed entries, one process at a time; how many there were."""
+        ...
+
+    def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
+        """The entries behind a number that have not expired, in order, and the number of the last one."""
+        ...
+
+    def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
+        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then.
+
+        The same question as every verifier asks itself of what it has heard. The sessions of tokens that have one are
+        asked themselves.
+        """
+        ...
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` expired entries; how many there were."""
+        ...
+
+
+def hash_of(value: str) -> str:
+    """The hash under which a value stands in the feed."""
+    return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()).rstrip(b"=").decode()

@@ -1,0 +1,145 @@
+"""Revocations: what services that verify tokens by themselves must be told, and for how long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import jwt
+
+from core.clock import Clock, new_id
+from core.errors import FieldError, InvalidInput
+from core.settings import MAX_ACCESS_TTL
+from core.storage.retries import retried
+from core.store import Store, UnitOfWork
+from core.tokens.key_ring import KeyRing
+from core.tokens.model import Revocation, RevocationKind, hash_of
+
+TYPE = "revocations+jwt"
+MAX_WAIT = 25  # seconds; proxies cut connections that are silent for longer
+POLL = 1.0  # seconds between two looks of one who waits
+# How many may wait at once in a process. Each holds a thread; who comes then is answered at once and asks again.
+MAX_WAITING = 8
+MAX_BATCH = 1000
+
+
+def revoke(
+    work: UnitOfWork,
+    kind: RevocationKind,
+    values: Iterable[str],
+    *,
+    at: datetime,
+    not_before: datetime | None = None,
+) -> None:
+    """Tell the verifiers, inside the unit of work that ends what is revoked.
+
+    ``not_before`` is a whole second, as the feed says it and tokens say when they were issued.
+    """
+    work.revocations.add(
+        Revocation(
+            id=new_id(at),
+            kind=kind,
+            value_hash=hash_of(value),
+            not_before=not_before,
+            expires_at=at + MAX_ACCESS_TTL,
+        )
+        for value in values
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """A part of the feed: a signed text, and the cursor behind it."""
+
+    jws: str
+    cursor: str
+    is_empty: bool
+
+
+class RevocationFeed:
+    """Gives the feed out, and lets who asks wait for news."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ring: KeyRing, issuer: str, stopping: threading.Event | None = None
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ring = ring
+        self._issuer = issuer
+        self._stopping = stopping or threading.Event()
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
+
+    def read(self, since: str | None, *, wait: int) -> Feed:
+        """The entries behind a cursor; where there are none, wait up to ``wait`` seconds for some.
+
+        The cursor counts entries in the order in which they were committed: they are numbered afterwards, by one
+        process at a time. A time or an id as cursor would pass over entries whose transaction took longer.
+
+        Raises:
+            InvalidInput: the cursor is none of ours.
+
+        """
+        number = _number(since)
+        entries, last = self._wait_for_news(number, wait)
+        return self._signed(since, entries, last)
+
+    def _wait_for_news(self, number: int, wait: int) -> tuple[list[Revocation], int]:
+        entries, last = self._entries(number)
+        if entries or wait == 0 or not self._waiting.acquire(blocking=False):
+            return entries, last
+        try:
+            deadline = time.monotonic() + wait
+            while not entries and time.monotonic() < deadline:
+                if self._stopping.wait(min(POLL, max(0.0, deadline - time.monotonic()))):
+                    break  # a process that stops sends those who wait to another one
+                entries, last = self._entries(number)
+        finally:
+            self._waiting.release()
+        return entries, last
+
+    @retried
+    def _entries(self, number: int) -> tuple[list[Revocation], int]:
+        with self._store.reading() as read:
+            unnumbered = read.revocations.has_unnumbered()
+        if unnumbered:
+            self._number_new()
+        with self._store.reading() as read:
+            return read.revocations.after(number, now=self._clock.now(), limit=MAX_BATCH)
+
+    @retried
+    def _number_new(self) -> None:
+        with self._store.begin() as work:
+            work.revocations.number(limit=MAX_BATCH)
+            work.commit()
+
+    def _signed(self, since: str | None, entries: list[Revocation], last: int) -> Feed:
+        key, private_key = self._ring.signer()
+        payload = {
+            "iss": self._issuer,
+            "iat": int(self._clock.now().timestamp()),
+            "since": since,
+            "cursor": str(last),
+            "revocations": [_entry(entry) for entry in entries],
+        }
+        header = {"typ": TYPE, "kid": key.kid}
+        jws = jwt.encode(payload, private_key, algorithm=key.algorithm, headers=header)
+        return Feed(jws=jws, cursor=str(last), is_empty=not entries)
+
+
+def _number(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:  # noqa: PLR2004 - fits a BIGINT
+        raise InvalidInput(FieldError(field="since", code="invalid", message="This is not a cursor of this feed."))
+    return int(cursor)
+
+
+def _entry(entry: Revocation) -> dict[str, Any]:
+    members: dict[str, Any] = {"kind": entry.kind.value, "id": entry.value_hash}
+    if entry.not_before is not None:
+        members["not_before"] = int(entry.not_before.timestamp())
+    return {**members, "exp": int(entry.expires_at.timestamp())}

@@ -1,0 +1,32 @@
+"""What verifiers ask for and are shown."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from core.contract.fields import QueryModel, ResponseModel
+from core.tokens import revocation_feed
+
+
+class RevocationsQuery(QueryModel):
+    """From where on, and how long to wait for news."""
+
+    since: str | None = Field(None, description="The cursor of the answer before; without it, everything in force.")
+    wait: int = Field(0, ge=0, le=revocation_feed.MAX_WAIT, description="Seconds to wait where there is nothing new.")
+
+
+class JsonWebKey(ResponseModel):
+    """The public half of a signing key (RFC 7517)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kty: str = Field(examples=["EC"])
+    kid: str = Field(description="RFC 7638 thumbprint.", examples=["NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"])
+    use: Literal["sig"] = "sig"
+    alg: str = Field(examples=["ES256"])
+
+
+class JsonWebKeySet(ResponseModel):
+    """The keys that verify access tokens, among them the one that will sign next."""
+
+    keys: list[JsonWebKey]

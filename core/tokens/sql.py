@@ -1,0 +1,186 @@
+"""Signing keys and revocations in SQL."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from core.storage.engine import database_errors
+from core.storage.schema import UtcDateTime, metadata
+from core.tokens.model import Revocation, RevocationKind, SigningKey, hash_of
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String(64), primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("algorithm", String(16), nullable=False),
+    Column("public_jwk", JSON, nullable=False),
+    Column("sealed_private_key", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("activates_at", UtcDateTime, nullable=False),
+    UniqueConstraint("number"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # Given after the commit, by one process at a time, so that numbers appear in order and nothing is passed over.
+    Column("number", BigInteger, nullable=True),
+    Column("kind", String(16), nullable=False),
+    Column("value_hash", String(43), nullable=False),
+    Column("not_before", UtcDateTime, nullable=True),
+    Column("expires_at", UtcDateTime, nullable=False),
+    UniqueConstraint("number"),
+    Index(None, "value_hash"),
+    Index(None, "expires_at"),
+)
+
+# One row: the last number that was given, and the lock of whoever gives the next.
+revocation_feed = Table(
+    "revocation_feed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("head", BigInteger, nullable=False),
+)
+
+
+class SqlKeys:
+    """The `Keys` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def all(self) -> list[SigningKey]:
+        """Every key, oldest first."""
+        rows = self._connection.execute(select(signing_keys).order_by(signing_keys.c.number))
+        return [SigningKey(**row) for row in rows.mappings()]
+
+    def add(self, key: SigningKey) -> None:
+        """Store a new key."""
+        with database_errors():
+            self._connection.execute(
+                insert(signing_keys).values(
+                    kid=key.kid,
+                    number=key.number,
+                    algorithm=key.algorithm,
+                    public_jwk=key.public_jwk,
+                    sealed_private_key=key.sealed_private_key,
+                    created_at=key.created_at,
+                    activates_at=key.activates_at,
+                )
+            )
+
+    def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
+        """Store the private key as it is sealed now."""
+        self._connection.execute(
+            update(signing_keys).where(signing_keys.c.kid == kid).values(sealed_private_key=sealed_private_key)
+        )
+
+    def remove(self, kid: str) -> None:
+        """Forget a key."""
+        self._connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
+
+
+class SqlRevocations:
+    """The `Revocations` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, entries: Iterable[Revocation]) -> None:
+        """Store new entries, not yet numbered."""
+        rows = [
+            {
+                "id": entry.id,
+                "number": None,
+                "kind": entry.kind.value,
+                "value_hash": entry.value_hash,
+                "not_before": entry.not_before,
+                "expires_at": entry.expires_at,
+            }
+            for entry in entries
+        ]
+        if rows:
+            # One statement for all of them: the driver sends several in a pipeline, and where it loses a server behind
+            # a pooler in the middle of one, it can neither tell what happened nor use the connection again.
+            self._connection.execute(insert(revocations).values(rows if len(rows) > 1 else rows[0]))
+
+    def has_unnumbered(self) -> bool:
+        """Whether entries wait for their number."""
+        return bool(self._connection.scalar(select(exists().where(revocations.c.number.is_(null())))))
+
+    def number(self, *, limit: int) -> int:
+        """Number committed entries. The feed's row is locked first: who comes second sees the numbers of the first."""
+        head = self._connection.scalar(select(revocation_feed.c.head).with_for_update()) or 0
+        place = func.row_number().over(order_by=revocations.c.id).label("place")
+        waiting = select(revocations.c.id, place).where(revocations.c.number.is_(null()))
+        first = waiting.order_by(revocations.c.id).limit(limit).subquery()
+        numbers = self._connection.scalars(
+            update(revocations)
+            .where(revocations.c.id == first.c.id)
+            .values(number=head + first.c.place)
+            .returning(revocations.c.number)
+        ).all()
+        if numbers:
+            self._connection.execute(update(revocation_feed).values(head=max(numbers)))
+        return len(numbers)
+
+    def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
+        """The entries behind a number that have not expired, in order, and the number of the last one."""
+        rows = self._connection.execute(
+            select(revocations)
+            .where(revocations.c.number > number, revocations.c.expires_at > now)
+            .order_by(revocations.c.number)
+            .limit(limit)
+        ).all()
+        found = [
+            Revocation(
+                id=row.id,
+                kind=RevocationKind(row.kind),
+                value_hash=row.value_hash,
+                not_before=row.not_before,
+                expires_at=row.expires_at,
+            )
+            for row in rows
+        ]
+        return found, rows[-1].number if rows else number
+
+    def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
+        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then."""
+        named = or_(_is(RevocationKind.TOKEN, token_id), _is(RevocationKind.SUBJECT, subject))
+        not_before = revocations.c.not_before
+        in_force = and_(or_(not_before.is_(null()), not_before > issued_at), revocations.c.expires_at > now)
+        return bool(self._connection.scalar(select(exists().where(named, in_force))))
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` expired entries."""
+        expired = select(revocations.c.id).where(revocations.c.expires_at <= now).limit(limit)
+        return self._connection.execute(delete(revocations).where(revocations.c.id.in_(expired))).rowcount
+
+
+def _is(kind: RevocationKind, value: str) -> ColumnElement[bool]:
+    return and_(revocations.c.value_hash == hash_of(value), revocations.c.kind == kind.value)

@@ -1,0 +1,8 @@
+"""What the table of users refuses."""
+
+from core.errors import AuthError
+
+
+class EmailTaken(AuthError):
+    code = "email_taken"
+    detail = "An account with this e-mail address exists."

@@ -1,0 +1,176 @@
+"""Accounts in SQL."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    delete,
+    select,
+    true,
+    update,
+)
+
+from core.storage.engine import database_errors
+from core.storage.schema import UtcDateTime, metadata
+from core.storage.upsert import upsert
+from core.users.model import Account, User
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("email", String(254), nullable=False),
+    Column("canonical_email", String(330), nullable=False),
+    Column("email_verified", Boolean, nullable=False),
+    Column("password_hash", String(512), nullable=False),
+    Column("display_name", String(100), nullable=True),
+    Column("roles", JSON, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("canonical_email"),
+)
+
+USER_COLUMNS = (
+    users.c.id,
+    users.c.email,
+    users.c.email_verified,
+    users.c.display_name,
+    users.c.roles,
+    users.c.is_active,
+    users.c.created_at,
+    users.c.updated_at,
+)
+
+
+def user_of(row: Sequence[Any]) -> User:
+    """Make a user from the values of `USER_COLUMNS`."""
+    return User(
+        id=row[0],
+        email=row[1],
+        email_verified=row[2],
+        display_name=row[3],
+        roles=tuple(row[4]),
+        is_active=row[5],
+        created_at=row[6],
+        updated_at=row[7],
+    )
+
+
+class SqlUsers:
+    """The `Users` port on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, account: Account, *, canonical_email: str) -> bool:
+        """Store a new account; False where another one has this canonical address."""
+        user = account.user
+        added = self._connection.execute(
+            upsert(self._connection, users)
+            .values(
+                id=user.id,
+                email=user.email,
+                canonical_email=canonical_email,
+                email_verified=user.email_verified,
+                password_hash=account.password_hash,
+                display_name=user.display_name,
+                roles=list(user.roles),
+                is_active=user.is_active,
+                created_at=user.created_at,
+                updated_at=user.updated_at,
+            )
+            .on_conflict_do_nothing(index_elements=[users.c.canonical_email])
+            .returning(users.c.id)
+        )
+        return added.one_or_none() is not None
+
+    def by_email(self, canonical_email: str) -> Account | None:
+        """The account with this canonical address."""
+        return self._account(users.c.canonical_email == canonical_email)
+
+    def by_id(self, user_id: uuid.UUID) -> Account | None:
+        """The account with this id."""
+        return self._account(users.c.id == user_id)
+
+    def lock_credentials(self, user_id: uuid.UUID, password_hash: str) -> User | None:
+        """The active user, if the hash is still this one, locked against a change until the transaction ends.
+
+        FOR NO KEY UPDATE waits for a password change in progress and then looks again; the FOR KEY SHARE that the
+        foreign key of the new session takes would not. It also puts the logins of one user in a row, so that two at
+        once cannot exceed the limit of sessions.
+        """
+        row = self._connection.execute(
+            select(*USER_COLUMNS)
+            .where(users.c.id == user_id, users.c.password_hash == password_hash, users.c.is_active == true())
+            .with_for_update(key_share=True)
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
+    def lock(self, user_id: uuid.UUID) -> User | None:
+        """The user, locked until the transaction ends."""
+        row = self._connection.execute(
+            select(*USER_COLUMNS).where(users.c.id == user_id).with_for_update(key_share=True)
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
+    def replace_password(self, user_id: uuid.UUID, *, old_hash: str, new_hash: str, at: datetime) -> bool:
+        """Set the hash if it is still ``old_hash``."""
+        result = self._connection.execute(
+            update(users)
+            .where(users.c.id == user_id, users.c.password_hash == old_hash)
+            .values(password_hash=new_hash, updated_at=at)
+        )
+        return result.rowcount == 1
+
+    def set_display_name(self, user_id: uuid.UUID, display_name: str | None, *, at: datetime) -> User | None:
+        """Set the name and give the user as it is now."""
+        return self._change(user_id, display_name=display_name, updated_at=at)
+
+    def recover(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
+        """Set the hash of an active user, whose address is verified by that."""
+        return self._change(
+            user_id, users.c.is_active == true(), password_hash=new_hash, email_verified=True, updated_at=at
+        )
+
+    def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:
+        """Mark the address of an active user as verified."""
+        return self._change(user_id, users.c.is_active == true(), email_verified=True, updated_at=at)
+
+    def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        """Set another, verified address of an active user."""
+        with database_errors():
+            return self._change(
+                user_id,
+                users.c.is_active == true(),
+                email=address,
+                canonical_email=canonical_email,
+                email_verified=True,
+                updated_at=at,
+            )
+
+    def remove(self, user_id: uuid.UUID) -> str | None:
+        """Delete a user; what belongs to it goes by its foreign keys. The canonical address that is free now."""
+        removed = delete(users).where(users.c.id == user_id).returning(users.c.canonical_email)
+        return self._connection.scalars(removed).one_or_none()
+
+    def _change(self, user_id: uuid.UUID, *conditions: ColumnElement[bool], **values: Any) -> User | None:
+        row = self._connection.execute(
+            update(users).where(users.c.id == user_id, *conditions).values(**values).returning(*USER_COLUMNS)
+        ).one_or_none()
+        return None if row is None else user_of(row)
+
+    def _account(self, condition: Any) -> Account | None:
+        row = self._connection.execute(select(*USER_COLUMNS, users.c.password_hash).where(condition)).one_or_none()
+        return None if row is None else Account(user=user_of(row), password_hash=row.password_hash)
