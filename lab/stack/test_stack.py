@@ -24,7 +24,7 @@ import pytest
 from dotenv import dotenv_values
 
 from core.http.edge.edge import HSTS
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
 from lab.faults.stage import GRACE

@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 
 from cli.serve import links_lead_past
-from core.contract.operation import OPERATIONS
-from core.http.openapi import document
-from core.settings import Settings
+from core.settings.whole import Settings
 from servers.stopping import HURRY, ONE_SIGNAL
 from tests.conftest import SECRET
 from tests.live.conftest import Figures, hanging
+from tests.support.contract import OPERATIONS, document
 from tests.support.drivers import LiveDriver
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, Process, eventually, run_command, running, serving

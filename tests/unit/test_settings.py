@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from cli.startup import warn_of_open_files
-from core.settings import GROUPS, OpenFile, Settings, SettingsError, load_settings, open_files, variables
-from core.settings.files import MAX_LENGTH
+from core.settings.files import MAX_LENGTH, OpenFile, SettingsError
+from core.settings.loading import GROUPS, load_settings, open_files, variables
 from core.settings.secret_key import development_secret
+from core.settings.whole import Settings
 
 STRONG = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 PRODUCTION = {
@@ -57,10 +58,10 @@ class TestProduction:
     def test_starts_with_a_secret_and_a_public_url(self, load: Load) -> None:
         settings = load(**PRODUCTION)
         assert settings.is_production
-        assert settings.public_url == settings.audience == "https://auth.example.com"
+        assert settings.http.public_url == settings.tokens.audience == "https://auth.example.com"
         assert settings.secret.get_secret_value() == STRONG
-        assert not settings.docs_enabled
-        assert settings.log_format == "json"
+        assert not settings.http.docs
+        assert settings.logging.format == "json"
 
     @pytest.mark.parametrize("missing", ["AUTH_SECRET_KEY", "AUTH_PUBLIC_URL", "AUTH_SMTP_URL"])
     def test_names_the_one_that_is_missing(self, load: Load, missing: str) -> None:
@@ -322,15 +323,15 @@ class TestVariables:
         assert settings.tokens.refresh_grace == timedelta(0)
         assert settings.tokens.session_idle == timedelta(seconds=90.5)
         assert settings.tokens.algorithm == "EdDSA"
-        assert settings.audience == "https://api.example.com"
+        assert settings.tokens.audience == "https://api.example.com"
         assert settings.passwords.min_length == 8
         assert settings.passwords.scheme == "argon2id"
-        assert settings.database_url == "sqlite:///else.db"
+        assert settings.database.url.get_secret_value() == "sqlite:///else.db"
         assert settings.database.timeout == timedelta(seconds=0.5)
-        assert settings.public_url == "https://auth.example.com/here"
+        assert settings.http.public_url == "https://auth.example.com/here"
         assert list(map(str, settings.http.trusted_proxies)) == ["10.0.0.0/8", "::1/128"]
         assert settings.http.cors_origins == ("https://a.example.com", "https://b.example.com")
-        assert not settings.docs_enabled
+        assert not settings.http.docs
         assert settings.logging.level == "DEBUG"
 
 
@@ -556,7 +557,7 @@ class TestByFile:
             AUTH_RELAY_FILE=file(b"false"),
         )
         assert settings.secret.get_secret_value() == STRONG
-        assert settings.database_url == url
+        assert settings.database.url.get_secret_value() == url
         assert settings.tokens.access_ttl == timedelta(seconds=600)
         assert [old.get_secret_value() for old in settings.old_secret_keys] == [STRONG[::-1], f"{STRONG[1:]}x"]
         assert settings.mail.relay is False

@@ -1,6 +1,6 @@
 """The edge: what holds for every request before and after a framework sees it, decided once for both doors.
 
-It opens an exchange for each request, and answers by itself what becomes none. `AsgiEdge` and `WsgiEdge` carry it to
+It opens a context for each request, and answers by itself what becomes none. `AsgiEdge` and `WsgiEdge` carry it to
 the two protocols.
 """
 
@@ -19,7 +19,7 @@ from core.http.edge.request_context import RequestContext, access_log
 from core.http.edge.request_head import Fields, RequestHead, joined
 from core.http.edge.routing import Routes
 from core.origin import Origin
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HSTS = "max-age=31536000; includeSubDomains"
 
@@ -36,14 +36,14 @@ class Edge:
         self._trusted = settings.http.trusted_proxies
         self._always = (
             *_ALWAYS,
-            *((("Strict-Transport-Security", HSTS),) if settings.public_url.startswith("https:") else ()),
+            *((("Strict-Transport-Security", HSTS),) if settings.http.public_url.startswith("https:") else ()),
             *((("X-Served-By", door),) if settings.http.served_by else ()),
         )
 
     def open(self, head: RequestHead) -> RequestContext:
-        """Begin an exchange: name it, say who asks, find its operation, and make it the current one."""
+        """Begin a context: name it, say who asks, find its operation, and make it the current one."""
         headers = joined(head.fields)
-        exchange = RequestContext(
+        context = RequestContext(
             head,
             headers,
             client=self._client(head.peer, headers),
@@ -51,8 +51,8 @@ class Edge:
             always=self._always,
             cross_origin=self._cross_origin,
         )
-        exchange.begin()
-        return exchange
+        context.begin()
+        return context
 
     def unreadable(self, error: AuthError, peer: str) -> bytes:
         """A whole response to what could not be read as a request, for the server to write and then close.
