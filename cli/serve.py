@@ -98,7 +98,7 @@ def links_lead_past(found: Settings, host: str, port: int) -> str | None:
     The public URL is the issuer of tokens as well. So it does not follow the port by itself: two doors in two terminals
     would refuse each other's tokens.
     """
-    if found.http.public_url is not None:
+    if "public_url" in found.http.model_fields_set:
         return None
     address = _address(HOST if host in _INCLUDE_HOST else host, port)
     return None if address == found.http.public_url else address

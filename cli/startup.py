@@ -7,12 +7,11 @@ import structlog
 
 from cli.messages import exit_with_message, settings
 from cli.migrate import migrate_database
-from core.app import build_key_ring
+from core.app import build_key_ring, build_renderer, open_texts
+from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
 from core.logs import configure
-from core.mail.rendering import EmailRenderer
-from core.mail.texts.editions import Texts
 from core.settings.loading import open_files
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
@@ -48,9 +47,9 @@ def settings_of_process() -> Settings:
 
 def _try_texts(found: Settings) -> None:
     """Every worker reads the texts for itself; what is wrong with them is better told once."""
-    texts = Texts(found.mail.texts_dir, language=found.mail.mail_language)
-    EmailRenderer(texts, found)
-    Pages(texts, found)
+    texts = open_texts(found)
+    build_renderer(found, texts)
+    Pages(texts, found, CONTRACT)
 
 
 def warn_of_open_files() -> None:

@@ -162,7 +162,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
         return goes_on
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
-        """Wait for the next request, or close. gunicorn waits here, in the loop of all, for the client to do the same."""
+        """Wait for the next request, or close; gunicorn itself waits in everybody's loop for the client to close."""
         if done.cancelled() or done.exception() is not None or not done.result():
             self.nr_conns -= 1
             conn.close()

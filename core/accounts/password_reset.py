@@ -1,4 +1,4 @@
-"""PasswordReset of accounts: a link to the address, and a new password for its token."""
+"""Password reset: a link to the address, and a new password for its token."""
 
 from __future__ import annotations
 

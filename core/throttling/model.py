@@ -22,7 +22,7 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 
 FAMILIAR = timedelta(days=90)
 IPV6_BLOCK = 64  # what one customer is given; single addresses in it are free to take

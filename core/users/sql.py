@@ -24,6 +24,7 @@ from sqlalchemy import (
 from core.storage.engine import database_errors
 from core.storage.schema import UtcDateTime, metadata
 from core.storage.upsert import upsert
+from core.users.errors import EmailTaken
 from core.users.model import Account, User
 
 users = Table(
@@ -41,6 +42,8 @@ users = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("canonical_email"),
 )
+
+_REFUSALS = {"uq_users_canonical_email": EmailTaken}
 
 USER_COLUMNS = (
     users.c.id,
@@ -150,7 +153,7 @@ class SqlUsers:
 
     def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
         """Set another, verified address of an active user."""
-        with database_errors():
+        with database_errors(_REFUSALS):
             return self._change(
                 user_id,
                 users.c.is_active == true(),

@@ -18,14 +18,14 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
+from core.sql_store import metadata
 from core.storage.deadlines import REST
-from core.storage.schema import metadata
 from lab.faults.postgres import Postgres
 from lab.faults.processes import family_of
 from lab.faults.proxy import Proxy, proxying
-from tests.live.conftest import Figures
 from tests.support.api import PASSWORD
 from tests.support.drivers import Answer
+from tests.support.live import Figures
 from tests.support.servers import CHEAP, FRAMEWORKS, Server, eventually, serving
 
 pytestmark = pytest.mark.alone

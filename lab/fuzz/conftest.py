@@ -16,16 +16,16 @@ import pytest
 from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
-from core.settings import HttpSettings, TokenSettings
+from core.settings.groups import HttpSettings, TokenSettings
 from core.sql_store import SqlStore
-from lab.fuzz.budget import LONG
 from lab.fuzz.wire import LiveTwins
 from lab.fuzz.worlds import AGE, Known, Letterbox, Twins, copy_database, furnish, put_back, quick_store, rows_of
-from tests.conftest import SECRET, make_settings
+from lab.rounds import IS_LONG
 from tests.support.clock import START, FakeClock
 from tests.support.databases import postgres_url, sqlite_url
 from tests.support.drivers import AsgiDriver, WsgiDriver
 from tests.support.servers import CHEAP, serving
+from tests.support.settings import SECRET, make_settings
 
 ORIGIN = "https://app.example.com"
 # Both on, so that what a client writes into these fields is read at all.
@@ -65,7 +65,7 @@ def _file_of(store: SqlStore) -> Path:
     return Path(str(store.engine.url.database))
 
 
-@pytest.fixture(scope="session", params=("sqlite", "postgres") if LONG else ("sqlite",))
+@pytest.fixture(scope="session", params=("sqlite", "postgres") if IS_LONG else ("sqlite",))
 def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copies]:
     """Every day on SQLite, where a copy takes a millisecond; a long search on PostgreSQL as well."""
     with ExitStack() as stack:

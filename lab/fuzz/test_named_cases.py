@@ -13,11 +13,11 @@ from core.origin import Origin
 from lab.fuzz.strategies import FORM
 from lab.fuzz.wire import LiveTwins, chunks, exchange, whole
 from lab.fuzz.worlds import Asked, Letterbox, Twins, quick_store
-from tests.conftest import make_settings
 from tests.support.api import PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.databases import sqlite_url
 from tests.support.servers import parsed
+from tests.support.settings import make_settings
 
 CLOSING = [b"Host: localhost", b"Connection: close"]
 BODY = b'{"email":"zed@example.com"}'

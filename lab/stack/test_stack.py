@@ -27,19 +27,19 @@ from core.http.edge.edge import HSTS
 from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
-from lab.faults.stage import GRACE
-from lab.faults.workload import Crowd, Service, remains_of, slowest
+from lab.faults.setup import GRACE
+from lab.faults.workload import Service, Users, remains_of, slowest
 from lab.fuzz.test_named_cases import WHOLE
 from lab.fuzz.wire import LiveTwins
 from lab.fuzz.worlds import Known
 from lab.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
-from tests.live.conftest import Figures
-from tests.live.test_guides import blocks
 from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.support.api import PASSWORD
 from tests.support.certificates import certificate
 from tests.support.databases import empty
+from tests.support.documents import blocks
 from tests.support.drivers import Answer, LiveDriver
+from tests.support.live import Figures
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, ROOT, Process, Server, eventually, parsed
 
@@ -49,7 +49,7 @@ FIRST_ANSWER = 3.0  # seconds
 RETRIED = 60.0  # seconds, in which the relay tries again after 5, 10 and 20 at most
 GUIDE = ROOT / "docs" / "guides" / "stack.md"
 FOLDER = ROOT / "deploy" / "compose"
-# The faults are played with mail that stays where it can be counted, and without a throttle that would stop the crowd.
+# The faults are played with mail that stays where it can be counted, and without a throttle that would stop the users.
 CROWDED = {"STACK_RELAY": "false", "STACK_THROTTLE": "false"}
 
 
@@ -496,14 +496,14 @@ def crowded(stack: Stack, figures: Figures, name: str) -> Iterator[Record]:
     finally:
         store.close()
     record = Record()
-    crowd = Crowd(Service([stack.api], record), seed=int(time.time()))
-    with crowd.at_work():
+    users = Users(Service([stack.api], record), seed=int(time.time()))
+    with users.at_work():
         time.sleep(1)
         yield record
         time.sleep(1)
     during = record.summary()
     assert eventually(lambda: stack.api.get("/readyz").status == 200, 30)
-    crowd.ask_for_everything()
+    users.ask_for_everything()
     operations = record.operations
     figures(f"{name}: {during}; slowest {slowest(operations):.2f} s")
     found = violations(operations, remains_of(stack.database_url, operations), grace=GRACE)

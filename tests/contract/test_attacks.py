@@ -14,10 +14,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from core.contract.operation import OPERATIONS, Caller, Operation
+from core.contract.operation import Auth, Operation
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS
 
-PROTECTED = [operation for operation in OPERATIONS.values() if operation.caller is Caller.USER]
+PROTECTED = [operation for operation in OPERATIONS.values() if operation.auth is Auth.USER]
 
 
 def encoded(part: Any) -> str:

@@ -12,10 +12,11 @@ from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
 
-from core.contract.operation import OPERATIONS, Caller, Operation
+from core.contract.operation import Auth, Operation
 from core.throttling.sql import throttle_counters
 from tests.contract.test_clients import register
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.contract import OPERATIONS
 from tests.support.drivers import Answer, Headers
 from tests.support.hostile import HOSTILE
 
@@ -59,9 +60,9 @@ class Person:
             connection.execute(throttle_counters.delete())
         headers = list(fields or ())
         is_known = "Authorization" in {name for name, _ in headers}
-        if operation.caller is Caller.CLIENT and not is_known:
+        if operation.auth is Auth.CLIENT and not is_known:
             headers += self.basic
-        token = self.token if operation.caller is Caller.USER and not is_known else None
+        token = self.token if operation.auth is Auth.USER and not is_known else None
         return self.api.send(operation.method, target, token=token, headers=headers, **body)
 
     def members(self, model: Any) -> dict[str, str]:
@@ -167,7 +168,7 @@ FIELDS = list(fields())
 @pytest.mark.parametrize(("operation", "ask"), [one[1:] for one in FIELDS], ids=[one[0] for one in FIELDS])
 def test_a_hostile_text_in_any_field_is_a_text_or_refused(api: Api, operation: Operation, ask: Ask) -> None:
     person = Person.of(api)
-    welcome = {operation.status, *operation.notes}
+    welcome = {operation.status, *operation.other_statuses}
     for text in TEXTS:
         answer = ask(person, text)
         assert answer.status in welcome or 400 <= answer.status < 500, (text, answer.status, answer.body)

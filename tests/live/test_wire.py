@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.live.conftest import Pair
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.drivers import Answer, Headers
+from tests.support.live import Pair
 from tests.support.parity import comparable
 from tests.support.servers import FRAMEWORKS, Server, parsed
 

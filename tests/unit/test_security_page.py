@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 PROMISES = [line for line in PAGE.partition("## What is not promised")[0].splitlines() if line.startswith("| ")]
-REFERENCES = sorted(set(re.findall(r"`(tests/[^`]+)`", PAGE)) - {"tests/unit/test_security_page.py"})
+REFERENCES = sorted(set(re.findall(r"`((?:tests|lab)/[^`]+)`", PAGE)) - {"tests/unit/test_security_page.py"})
 
 
 def functions_of(path: Path) -> set[str]:
@@ -26,4 +26,4 @@ def test_what_is_named_exists(reference: str) -> None:
 def test_every_promise_names_a_test() -> None:
     rows = [line for line in PROMISES if line != "| promise | test |"]
     assert len(rows) > 30
-    assert [line for line in rows if "`tests/" not in line] == []
+    assert [line for line in rows if "`tests/" not in line and "`lab/" not in line] == []

@@ -11,7 +11,7 @@ from core.contract.answer import Answer
 from core.errors import BodyTooLarge, RequestRefused, RequestTimeout
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY, MAX_SECONDS
-from core.http.edge.request_context import RequestContext
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.edge.request_head import RequestHead
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -47,7 +47,7 @@ class AsgiEdge:
         if body is None:
             return  # the client went away in the middle of its own request
         try:
-            await self._app({**scope, "method": context.method}, _replay(body, receive), sender)
+            await self._app({**scope, "method": context.method, CONTEXT: context}, _replay(body, receive), sender)
         except Exception as error:
             if sender.has_started:
                 raise

@@ -14,7 +14,7 @@ from core.contract.answer import Answer
 from core.errors import BodyTooLarge, MalformedRequest, RequestRefused, RequestTimeout
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY
-from core.http.edge.request_context import RequestContext
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.edge.request_head import RequestHead
 
 _UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
@@ -140,6 +140,7 @@ def _replayed(environ: WSGIEnvironment, context: RequestContext, body: bytes) ->
     replayed = {
         **environ,
         "REQUEST_METHOD": context.method,
+        CONTEXT: context,
         "wsgi.input": io.BytesIO(body),
         "CONTENT_LENGTH": str(len(body)),
     }
