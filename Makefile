@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
 
-.PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-11s %s\n", $$1, $$2 }'
@@ -79,14 +79,17 @@ texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new e
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew, with hashes.
 	$(UV) --extra fastapi --extra flask --extra docs -o requirements/serve.txt pyproject.toml requirements/build.in
-	$(UV) --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
+	$(UV) -c requirements/serve.txt --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
 	$(UV) -c requirements/serve.txt --extra fastapi -o requirements/image-fastapi.txt pyproject.toml
 	$(UV) -c requirements/serve.txt --extra flask -o requirements/image-flask.txt pyproject.toml
 	$(UV) -c requirements/serve.txt --no-deps -o requirements/image-docs.txt requirements/docs.in
 	$(UV) -c requirements/serve.txt -o requirements/image-build.txt requirements/build.in
 
 UV = $(BIN)/uv pip compile $(LOCK)
-LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
+LOCK := --quiet --universal --only-binary :all: --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
+
+installs: $(VENV)/.dev ## Install both locks in fresh environments, with the oldest pip and with the newest (lab/installs).
+	@lab/installs/run $(BIN)/python
 
 audit: $(VENV)/.dev ## Licences, a bill of materials in build/, and known vulnerabilities (asks pypi.org).
 	@mkdir -p build
@@ -104,18 +107,16 @@ LICENCES := 0BSD;Apache Software License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;A
 clean: ## Remove what the targets above made, but no data.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-# pip refuses anything whose hash is not in the lock; the project itself is built by the locked hatchling.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+# What an environment needs is made again when the lock, a project or the interpreter changes; the script says what is
+# missing for it, in one line.
+INSTALL = @requirements/install $(PYTHON) $(VENV)
+
+$(VENV)/.serve: requirements/serve.txt requirements/install pyproject.toml $(VENV)/bin/python
+	$(INSTALL) requirements/serve.txt -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/install pyproject.toml verifier/pyproject.toml $(VENV)/bin/python
+	$(INSTALL) requirements/dev.txt -e . -e ./verifier
+	@touch $@
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.serve: requirements/serve.txt pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) --require-hashes -r requirements/serve.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e .
-	@touch $@
-
-$(VENV)/.dev: requirements/dev.txt pyproject.toml verifier/pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
-	@touch $@

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,17 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 
 from core.settings.groups import DatabaseSettings
+from core.sql_store import SqlStore
 from lab.rounds import IS_LONG
 from tests.support.clock import FakeClock
-from tests.support.databases import migrated_store, postgres_url, sqlite_url
+from tests.support.databases import (
+    copied_store,
+    folder_in_memory,
+    migrated_file,
+    migrated_store,
+    postgres_url,
+    sqlite_url,
+)
 from tests.support.drivers import event_loop
 from tests.support.live import DATABASES, Figures, database_url
 from tests.support.pooler import pooling
@@ -82,16 +90,21 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def database_folder() -> Iterator[Path]:
+    """Where the SQLite files of tests are that are not about disks."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def stores(postgres: str, database_folder: Path) -> Iterator[Any]:
     """Open a migrated store by the name of its database, once a session."""
     opened: dict[str, Any] = {}
     with ExitStack() as stack:
 
         def open_named(name: str) -> Any:
             if name not in opened:
-                url = stack.enter_context(
-                    sqlite_url(tmp_path_factory.mktemp("sqlite")) if name == "sqlite" else postgres_url(postgres)
-                )
+                url = stack.enter_context(sqlite_url(database_folder) if name == "sqlite" else postgres_url(postgres))
                 if name == "pgbouncer":
                     url = stack.enter_context(pooling(url))
                 settings = DatabaseSettings(pooler=name == "pgbouncer")
@@ -99,6 +112,19 @@ def stores(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             return opened[name]
 
         yield open_named
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(database_folder: Path) -> Path:
+    """A migrated SQLite file, to be copied."""
+    return migrated_file(database_folder)
+
+
+@pytest.fixture
+def new_store(sqlite_template: Path, database_folder: Path) -> Iterator[Callable[[], SqlStore]]:
+    """Open a store of its own for a test that is not about databases; each call opens another."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(copied_store(sqlite_template, database_folder))
 
 
 @pytest.fixture(params=FRAMEWORKS)

@@ -74,7 +74,7 @@ async def current_principal(
 ) -> Principal:
     """The user and session that the request's access token speaks for, in one thread hop."""
     token = bearer_token(request.headers.get("authorization"))
-    return await run_in_threadpool(auth.authentication.whoami, token)
+    return await run_in_threadpool(auth.sessions.whoami, token)
 
 
 async def current_credentials(request: Request) -> Credentials | None:

@@ -50,7 +50,7 @@ def authenticate() -> None:
 
     Nowhere else: identity kept on a function or a module leaks into the requests of other threads.
     """
-    g.principal = auth_app().authentication.whoami(bearer_token(request.headers.get("authorization")))
+    g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
 
 
 def current_principal() -> Principal:

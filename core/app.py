@@ -40,7 +40,7 @@ from core.store import Store
 from core.throttling.counters import CounterStore
 from core.throttling.model import rules
 from core.throttling.rejection_log import RejectionLog
-from core.throttling.throttle import Throttle
+from core.throttling.throttle import NoThrottle, Throttle
 from core.tokens.access_tokens import AccessTokens
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
@@ -144,9 +144,7 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = Throttle(
-        store=store, clock=clock, counters=_build_counter_store(settings), is_on=settings.throttling.throttle
-    )
+    throttle = build_throttle(settings, store=store, clock=clock)
     clients = build_clients(settings, store=store, clock=clock)
     reauthentication = Reauthentication(store=store, clock=clock, passwords=passwords, throttle=throttle)
     authentication = Authentication(
@@ -154,9 +152,8 @@ def build(
         clock=clock,
         passwords=passwords,
         sessions=sessions,
-        access_tokens=access_tokens,
         throttle=throttle,
-        verified_only=settings.mail.require_verified_email,
+        settings=settings.mail,
     )
     texts = open_texts(settings, further)
     renderer = build_renderer(settings, texts, further)
@@ -175,7 +172,7 @@ def build(
             throttle=throttle,
             reauthentication=reauthentication,
             policy=policy,
-            verified_only=settings.mail.require_verified_email,
+            settings=settings.mail,
         ),
         exporter=Exporter(
             store=store,
@@ -299,6 +296,12 @@ def build_clients(settings: Settings, *, store: Store, clock: Clock | None = Non
     clock = clock or SystemClock()
     refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings))
     return ClientService(store=store, clock=clock, refusals=refusals)
+
+
+def build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Throttle:
+    """Wire the throttle, or what stands in its place where it is switched off."""
+    kind = Throttle if settings.throttling.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=_build_counter_store(settings))
 
 
 def _build_counter_store(settings: Settings) -> CounterStore:

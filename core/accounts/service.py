@@ -13,6 +13,7 @@ from core.mail.one_time_tokens import revoke_links
 from core.origin import Origin
 from core.sessions.model import EndReason, Principal
 from core.sessions.service import end_sessions
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.model import CounterKind
@@ -34,7 +35,7 @@ class Accounts:
         throttle: Throttle,
         reauthentication: Reauthentication,
         policy: PasswordPolicy,
-        verified_only: bool,
+        settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -42,7 +43,7 @@ class Accounts:
         self._throttle = throttle
         self._reauthentication = reauthentication
         self._policy = policy
-        self._verified_only = verified_only
+        self._settings = settings
 
     def sign_up(self, email: str, password: str, display_name: str | None, origin: Origin) -> User | None:
         """Create an account and send its owner a link that verifies the address.
@@ -63,7 +64,7 @@ class Accounts:
             self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, origin)
             password_hash = self._passwords.hash(password)
         user = self._add(address, password_hash, display_name, origin)
-        if self._verified_only:
+        if self._settings.require_verified_email:
             return None
         if user is None:
             raise EmailTaken
@@ -118,13 +119,10 @@ class Accounts:
 
         """
         self._policy.check(new_password, address=principal.user.email, field="new_password")
-        self._reauthentication.confirm(
-            principal,
-            current_password,
-            origin,
-            lambda old_hash: self._replace_password(principal, old_hash, self._passwords.hash(new_password), origin),
-            failure=EventKind.PASSWORD_CHANGE_FAILED,
-        )
+        with self._reauthentication.proof(principal, origin, failure=EventKind.PASSWORD_CHANGE_FAILED) as proof:
+            for old_hash in proof.check_password(current_password):
+                new_hash = self._passwords.hash(new_password)
+                proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
 
     def delete(self, principal: Principal, current_password: str, origin: Origin) -> None:
         """Remove the user and all that belongs to it; of the audit log, the network addresses.
@@ -134,9 +132,9 @@ class Accounts:
             Overloaded: too many passwords are being checked.
 
         """
-        self._reauthentication.confirm(
-            principal, current_password, origin, lambda checked: self._delete(principal, checked, origin)
-        )
+        with self._reauthentication.proof(principal, origin) as proof:
+            for checked in proof.check_password(current_password):
+                proof.is_done = self._delete(principal, checked, origin)
 
     @retried
     def _delete(self, principal: Principal, password_hash: str, origin: Origin) -> bool:

@@ -35,21 +35,18 @@ class Attempt:
 class Throttle:
     """Counts attempts and refuses those that come too soon."""
 
-    def __init__(self, *, store: Store, clock: Clock, counters: CounterStore, is_on: bool) -> None:
+    def __init__(self, *, store: Store, clock: Clock, counters: CounterStore) -> None:
         self._store = store
         self._clock = clock
         self._counters = counters
-        self._is_on = is_on
 
-    def begin(self, email: str, origin: Origin) -> Attempt | None:
-        """Count an attempt to prove a password, before it is checked; None where nothing is counted.
+    def begin(self, email: str, origin: Origin) -> Attempt:
+        """Count an attempt to prove a password, before it is checked.
 
         Raises:
             TooManyAttempts: it comes too soon. That is not counted, so that waiting helps.
 
         """
-        if not self._is_on:
-            return None
         account, block = canonical_or_none(email) or "", block_of(origin.ip)
         parts = {
             CounterKind.ACCOUNT_FROM_BLOCK: (account, block),
@@ -59,7 +56,7 @@ class Throttle:
         return self._count({kind: self._counters.key_of(kind, *parts[kind]) for kind in parts}, origin)
 
     @contextmanager
-    def attempt(self, email: str, origin: Origin) -> Iterator[Attempt | None]:
+    def attempt(self, email: str, origin: Origin) -> Iterator[Attempt]:
         """Count an attempt around its check, and take it back where that gives no answer.
 
         It was not looked at then, or it was right and led nowhere; whoever asked was told nothing of it.
@@ -82,8 +79,7 @@ class Throttle:
             TooManyAttempts: it comes too soon.
 
         """
-        if self._is_on:
-            self._count({kind: self._counters.key_of(kind, block_of(origin.ip))}, origin)
+        self._count({kind: self._counters.key_of(kind, block_of(origin.ip))}, origin)
 
     def _count(self, keys: CounterKeys, origin: Origin) -> Attempt:
         self._look(keys, origin)
@@ -111,27 +107,22 @@ class Throttle:
         return Attempt(keys={kind: keys[kind] for kind in counted})
 
     @retried
-    def forget(self, attempt: Attempt | None) -> None:
+    def forget(self, attempt: Attempt) -> None:
         """Take an attempt back: its password was never checked, or was right and led nowhere."""
-        if attempt is None:
-            return
         with self._store.begin() as work:
             self._counters.change(work, attempt.keys, self._clock.now(), lambda _, counter: undo(counter))
             work.commit()
 
-    def record_success(self, work: UnitOfWork, attempt: Attempt | None) -> None:
+    def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
         """Note, in the unit of work that lets somebody in, that the password was right.
 
         The failures before it are forgotten for the account. Not for the block: an attacker could log in to an account
         of his own between the guesses.
         """
-        if attempt is not None:
-            self._note_success(work, attempt.keys)
+        self._note_success(work, attempt.keys)
 
     def trust_origin(self, work: UnitOfWork, email: str, origin: Origin) -> None:
         """Make an address block the account's own: its owner has reset the password from there."""
-        if not self._is_on:
-            return
         kind = CounterKind.ACCOUNT_FROM_BLOCK
         key = self._counters.key_of(kind, canonical_or_none(email) or "", block_of(origin.ip))
         self._note_success(work, {kind: key})
@@ -139,6 +130,26 @@ class Throttle:
     def _note_success(self, work: UnitOfWork, keys: CounterKeys) -> None:
         now = self._clock.now()
         self._counters.change(work, keys, now, partial(after_success, now=now))
+
+
+class NoThrottle(Throttle):
+    """Counts nothing and refuses nobody, where an operator has switched the throttle off."""
+
+    def begin(self, email: str, origin: Origin) -> Attempt:  # noqa: ARG002
+        """Let an attempt through."""
+        return Attempt(keys={})
+
+    def count(self, kind: CounterKind, origin: Origin) -> None:
+        """Let it through."""
+
+    def forget(self, attempt: Attempt) -> None:
+        """Take nothing back: nothing was counted."""
+
+    def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
+        """Note nothing."""
+
+    def trust_origin(self, work: UnitOfWork, email: str, origin: Origin) -> None:
+        """Note nothing."""
 
 
 def _let_through(weighed: Wait | dict[CounterKind, Counter], origin: Origin) -> dict[CounterKind, Counter]:

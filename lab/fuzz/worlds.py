@@ -214,9 +214,9 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
         generations.append(auth.sessions.refresh(generations[-1], here).refresh_token)
     second, other = auth.authentication.login(ann, PASSWORD, here), auth.authentication.login(ben, PASSWORD, here)
     ended, closed = auth.authentication.login(ben, PASSWORD, here), auth.authentication.login(cyn, PASSWORD, here)
-    auth.sessions.logout(auth.authentication.whoami(ended.access_token), here)
-    sessions = auth.sessions.live(auth.authentication.whoami(second.access_token))
-    sessions += auth.sessions.live(auth.authentication.whoami(other.access_token))
+    auth.sessions.logout(auth.sessions.whoami(ended.access_token), here)
+    sessions = auth.sessions.live(auth.sessions.whoami(second.access_token))
+    sessions += auth.sessions.live(auth.sessions.whoami(other.access_token))
 
     client, secret = auth.clients.create("bench", ("orders:read", "orders:write"))
     disabled, its_secret = auth.clients.create("disabled", ())
@@ -228,7 +228,7 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
     for email in (ann, ben):
         auth.password_reset.request(email, here)
     auth.mail_worker.run_once()
-    principal = auth.authentication.whoami(closed.access_token)
+    principal = auth.sessions.whoami(closed.access_token)
     auth.accounts.delete(principal, PASSWORD, here)
     clock.advance(seconds=1)
     return Known(

@@ -26,13 +26,13 @@ from core.authentication.passwords.hasher import PasswordHasher
 from core.mail.sql import outbox
 from core.settings.groups import PasswordSettings
 from core.users.sql import users
-from tests.storage.values import HASH, account
 from tests.support.api import OTHER_PASSWORD, PASSWORD
 from tests.support.live import Figures
 from tests.support.mail import MailServer
 from tests.support.outbox import opened, states
 from tests.support.postgres import free_port
 from tests.support.servers import CHEAP, FRAMEWORKS, HOST, START_SECONDS, Server, eventually, serving
+from tests.support.values import HASH, account
 
 pytestmark = pytest.mark.alone
 

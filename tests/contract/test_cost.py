@@ -159,7 +159,7 @@ def test_a_relay_with_nothing_to_send_asks_once(api: Api) -> None:
     assert seen[0].startswith("SELECT outbox.id")
 
 
-@pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 def test_whoami_is_one_thread_hop_at_the_fastapi_door(both: tuple[Api, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = both
     token = api.signed_in()["access_token"]

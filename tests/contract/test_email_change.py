@@ -14,10 +14,10 @@ from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
 from core.sql_store import metadata
 from core.users.sql import users
-from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service
 
 
 @pytest.fixture
@@ -337,9 +337,9 @@ def exported(api: Api, pair: dict[str, Any]) -> list[list[list[str | None]]]:
 @pytest.mark.parametrize("state", STATES[1:])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_address_that_somebody_has_looks_in_an_export_like_any_other(
-    house: House, framework: str, state: str
+    service: Service, framework: str, state: str
 ) -> None:
-    api = house.api(framework)
+    api = service.api(framework)
     api.verified()
     pair = api.login()
     seen = []
@@ -360,8 +360,8 @@ def stored(api: Api) -> list[str]:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     here.verified()
     pair = here.login()
     assert there.verify(asked(here, pair["access_token"])).status == 204

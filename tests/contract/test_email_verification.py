@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 from core.audit.sql import audit_events
 from core.mail.transports import MailError, recipient_of, text_of
 from core.settings.groups import MailSettings
-from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service
 
 
 def ask(api: Api, token: str) -> int:
@@ -249,8 +249,8 @@ class TestTheToken:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_link_of_one_door_is_followed_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_link_of_one_door_is_followed_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     here.signup()
     token = here.verification_token()
     assert there.verify(token).status == 204

@@ -16,17 +16,17 @@ from core.sessions.sql import sessions
 from core.settings.groups import ThrottleSettings
 from core.sql_store import metadata
 from core.users.sql import users
-from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, token_of
+from tests.support.services import FRAMEWORKS, Service
 
 OWNED = {table.name: table for table in metadata.sorted_tables if "user_id" in table.c}
 
 
 @pytest.fixture(params=FRAMEWORKS)
-def door(request: pytest.FixtureRequest, house: House) -> Api:
+def door(request: pytest.FixtureRequest, service: Service) -> Api:
     """A front door whose answers are not compared with the other's: rows of one instant have no order."""
-    return house.api(request.param)
+    return service.api(request.param)
 
 
 def live(api: Api) -> dict[str, Any]:
@@ -377,8 +377,8 @@ def test_both_doors_export_the_same(both: tuple[Api, Api]) -> None:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_an_account_deleted_at_one_door_is_gone_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_an_account_deleted_at_one_door_is_gone_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     pair = here.signed_in()
     assert there.whoami(pair["access_token"]).status == 200
     assert delete(here, pair["access_token"]) == (204, None)

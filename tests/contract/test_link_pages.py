@@ -1,6 +1,7 @@
 """The pages behind the links: /reset-password and /verify-email."""
 
 import asyncio
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -8,11 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
-from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.storage.memory import MemoryStore
+from core.sql_store import SqlStore
 from tests.support.api import Api
 from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, open_service
 from tests.support.settings import SECRET
 
 PAGES = ("/reset-password", "/verify-email")
@@ -30,7 +31,7 @@ POLICY = (
 TOKEN = "twm_" + "Ab3_" * 8
 
 # No page asks a database, and a test holds that.
-on_one_database = pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 
 
 class Reader(HTMLParser):
@@ -254,7 +255,7 @@ def test_no_other_file_is_an_asset(api: Api, name: str) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_they_are_served_in_production_without_the_documentation(
-    framework: str, loop: asyncio.AbstractEventLoop
+    framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
 ) -> None:
     production: dict[str, Any] = {
         "env": "production",
@@ -262,7 +263,7 @@ def test_they_are_served_in_production_without_the_documentation(
         "http": HttpSettings(public_url="https://auth.example.com"),
         "mail": MailSettings(smtp_url=SecretStr("smtps://mail.example.com")),
     }
-    api = open_house(MemoryStore(), loop, **production).api(framework)  # type: ignore[arg-type]  # a store is a store
+    api = open_service(new_store(), loop, **production).api(framework)
     for path in ("/docs", "/openapi.json", "/assets/swagger-ui.css", "/assets/favicon.png"):
         assert api.get(path).status == 404
     for path in (*PAGES, *(f"/assets/{name}" for name in ASSETS)):
@@ -274,17 +275,19 @@ def test_they_are_served_in_production_without_the_documentation(
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize(("accept", "language"), [("", "de"), ("fr", "de"), ("en", "en")])
 def test_the_language_of_the_others_is_a_setting(
-    framework: str, loop: asyncio.AbstractEventLoop, accept: str, language: str
+    framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop, accept: str, language: str
 ) -> None:
-    there = open_house(MemoryStore(), loop, mail=MailSettings(mail_language="de"))  # type: ignore[arg-type]  # a store is a store
+    there = open_service(new_store(), loop, mail=MailSettings(mail_language="de"))
     answer = there.api(framework).get("/verify-email", headers=[("Accept-Language", accept)])
     assert answer.header("Content-Language") == language
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_cors_origin_adds_to_vary_and_takes_nothing_away(framework: str, loop: asyncio.AbstractEventLoop) -> None:
+def test_a_cors_origin_adds_to_vary_and_takes_nothing_away(
+    framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
+) -> None:
     http = HttpSettings(cors_origins=("https://app.example.com",))
-    api = open_house(MemoryStore(), loop, http=http).api(framework)  # type: ignore[arg-type]  # a store is a store
+    api = open_service(new_store(), loop, http=http).api(framework)
     answer = api.get("/verify-email", headers=[("Origin", "https://app.example.com")])
     assert answer.header("Access-Control-Allow-Origin") == "https://app.example.com"
     assert {part.strip() for value in answer.all("Vary") for part in value.split(",")} == {"Accept-Language", "Origin"}

@@ -8,15 +8,15 @@ import pytest
 
 from api_fastapi.app import create_app
 from core.contract.operation import Auth
-from tests.contract.conftest import House
 from tests.support.api import Api
 from tests.support.contract import OPERATIONS, document
+from tests.support.services import Service
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
 
-def test_fastapi_makes_the_same_document_from_its_routes(house: House) -> None:
-    generated = create_app(house.auth).openapi()
+def test_fastapi_makes_the_same_document_from_its_routes(service: Service) -> None:
+    generated = create_app(service.auth).openapi()
     assert json.loads(json.dumps(generated)) == json.loads(json.dumps(document()))
 
 

@@ -14,10 +14,10 @@ from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, recipient_of, text_of
 from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
-from tests.contract.conftest import FRAMEWORKS, House, open_house
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import html_of, kind_of, link_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service, open_service
 
 Arrange = Callable[[Api], object]
 
@@ -210,7 +210,7 @@ class TestTheLetter:
         assert f'href="{link_of(letter)}"' in html_of(letter)
         assert not [name for name, value in letter.items() if token in str(value)]
 
-    @pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+    @pytest.mark.parametrize("service", ["sqlite"], indirect=True)
     @pytest.mark.parametrize(
         "headers",
         [
@@ -225,11 +225,11 @@ class TestTheLetter:
     )
     @pytest.mark.parametrize("trusted", [False, True])
     def test_links_to_the_public_url_whatever_the_request_says(
-        self, house: House, loop: asyncio.AbstractEventLoop, headers: list[tuple[str, str]], *, trusted: bool
+        self, service: Service, loop: asyncio.AbstractEventLoop, headers: list[tuple[str, str]], *, trusted: bool
     ) -> None:
         proxies = ("127.0.0.0/8",) if trusted else ()
         public = HttpSettings(public_url="https://auth.example.com/a", trusted_proxies=proxies)
-        there = open_house(house.store, loop, http=public)
+        there = open_service(service.store, loop, http=public)
         api = there.api("flask")
         api.verified()
         for framework in FRAMEWORKS:
@@ -613,8 +613,8 @@ class TestTheToken:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_link_asked_for_at_one_door_is_used_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_link_asked_for_at_one_door_is_used_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     pair = here.signed_in()
     token = here.reset_token()
     assert there.reset(token).status == 204
@@ -625,10 +625,10 @@ def test_a_link_asked_for_at_one_door_is_used_at_the_other(house: House, order: 
     here.login(EMAIL, OTHER_PASSWORD)
 
 
-def test_of_sixteen_uses_at_once_at_both_doors_one_wins(house: House, loop: asyncio.AbstractEventLoop) -> None:
+def test_of_sixteen_uses_at_once_at_both_doors_one_wins(service: Service, loop: asyncio.AbstractEventLoop) -> None:
     # Room for all of them to hash: it is the token that must decide, not the queue.
     passwords = PasswordSettings(bcrypt_cost=4, hash_queue=16)
-    there = open_house(house.store, loop, passwords=passwords)
+    there = open_service(service.store, loop, passwords=passwords)
     doors = [there.api(framework) for framework in FRAMEWORKS]
     doors[0].verified()
     token = doors[0].reset_token()
@@ -639,7 +639,7 @@ def test_of_sixteen_uses_at_once_at_both_doors_one_wins(house: House, loop: asyn
     assert sorted(statuses) == [204] + [400] * 15
     doors[0].login(EMAIL, sentences[statuses.index(204)])
     assert kinds(doors[0]) == ["password_changed"]
-    with house.store.engine.connect() as connection:
+    with service.store.engine.connect() as connection:
         resets = connection.scalar(
             select(func.count()).select_from(audit_events).where(audit_events.c.kind == "password_reset")
         )

@@ -11,11 +11,10 @@ from pydantic import SecretStr
 
 from core.settings.groups import HttpSettings, MailSettings, PasswordSettings, TokenSettings
 from core.sql_store import SqlStore
-from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.storage.memory import MemoryStore
 from tests.support.api import Api
 from tests.support.databases import empty
 from tests.support.mail import link_of
+from tests.support.services import FRAMEWORKS, open_service
 
 OpenDoor = Callable[..., Api]
 
@@ -26,7 +25,7 @@ def door(
 ) -> Iterator[OpenDoor]:
     """Open a front door of a service with other settings."""
     store = stores("sqlite")
-    yield lambda **changes: open_house(store, loop, **changes).api(request.param)
+    yield lambda **changes: open_service(store, loop, **changes).api(request.param)
     empty(store)
 
 
@@ -156,9 +155,9 @@ def test_the_lifetimes_of_links_are_settings(door: OpenDoor, seconds: float, sta
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_each_algorithm_signs_in_refreshes_and_ends(
-    framework: str, algorithm: str, loop: asyncio.AbstractEventLoop
+    framework: str, algorithm: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
 ) -> None:
-    api = open_house(MemoryStore(), loop, tokens=TokenSettings(algorithm=algorithm)).api(framework)  # type: ignore[arg-type]  # a store is a store; the literal is checked by the settings
+    api = open_service(new_store(), loop, tokens=TokenSettings(algorithm=algorithm)).api(framework)
     pair = api.signed_in()
     assert jwt.get_unverified_header(pair["access_token"])["alg"] == algorithm
     assert api.get("/.well-known/jwks.json").json["keys"][0]["alg"] == algorithm

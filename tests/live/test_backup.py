@@ -27,17 +27,17 @@ def test_a_dump_and_the_secret_key_bring_users_and_sessions_back(tmp_path: Path)
             app = build(make_settings(), store=store)
             app.accounts.sign_up(EMAIL, PASSWORD, None, HERE)
             pair, ended = (app.authentication.login(EMAIL, PASSWORD, HERE) for _ in range(2))
-            app.sessions.logout(app.authentication.whoami(ended.access_token), HERE)
+            app.sessions.logout(app.sessions.whoami(ended.access_token), HERE)
         _run("pg_dump", "--format=custom", f"--file={dump}", saved)
         _run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={restored}", str(dump))
         store = open_store(restored, DatabaseSettings())
         store.check()
         app = build(make_settings(), store=store)
-        assert app.authentication.whoami(pair.access_token).user.email == EMAIL
+        assert app.sessions.whoami(pair.access_token).user.email == EMAIL
         assert app.sessions.refresh(pair.refresh_token, HERE)
         assert app.authentication.login(EMAIL, PASSWORD, HERE)
         with pytest.raises(InvalidToken):
-            app.authentication.whoami(ended.access_token)
+            app.sessions.whoami(ended.access_token)
         store.close()
 
 

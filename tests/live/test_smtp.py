@@ -18,7 +18,6 @@ from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, r
 from core.origin import Origin
 from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
-from tests.storage.values import account, stored
 from tests.support.certificates import Certificate, certificate
 from tests.support.clock import FakeClock
 from tests.support.databases import empty
@@ -42,6 +41,7 @@ from tests.support.smtp_faults import (
     silent_server,
     smtp_url,
 )
+from tests.support.values import account, stored
 
 TIMEOUT = 1.0  # seconds
 SHORT = 0.2  # seconds, where only drops are waited for

@@ -24,11 +24,11 @@ from core.sessions.model import Principal, TokenPair
 from core.settings.groups import ThrottleSettings
 from core.sql_store import SqlStore, metadata
 from core.users.errors import EmailTaken
-from tests.storage.values import NOW, account, stored
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.mail import RecordingMailer, kind_of, token_of
 from tests.support.settings import make_settings
+from tests.support.values import NOW, account, stored
 
 CLIENT = Origin(ip="192.0.2.7", user_agent="tests", request_id="a-request")
 NEWCOMER = "new@example.com"
@@ -100,20 +100,20 @@ class Scene:
 
 
 @pytest.fixture
-def scene(sql_store: SqlStore) -> Scene:
+def scene(store: SqlStore) -> Scene:
     clock = FakeClock(NOW)
     mailer = RecordingMailer()
     # An attempt is counted for itself, before its outcome is known, and stays counted when what follows fails.
     unthrottled = ThrottleSettings(throttle=False)
-    app = build(make_settings(throttling=unthrottled), store=sql_store, clock=clock, mailer=mailer)
-    stored(sql_store, VETERAN)
+    app = build(make_settings(throttling=unthrottled), store=store, clock=clock, mailer=mailer)
+    stored(store, VETERAN)
     app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
     pairs = []
     for _ in range(3):
         clock.advance(seconds=1)
         pairs.append(app.authentication.login(EMAIL, PASSWORD, CLIENT))
     clock.advance(minutes=1)
-    principal = app.authentication.whoami(pairs[0].access_token)
+    principal = app.sessions.whoami(pairs[0].access_token)
     app.password_reset.request(EMAIL, CLIENT)
     app.email_verification.request_change(principal, NEW_EMAIL, PASSWORD, CLIENT)
     app.mail_worker.run_once()
@@ -121,7 +121,7 @@ def scene(sql_store: SqlStore) -> Scene:
     assert links.keys() == KINDS_WITH_LINKS
     clock.advance(minutes=1)
     app.password_reset.request(EMAIL, CLIENT)
-    made = Scene(sql_store, app, clock, pairs, principal, links)
+    made = Scene(store, app, clock, pairs, principal, links)
     made.before = made.rows()
     return made
 
@@ -320,7 +320,7 @@ UNDONE_BY_THE_SERVER = {
 UNDONE_AT = [*(("postgres", how) for how in UNDONE_BY_THE_SERVER), ("pgbouncer", "lost connection")]
 
 
-@pytest.mark.parametrize(("sql_store", "how"), UNDONE_AT, indirect=["sql_store"])
+@pytest.mark.parametrize(("store", "how"), UNDONE_AT, indirect=["store"])
 def test_a_conflict_at_any_statement_is_recovered_from_and_done_exactly_once(
     scene: Scene, use_case: Callable[[Scene], object], after: dict[str, list[str]], how: str
 ) -> None:

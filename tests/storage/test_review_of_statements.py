@@ -18,13 +18,13 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sql_store import SqlStore, SqlUnitOfWork
 from migrations.runner import upgrade
-from tests.storage.reviewed import CALLS, SPECIALS, arrange, methods, noted
-from tests.storage.values import NOW
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.databases import migrated_store, postgres_url
 from tests.support.mail import RecordingMailer, kind_of, token_of
+from tests.support.reviewed_statements import CALLS, SPECIALS, arrange, methods, noted
 from tests.support.settings import make_settings
+from tests.support.values import NOW
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "scale.md").read_text(encoding="utf-8")
 CLIENT = Origin(ip="192.0.2.7")
@@ -148,7 +148,7 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     app.check_ready()
     app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
     pair = app.authentication.login(EMAIL, PASSWORD, CLIENT)
-    ann = app.authentication.whoami(pair.access_token)
+    ann = app.sessions.whoami(pair.access_token)
     app.sessions.refresh(pair.refresh_token, CLIENT)
     app.sessions.live(ann)
     app.accounts.rename(ann, "Anna", CLIENT)
@@ -164,7 +164,7 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     app.exporter.export(ann, CLIENT)
     app.sessions.logout(ann, CLIENT)
     app.revocations.read(None, wait=0)
-    again = app.authentication.whoami(app.authentication.login("anna@example.com", OTHER_PASSWORD, CLIENT).access_token)
+    again = app.sessions.whoami(app.authentication.login("anna@example.com", OTHER_PASSWORD, CLIENT).access_token)
     app.accounts.delete(again, OTHER_PASSWORD, CLIENT)
     app.keys.rotate()
     app.housekeeper.run_once()

@@ -21,20 +21,20 @@ from core.sql_store import SqlStore
 from core.store import UnitOfWork
 from core.throttling.errors import TooManyAttempts
 from core.users.errors import EmailTaken
-from tests.storage.faults import opened, overheard, url_of
-from tests.storage.values import NOW, account, audit_event, email_token, message, session, stored
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.database_faults import opened, overheard, url_of
 from tests.support.settings import make_settings
+from tests.support.values import NOW, account, audit_event, email_token, message, session, stored
 
 CLIENT = Origin()
 
 
 @pytest.fixture
-def single(sql_store: SqlStore) -> Iterator[SqlStore]:
+def single(store: SqlStore) -> Iterator[SqlStore]:
     """A store with one connection, to which one can listen."""
-    with opened(url_of(sql_store), pool_size=1) as store:
-        yield store
+    with opened(url_of(store), pool_size=1) as other:
+        yield other
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_transaction_after_reading_is_a_transaction_again(single: SqlStore) ->
 
 def test_whoami_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
     with overheard(single) as heard:
-        app.authentication.whoami(pair.access_token)
+        app.sessions.whoami(pair.access_token)
     assert _verbs(heard) == ["SELECT"]
 
 
@@ -103,7 +103,7 @@ def test_a_refresh_is_one_read_and_one_conditional_update(single: SqlStore, app:
 
 
 def test_listing_sessions_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with overheard(single) as heard:
         app.sessions.live(principal)
     assert _verbs(heard) == ["SELECT"]
@@ -173,7 +173,7 @@ def test_a_token_is_used_by_one_conditional_update(single: SqlStore) -> None:
 
 
 def test_deleting_an_account_is_one_transaction(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with overheard(single) as heard:
         app.accounts.delete(principal, PASSWORD, CLIENT)
     verbs = _verbs(heard)

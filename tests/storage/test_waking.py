@@ -13,9 +13,9 @@ from core.origin import LOCAL_ORIGIN
 from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
 from core.users.errors import EmailTaken
-from tests.storage.values import NOW, account, stored
 from tests.support.clock import FakeClock
 from tests.support.settings import make_settings
+from tests.support.values import NOW, account, stored
 
 PASSWORD = "a kite and a staple gun"
 
@@ -25,16 +25,16 @@ def letter() -> Message:
 
 
 @pytest.fixture
-def wakes(sql_store: SqlStore) -> Iterator[list[str]]:
+def wakes(store: SqlStore) -> Iterator[list[str]]:
     """What is called after a commit that stored a message."""
     found: list[str] = []
-    sql_store.on_message(lambda: found.append("woken"))
+    store.on_message(lambda: found.append("woken"))
     yield found
-    sql_store.on_message(lambda: None)
+    store.on_message(lambda: None)
 
 
-def test_it_is_woken_once_after_the_commit(sql_store: SqlStore, wakes: list[str]) -> None:
-    with sql_store.begin() as work:
+def test_it_is_woken_once_after_the_commit(store: SqlStore, wakes: list[str]) -> None:
+    with store.begin() as work:
         work.outbox.add(letter())
         work.outbox.add(letter())
         assert wakes == []
@@ -42,38 +42,38 @@ def test_it_is_woken_once_after_the_commit(sql_store: SqlStore, wakes: list[str]
     assert wakes == ["woken"]
 
 
-def test_what_is_undone_or_stores_no_message_wakes_nobody(sql_store: SqlStore, wakes: list[str]) -> None:
-    stored(sql_store, account())
-    with sql_store.begin() as work:
+def test_what_is_undone_or_stores_no_message_wakes_nobody(store: SqlStore, wakes: list[str]) -> None:
+    stored(store, account())
+    with store.begin() as work:
         work.outbox.add(letter())
     assert wakes == []
 
 
-def test_a_commit_that_fails_wakes_nobody(sql_store: SqlStore, wakes: list[str]) -> None:
+def test_a_commit_that_fails_wakes_nobody(store: SqlStore, wakes: list[str]) -> None:
     def fail(_connection: object) -> None:
         raise ConnectionError
 
-    listen(sql_store.engine, "commit", fail)
+    listen(store.engine, "commit", fail)
     try:
-        with sql_store.begin() as work:
+        with store.begin() as work:
             work.outbox.add(letter())
             with pytest.raises(ConnectionError):
                 work.commit()
     finally:
-        remove(sql_store.engine, "commit", fail)
+        remove(store.engine, "commit", fail)
     assert wakes == []
 
 
-def test_the_service_wakes_its_worker_also_where_the_caller_is_refused(sql_store: SqlStore) -> None:
+def test_the_service_wakes_its_worker_also_where_the_caller_is_refused(store: SqlStore) -> None:
     """A taken address and an unverified login are refused, and their letters do not wait for the next look."""
     settings = make_settings(mail=MailSettings(require_verified_email=True))
-    app = build(settings, store=sql_store, clock=FakeClock())
+    app = build(settings, store=store, clock=FakeClock())
     app.accounts.sign_up("ann@example.com", PASSWORD, None, LOCAL_ORIGIN)
     assert is_woken(app)
     with pytest.raises(EmailNotVerified):
         app.authentication.login("ann@example.com", PASSWORD, LOCAL_ORIGIN)
     assert is_woken(app)
-    plain = build(make_settings(), store=sql_store, clock=FakeClock())
+    plain = build(make_settings(), store=store, clock=FakeClock())
     with pytest.raises(EmailTaken):
         plain.accounts.sign_up("ann@example.com", PASSWORD, None, LOCAL_ORIGIN)
     assert is_woken(plain)

@@ -15,8 +15,8 @@ from core.origin import Origin
 from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from core.storage.engine import reading
-from tests.storage.values import account
 from tests.support.databases import migrated_store
+from tests.support.values import account
 
 ORIGIN = Origin(ip="192.0.2.7", request_id="a-request", languages="en")
 

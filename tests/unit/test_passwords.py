@@ -25,7 +25,7 @@ from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.errors import InvalidInput
 from core.settings.groups import PasswordSettings
-from tests.storage.memory import MemoryStore
+from core.sql_store import SqlStore
 from tests.support.hashes import computed_hashes
 from tests.support.settings import make_settings
 
@@ -171,10 +171,10 @@ class TestPolicy:
         assert len(known) >= 3000
         assert [word for word in known if refusal(word) != "password_too_common"] == []
 
-    def test_is_read_when_a_service_starts_and_not_before(self) -> None:
+    def test_is_read_when_a_service_starts_and_not_before(self, new_store: Callable[[], SqlStore]) -> None:
         """The first signup does not wait for it, and a command that signs nobody up does without."""
         policy._common.cache_clear()
-        app = build(make_settings(), store=MemoryStore())
+        app = build(make_settings(), store=new_store())
         assert policy._common.cache_info().currsize == 0
         app.start()
         app.close()

@@ -9,16 +9,15 @@ import pytest
 
 from core.sessions.model import EndReason
 from core.sql_store import SqlStore
-from core.store import Store
 from core.users.model import User
-from tests.storage.faults import wait_for_blocked
-from tests.storage.values import HASH, NOW, account, session, session_in, stored
+from tests.support.database_faults import wait_for_blocked
+from tests.support.values import HASH, NOW, account, session, session_in, stored
 
 ANN = account()
 ID = ANN.user.id
 
 
-def _change_password(store: Store) -> bool:
+def _change_password(store: SqlStore) -> bool:
     with store.begin() as work:
         changed = work.users.replace_password(ID, old_hash=HASH, new_hash="new", at=NOW)
         work.sessions.end_all(ID, at=NOW, reason=EndReason.PASSWORD_CHANGED)
@@ -26,7 +25,7 @@ def _change_password(store: Store) -> bool:
     return changed
 
 
-def _hold(store: Store, password_hash: str) -> User | None:
+def _hold(store: SqlStore, password_hash: str) -> User | None:
     with store.begin() as work:
         return work.users.lock_credentials(ID, password_hash)
 
@@ -80,7 +79,7 @@ def test_a_login_that_comes_second_to_an_undone_change_gets_in(postgres_store: S
         assert login.result(10) == ANN.user
 
 
-def test_what_holds_credentials_is_over_before_what_changes_them_begins(store: Store) -> None:
+def test_what_holds_credentials_is_over_before_what_changes_them_begins(store: SqlStore) -> None:
     """Whichever comes first: the login's session is seen by the change, or the change is seen by the login."""
     stored(store, ANN)
     together = threading.Barrier(2)

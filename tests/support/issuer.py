@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm, get_default_algorithms
 from twinauth_verify.revocations import hash_of
 
-ALGORITHMS = ("ES256", "RS256", "EdDSA")
+Algorithm = Literal["ES256", "RS256", "EdDSA"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 AUDIENCE = "https://orders.example.com"
 SUBJECT = "0197a3c2-6f1e-7d3a-9b52-0c6a1f4e8d21"
 SESSION = "0197a3c2-7000-7c11-8e2f-5d9b3a6c4f10"
@@ -80,7 +81,7 @@ def public_members(key: Any) -> dict[str, Any]:
 class Signer:
     """A key pair of an algorithm, with which anything can be signed."""
 
-    algorithm: str = "ES256"
+    algorithm: Algorithm = "ES256"
     number: int = 0
 
     @property

@@ -1,10 +1,10 @@
-"""Threads and tasks behind one face: a test never asks in which of the two worlds its verifier lives."""
+"""The synchronous and the asynchronous verifier behind one face: a test never asks which one it got."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -12,13 +12,13 @@ import httpx
 from twinauth_verify import AccessToken, AsyncVerifier, InvalidToken, Unavailable, Verifier
 from twinauth_verify.bench import Bench
 
-from tests.verifier.issuer import Issuer
+from tests.support.issuer import Issuer
 
 Result = TypeVar("Result")
 Outcome: TypeAlias = AccessToken | type[Exception]
 
 
-class World(Protocol):
+class AnyVerifier(Protocol):
     """A verifier, wherever it lives."""
 
     @property
@@ -30,7 +30,10 @@ class World(Protocol):
     def background(self) -> list[str]: ...
 
 
-class Threads:
+OpenVerifier: TypeAlias = Callable[..., AnyVerifier]
+
+
+class Synchronous:
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
@@ -65,7 +68,7 @@ class Threads:
         return [thread.name for thread in threading.enumerate() if thread.name.startswith("twinauth-verify")]
 
 
-class Tasks:
+class Asynchronous:
     """An event loop in a thread of its own, so that it goes on while the test does something else."""
 
     def __init__(self, verifier: AsyncVerifier, loop: asyncio.AbstractEventLoop) -> None:

@@ -19,10 +19,10 @@ from sqlalchemy import text
 from core.errors import DatabaseUnavailable, TransactionConflict
 from core.sql_store import SqlStore
 from core.storage.deadlines import LEAST, REST, DeadlineConnection
-from tests.storage.faults import opened, within
-from tests.storage.values import NOW, account, audit_event, events_in, stored
+from tests.support.database_faults import opened, within
 from tests.support.databases import assert_nothing_checked_out
 from tests.support.servers import eventually
+from tests.support.values import NOW, account, audit_event, events_in, stored
 
 TIMEOUT = timedelta(seconds=1)
 # What a unit of work may take, and some for a busy machine: far less than a second time-out would add.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, String, Uuid, column, table
+from sqlalchemy import JSON, Engine, String, Uuid, column, insert, table
 from sqlalchemy.sql import TableClause
 
 from core.storage.schema import UtcDateTime
@@ -360,3 +360,10 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
 
 # What became of them at the head, where that is not just what was inserted: by revision and table.
 AT_HEAD: dict[str, dict[str, Sequence[Row]]] = {}
+
+
+def insert_rows(engine: Engine, revision: str) -> None:
+    """Insert the rows of a revision, with the columns that it has."""
+    with engine.begin() as connection:
+        for name, rows in ROWS[revision].items():
+            connection.execute(insert(shape(name, rows)), [dict(row) for row in rows])

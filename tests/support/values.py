@@ -20,7 +20,6 @@ from core.sql_store import SqlStore
 from core.store import Store
 from core.tokens.model import SigningKey
 from core.users.model import Account, User
-from tests.storage.memory import MemoryStore
 
 NOW = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -144,28 +143,22 @@ def account_in(store: Store, user_id: uuid.UUID) -> Account:
     return found
 
 
-def events_in(store: Store) -> list[AuditEvent]:
+def events_in(store: SqlStore) -> list[AuditEvent]:
     """The audit log in the order of its ids; the port itself only ever adds."""
-    if isinstance(store, MemoryStore):
-        return sorted(store.data.events, key=lambda event: event.id)
-    assert isinstance(store, SqlStore)
     with store.engine.connect() as connection:
         rows = connection.execute(select(audit_events).order_by(audit_events.c.id)).mappings().all()
     return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
 
 
-def messages_in(store: Store) -> list[Message]:
+def messages_in(store: SqlStore) -> list[Message]:
     """Every message in the order of their ids, whomever they are for; the port gives those of a user."""
-    if isinstance(store, MemoryStore):
-        return sorted(store.data.messages.values(), key=lambda found: found.id)
-    assert isinstance(store, SqlStore)
     columns = [outbox.c[field.name] for field in fields(Message)]
     with store.engine.connect() as connection:
         rows = connection.execute(select(*columns).order_by(outbox.c.id)).mappings().all()
     return [Message(**{**row, "kind": MessageKind(row["kind"])}) for row in rows]
 
 
-def message_in(store: Store, message_id: uuid.UUID) -> Message:
+def message_in(store: SqlStore, message_id: uuid.UUID) -> Message:
     (found,) = [found for found in messages_in(store) if found.id == message_id]
     return found
 

@@ -14,28 +14,27 @@ import pytest
 from core.clock import new_id
 from core.mail.model import OneTimeToken, Purpose
 from core.sql_store import SqlStore
-from core.store import Store
 from core.users.model import Account
-from tests.storage.values import NOW, TICK, account, email_token, message, stored, tokens_of
+from tests.support.values import NOW, TICK, account, email_token, message, stored, tokens_of
 
 EXPIRY = NOW + timedelta(minutes=15)
 
 
 @pytest.fixture
-def ann(store: Store) -> Account:
+def ann(store: SqlStore) -> Account:
     made = account()
     stored(store, made)
     return made
 
 
 def _find(
-    store: Store, token: OneTimeToken, purposes: Sequence[Purpose] = tuple(Purpose), now: datetime = NOW
+    store: SqlStore, token: OneTimeToken, purposes: Sequence[Purpose] = tuple(Purpose), now: datetime = NOW
 ) -> OneTimeToken | None:
     with store.reading() as read:
         return read.one_time_tokens.find(token.digest, purposes, now=now)
 
 
-def _use(store: Store, token_id: uuid.UUID, at: datetime = NOW) -> bool:
+def _use(store: SqlStore, token_id: uuid.UUID, at: datetime = NOW) -> bool:
     with store.begin() as work:
         used = work.one_time_tokens.use(token_id, at=at)
         work.commit()
@@ -50,7 +49,7 @@ def _aged(user_id: uuid.UUID, seconds: float, purpose: Purpose = Purpose.PASSWOR
 
 
 @pytest.mark.parametrize("purpose", list(Purpose))
-def test_a_token_of_every_purpose_is_found_by_its_digest(store: Store, ann: Account, purpose: Purpose) -> None:
+def test_a_token_of_every_purpose_is_found_by_its_digest(store: SqlStore, ann: Account, purpose: Purpose) -> None:
     token = email_token(ann.user.id, purpose, address="Anna@exämple.com")
     stored(store, token, email_token(ann.user.id, purpose))
     found = _find(store, token)
@@ -61,21 +60,21 @@ def test_a_token_of_every_purpose_is_found_by_its_digest(store: Store, ann: Acco
 
 
 @pytest.mark.parametrize("purpose", list(Purpose))
-def test_a_token_of_one_purpose_is_none_of_another(store: Store, ann: Account, purpose: Purpose) -> None:
+def test_a_token_of_one_purpose_is_none_of_another(store: SqlStore, ann: Account, purpose: Purpose) -> None:
     token = email_token(ann.user.id, purpose)
     stored(store, token)
     assert _find(store, token, [purpose]) == token
     assert _find(store, token, [other for other in Purpose if other is not purpose]) is None
 
 
-def test_an_unknown_digest_finds_nothing(store: Store, ann: Account) -> None:
+def test_an_unknown_digest_finds_nothing(store: SqlStore, ann: Account) -> None:
     token = email_token(ann.user.id)
     stored(store, token)
     for digest in (bytes(32), token.digest[:31], token.digest + b"\x00", b""):
         assert _find(store, replace(token, digest=digest)) is None
 
 
-def test_a_token_is_found_until_it_expires_and_not_then(store: Store, ann: Account) -> None:
+def test_a_token_is_found_until_it_expires_and_not_then(store: SqlStore, ann: Account) -> None:
     token = email_token(ann.user.id, expires_at=EXPIRY)
     stored(store, token)
     assert _find(store, token, now=EXPIRY - TICK) == token
@@ -83,7 +82,7 @@ def test_a_token_is_found_until_it_expires_and_not_then(store: Store, ann: Accou
 
 
 def test_a_token_that_has_ended_is_not_found_by_its_digest_and_by_the_id_of_its_message(
-    store: Store, ann: Account
+    store: SqlStore, ann: Account
 ) -> None:
     token = email_token(ann.user.id, ended_at=NOW)
     stored(store, token)
@@ -96,7 +95,7 @@ def test_a_token_that_has_ended_is_not_found_by_its_digest_and_by_the_id_of_its_
 # Storing anew
 
 
-def test_a_token_of_the_same_message_takes_the_place_of_the_first(store: Store, ann: Account) -> None:
+def test_a_token_of_the_same_message_takes_the_place_of_the_first(store: SqlStore, ann: Account) -> None:
     first = email_token(ann.user.id, ended_at=NOW)
     second = replace(first, digest=b"\x01" * 32, expires_at=EXPIRY + TICK, ended_at=None)
     other = email_token(ann.user.id)
@@ -110,7 +109,7 @@ def test_a_token_of_the_same_message_takes_the_place_of_the_first(store: Store, 
 # The latest
 
 
-def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: Store, ann: Account) -> None:
+def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: SqlStore, ann: Account) -> None:
     oldest, middle, newest = (_aged(ann.user.id, seconds) for seconds in range(3))
     stored(store, middle, newest, oldest)
     with store.begin() as work:
@@ -120,7 +119,7 @@ def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: Store, 
     assert ended == replace(newest, ended_at=NOW, address="")
 
 
-def test_the_latest_is_of_this_user_and_purpose(store: Store, ann: Account) -> None:
+def test_the_latest_is_of_this_user_and_purpose(store: SqlStore, ann: Account) -> None:
     bob = account("bob@example.com")
     mine = _aged(ann.user.id, 0)
     stored(store, bob, mine, _aged(ann.user.id, 1, Purpose.EMAIL_CHANGE), _aged(bob.user.id, 2))
@@ -129,7 +128,7 @@ def test_the_latest_is_of_this_user_and_purpose(store: Store, ann: Account) -> N
         assert read.one_time_tokens.latest(ann.user.id, Purpose.EMAIL_VERIFICATION) is None
 
 
-def test_the_tokens_of_a_user_come_oldest_first_and_no_others(store: Store, ann: Account) -> None:
+def test_the_tokens_of_a_user_come_oldest_first_and_no_others(store: SqlStore, ann: Account) -> None:
     bob = account("bob@example.com")
     mine = [_aged(ann.user.id, seconds, purpose) for seconds, purpose in enumerate(Purpose)]
     stored(store, bob, *reversed(mine), email_token(bob.user.id))
@@ -140,7 +139,7 @@ def test_the_tokens_of_a_user_come_oldest_first_and_no_others(store: Store, ann:
 # Using
 
 
-def test_a_token_is_used_once(store: Store, ann: Account) -> None:
+def test_a_token_is_used_once(store: SqlStore, ann: Account) -> None:
     token, other = email_token(ann.user.id), email_token(ann.user.id)
     stored(store, token, other)
     assert _use(store, token.id)
@@ -151,7 +150,7 @@ def test_a_token_is_used_once(store: Store, ann: Account) -> None:
     assert _find(store, other) == other
 
 
-def test_a_token_is_used_until_it_expires_and_not_then(store: Store, ann: Account) -> None:
+def test_a_token_is_used_until_it_expires_and_not_then(store: SqlStore, ann: Account) -> None:
     early, late = (email_token(ann.user.id, expires_at=EXPIRY) for _ in range(2))
     stored(store, early, late)
     assert _use(store, early.id, EXPIRY - TICK)
@@ -159,11 +158,11 @@ def test_a_token_is_used_until_it_expires_and_not_then(store: Store, ann: Accoun
     assert _find(store, late) == late, "what is refused is not burnt"
 
 
-def test_an_unknown_token_is_not_used(store: Store) -> None:
+def test_an_unknown_token_is_not_used(store: SqlStore) -> None:
     assert not _use(store, uuid.uuid4())
 
 
-def test_a_use_that_is_not_committed_did_not_happen(store: Store, ann: Account) -> None:
+def test_a_use_that_is_not_committed_did_not_happen(store: SqlStore, ann: Account) -> None:
     token = email_token(ann.user.id)
     stored(store, token)
     with store.begin() as work:
@@ -172,19 +171,19 @@ def test_a_use_that_is_not_committed_did_not_happen(store: Store, ann: Account) 
     assert _use(store, token.id)
 
 
-def test_of_sixteen_that_use_a_token_at_once_one_has_used_it(sql_store: SqlStore) -> None:
+def test_of_sixteen_that_use_a_token_at_once_one_has_used_it(store: SqlStore) -> None:
     ann = account()
     token = email_token(ann.user.id)
-    stored(sql_store, ann, token)
+    stored(store, ann, token)
     with ThreadPoolExecutor(16) as pool:
-        used = list(pool.map(lambda _number: _use(sql_store, token.id), range(16)))
+        used = list(pool.map(lambda _number: _use(store, token.id), range(16)))
     assert sorted(used) == [False] * 15 + [True]
 
 
 # Ending
 
 
-def test_the_tokens_of_a_purpose_end_and_no_others(store: Store, ann: Account) -> None:
+def test_the_tokens_of_a_purpose_end_and_no_others(store: SqlStore, ann: Account) -> None:
     bob = account("bob@example.com")
     mine = {purpose: email_token(ann.user.id, purpose) for purpose in Purpose}
     theirs = email_token(bob.user.id)
@@ -197,7 +196,7 @@ def test_the_tokens_of_a_purpose_end_and_no_others(store: Store, ann: Account) -
     assert _find(store, theirs) == theirs
 
 
-def test_all_tokens_of_a_user_end_and_those_of_others_go_on(store: Store, ann: Account) -> None:
+def test_all_tokens_of_a_user_end_and_those_of_others_go_on(store: SqlStore, ann: Account) -> None:
     bob = account("bob@example.com")
     mine = [email_token(ann.user.id, purpose) for purpose in Purpose]
     theirs = email_token(bob.user.id)
@@ -210,7 +209,7 @@ def test_all_tokens_of_a_user_end_and_those_of_others_go_on(store: Store, ann: A
     assert _find(store, theirs) == theirs
 
 
-def test_a_token_ended_when_it_ended_first(store: Store, ann: Account) -> None:
+def test_a_token_ended_when_it_ended_first(store: SqlStore, ann: Account) -> None:
     token = email_token(ann.user.id, ended_at=NOW)
     stored(store, token)
     with store.begin() as work:
@@ -222,14 +221,14 @@ def test_a_token_ended_when_it_ended_first(store: Store, ann: Account) -> None:
 # Purging
 
 
-def _purge(store: Store, now: datetime, limit: int = 100) -> int:
+def _purge(store: SqlStore, now: datetime, limit: int = 100) -> int:
     with store.begin() as work:
         count = work.one_time_tokens.purge(now=now, limit=limit)
         work.commit()
     return count
 
 
-def test_what_has_expired_is_purged_used_or_not(store: Store, ann: Account) -> None:
+def test_what_has_expired_is_purged_used_or_not(store: SqlStore, ann: Account) -> None:
     kept = [
         email_token(ann.user.id, expires_at=EXPIRY + TICK),
         email_token(ann.user.id, expires_at=EXPIRY + TICK, ended_at=NOW),
@@ -250,7 +249,7 @@ def test_what_has_expired_is_purged_used_or_not(store: Store, ann: Account) -> N
     ids=["waits", "was given up", "was sent"],
 )
 def test_a_token_is_kept_while_a_message_to_its_user_may_be_sent(
-    store: Store, ann: Account, changes: dict[str, Any], *, is_kept: bool
+    store: SqlStore, ann: Account, changes: dict[str, Any], *, is_kept: bool
 ) -> None:
     """Or that message would bring back to life what was used or replaced."""
     bob = account("bob@example.com")
@@ -261,6 +260,6 @@ def test_a_token_is_kept_while_a_message_to_its_user_may_be_sent(
     assert tokens_of(store, bob.user.id) == []
 
 
-def test_a_purge_takes_no_more_than_its_limit(store: Store, ann: Account) -> None:
+def test_a_purge_takes_no_more_than_its_limit(store: SqlStore, ann: Account) -> None:
     stored(store, *(email_token(ann.user.id) for _ in range(5)))
     assert [_purge(store, EXPIRY, limit=2) for _ in range(4)] == [2, 2, 1, 0]

@@ -20,7 +20,7 @@ from core.sessions.model import EndReason
 from core.sql_store import SqlUnitOfWork
 from core.throttling.model import Counter
 from core.tokens.model import Revocation, RevocationKind
-from tests.storage.values import HASH, NOW, account, audit_event, email_token, key, message, session
+from tests.support.values import HASH, NOW, account, audit_event, email_token, key, message, session
 
 LATER = NOW + timedelta(days=1000)
 ANN = account("ann@reviewed.example")
