@@ -114,19 +114,6 @@ def stores(postgres: str, database_folder: Path) -> Iterator[Any]:
         yield open_named
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(database_folder: Path) -> Path:
-    """A migrated SQLite file, to be copied."""
-    return migrated_file(database_folder)
-
-
-@pytest.fixture
-def new_store(sqlite_template: Path, database_folder: Path) -> Iterator[Callable[[], SqlStore]]:
-    """Open a store of its own for a test that is not about databases; each call opens another."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(copied_store(sqlite_template, database_folder))
-
-
 @pytest.fixture(params=FRAMEWORKS)
 def framework(request: pytest.FixtureRequest) -> str:
     """The name of a front door."""
@@ -155,3 +142,16 @@ def figures(capsys: pytest.CaptureFixture[str]) -> Figures:
             sys.stdout.write(f"\n{line}\n")
 
     return show
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(database_folder: Path) -> Path:
+    """A migrated SQLite file, to be copied."""
+    return migrated_file(database_folder)
+
+
+@pytest.fixture
+def new_store(sqlite_template: Path, database_folder: Path) -> Iterator[Callable[[], SqlStore]]:
+    """Open a store of its own for a test that is not about databases; each call opens another."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(copied_store(sqlite_template, database_folder))
