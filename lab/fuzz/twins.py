@@ -1,4 +1,4 @@
-"""Two equal databases, one behind each door: the same users, sessions and keys, so that the same request means the same.
+"""Two equal databases, one behind each door: the same users, sessions and keys, so that a request means the same.
 
 A signup at one door changes what the other one answers, if both have one database. So each has a copy, and both copies
 are brought back to the same beginning before each example: an SQLite file is copied, PostgreSQL's rows are put back.

@@ -71,7 +71,7 @@ FAULTS = (
         file="core/tokens/access_tokens.py",
         text="if len(kid) > MAX_KID or kind.lower() not in ACCEPTED_TYPES:",
         replacement="if len(kid) > MAX_KID or not kind:",
-        tests=("tests/contract/test_attacks.py::test_a_forged_token_is_refused",),
+        tests=("tests/unit/test_token_attacks.py::test_no_attack_succeeds",),
     ),
     Fault(
         name="the grace lasts one moment too long",
