@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORK ?= both
+FASTAPI_PORT ?= 8000
+FLASK_PORT ?= 5000
 
 .PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-11s %s\n", $$1, $$2 }'
 
-serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=fastapi or flask for one).
-	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK)
+serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=flask for one; FASTAPI_PORT=8010 FLASK_PORT=5010).
+	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK) --fastapi-port $(FASTAPI_PORT) --flask-port $(FLASK_PORT)
 
 test: $(VENV)/.dev ## Run every test of tests/, and say what was skipped.
 	$(BIN)/pytest $(PARALLEL) tests

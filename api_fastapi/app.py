@@ -1,6 +1,6 @@
 """The FastAPI application."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -8,11 +8,9 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api_fastapi.binding import ContractRoute, operation_of
 from api_fastapi.errors import install_error_handlers
 from api_fastapi.routes import accounts, authentication, oauth, sessions, site, tokens
 from core.app import AuthApp
-from core.contract.operation import Operation
 from core.http import openapi
 from core.http.edge.asgi import AsgiEdge
 from core.http.edge.edge import Edge
@@ -66,7 +64,7 @@ def generated_document(app: FastAPI, auth: AuthApp) -> dict[str, Any]:
         tags=app.openapi_tags,
         routes=app.routes,
     )
-    operations = {operation.id: operation for operation in _operations_of(app)}
+    operations = auth.contract.operations
     problems = Problems(auth.contract.problems)
     for methods in document["paths"].values():
         for described in methods.values():
@@ -80,7 +78,3 @@ def generated_document(app: FastAPI, auth: AuthApp) -> dict[str, Any]:
         definitions.pop(name, None)
     definitions.update(openapi.error_schemas())
     return document
-
-
-def _operations_of(app: FastAPI) -> Iterator[Operation]:
-    return (operation_of(route) for route in app.routes if isinstance(route, ContractRoute))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from cli.plain import open_checked_store, plain_errors
+from cli.messages import exit_with_message, open_checked_store
 from core.app import build_clients
 from core.oauth.clients import ClientService
 
@@ -69,5 +69,5 @@ def rotate_secret(client_id: str, overlap: int) -> None:
 
 @contextmanager
 def _service() -> Iterator[ClientService]:
-    with plain_errors(), open_checked_store() as (found, store):
+    with exit_with_message(), open_checked_store() as (found, store):
         yield build_clients(found, store=store)

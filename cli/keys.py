@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import click
 
-from cli.plain import open_checked_store, plain_errors
+from cli.messages import exit_with_message, open_checked_store
 from core.app import build_key_ring
 from core.clock import SystemClock
 from core.settings.groups import Algorithm
@@ -51,5 +51,5 @@ def reseal() -> None:
 
 @contextmanager
 def _ring() -> Iterator[KeyRing]:
-    with plain_errors(), open_checked_store() as (found, store):
+    with exit_with_message(), open_checked_store() as (found, store):
         yield build_key_ring(found, store=store)

@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 import click
 
-from cli.plain import plain_errors, settings
+from cli.messages import exit_with_message, settings
 from core.mail.model import MessageKind
 from core.mail.rendering import KIND_HEADER
 from core.mail.transports import LocalMailbox, recipient_of, text_of
@@ -44,7 +44,7 @@ def _newest(address: str, kind: str | None) -> EmailMessage | None:
 
 
 def _messages() -> list[EmailMessage]:
-    with plain_errors():
+    with exit_with_message():
         found = settings()
         if found.mail.smtp_url is not None:
             raise click.ClickException("messages go to AUTH_SMTP_URL; none are kept here")

@@ -2,7 +2,7 @@
 
 import click
 
-from cli.plain import plain_errors, settings
+from cli.messages import exit_with_message, settings
 from core.settings.whole import Settings
 from core.sql_store import open_store
 from core.storage.engine import database_errors
@@ -11,7 +11,7 @@ from core.storage.engine import database_errors
 @click.command()
 def migrate() -> None:
     """Bring the database to the schema of this version."""
-    with plain_errors():
+    with exit_with_message():
         migrate_database(settings())
     click.echo("The database is up to date.")
 

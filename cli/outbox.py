@@ -4,7 +4,7 @@ import uuid
 
 import click
 
-from cli.plain import open_checked_store, plain_errors
+from cli.messages import exit_with_message, open_checked_store
 from core.clock import SystemClock
 
 
@@ -16,7 +16,7 @@ def outbox() -> None:
 @outbox.command()
 def dead() -> None:
     """List the messages that were given up, oldest first. Who they are for is not shown."""
-    with plain_errors(), open_checked_store() as (_, store), store.reading() as read:
+    with exit_with_message(), open_checked_store() as (_, store), store.reading() as read:
         for message in read.outbox.failed():
             click.echo(
                 f"{message.id}  {message.dead_at:%Y-%m-%d %H:%M}Z  {message.attempts:3} attempts  "
@@ -31,7 +31,7 @@ def retry(message_id: uuid.UUID | None, *, everything: bool) -> None:
     """Let a message that was given up be tried anew."""
     if (message_id is None) is not everything:
         raise click.UsageError("name one message, or --all")
-    with plain_errors(), open_checked_store() as (_, store), store.begin() as work:
+    with exit_with_message(), open_checked_store() as (_, store), store.begin() as work:
         count = work.outbox.retry(message_id, at=SystemClock().now())
         work.commit()
     if message_id is not None and count == 0:

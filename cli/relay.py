@@ -4,8 +4,8 @@ import signal
 
 import click
 
-from cli.plain import open_checked_store, plain_errors
-from cli.preparation import warn_of_open_files
+from cli.messages import exit_with_message, open_checked_store
+from cli.startup import warn_of_open_files
 from core.app import build_mail_worker
 from core.logs import configure
 
@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 @click.command()
 def relay() -> None:
     """Send what lies in the outbox, until a signal ends it. Any number of these may run."""
-    with plain_errors(), open_checked_store() as (found, store):
+    with exit_with_message(), open_checked_store() as (found, store):
         configure(found)
         warn_of_open_files()
         if found.is_production and found.mail.smtp_url is None:

@@ -1,116 +1,95 @@
-"""``twinauth serve``: one front door in this process, or both as children of it."""
+"""``twinauth serve``: one front door in this process, or several as children of it."""
 
-from __future__ import annotations
-
-import signal
+import os
 import socket
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from importlib import import_module
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from cli.stopping import leave_in_peace
-
-if TYPE_CHECKING:  # the parent of both doors needs none of it
-    from core.settings.whole import Settings
+from cli import ports
+from core.settings.whole import Settings
 
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
 NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
 _INCLUDE_HOST = ("localhost", "0.0.0.0")  # noqa: S104 - what it is compared with
+_PORT = click.IntRange(1, 65535)
 
 
 @click.command()
 @click.option("--framework", type=click.Choice(["both", *PORTS]), default="both", show_default=True)
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of a single front door; 8000 and 5000 by default.")
+@click.option("--port", type=_PORT, help="Port of a single front door.")
+@click.option("--fastapi-port", type=_PORT, default=PORTS["fastapi"], show_default=True, help="Port of FastAPI.")
+@click.option("--flask-port", type=_PORT, default=PORTS["flask"], show_default=True, help="Port of Flask.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes a front door.")
 @click.option("--reload", is_flag=True, help="Start again when the code changes.")
-@click.option("--quiet", is_flag=True, help="Do not say where it serves.")
-def serve(framework: str, host: str, port: int | None, workers: int, *, reload: bool, quiet: bool) -> None:
+@click.option("--listener", type=int, hidden=True, help="A socket inherited from the parent, to listen on.")
+@click.option("--is-prepared", is_flag=True, hidden=True, help="The parent has prepared the start.")
+@click.option("--parent", type=int, hidden=True, help="The process with which this one ends.")
+def serve(  # noqa: PLR0913 - the options of a command
+    framework: str,
+    host: str,
+    port: int | None,
+    fastapi_port: int,
+    flask_port: int,
+    workers: int,
+    *,
+    reload: bool,
+    listener: int | None,
+    is_prepared: bool,
+    parent: int | None,
+) -> None:
     """Serve the API."""
-    if framework == "both":
-        if port is not None:
-            raise click.UsageError("--port goes with --framework fastapi or flask")
-        _serve_both(host, workers, reload=reload)
-    _serve_one(framework, host, port or PORTS[framework], workers, reload=reload, quiet=quiet)
+    if listener is not None:
+        _serve_as_child(framework, socket.socket(fileno=listener), workers, parent or 0, is_prepared=is_prepared)
+        return
+    if framework == "both" and port is not None:
+        raise click.UsageError("--port goes with --framework fastapi or flask; both take --fastapi-port, --flask-port")
+    chosen = {"fastapi": fastapi_port, "flask": flask_port}
+    if framework != "both":
+        chosen = {framework: port or chosen[framework]}
+    listeners = {name: ports.bound(host, number, option=f"--{name}-port") for name, number in chosen.items()}
+    found = import_module("cli.startup").startup(workers)
+    if found.logging.format == "console":
+        _say_where(found, host, chosen)
+    if len(listeners) == 1 and not reload and not _has_terminal():
+        _serve_here(framework, listeners[framework], found, workers)
+    else:
+        import_module("cli.doors").serve_doors(listeners, workers, reload=reload)
 
 
-def _serve_one(framework: str, host: str, port: int, workers: int, *, reload: bool, quiet: bool) -> None:
-    _require_free(host, port)
-    # Imported here and apart: the parent of both doors needs none of it, and one door not the other's server.
-    found = import_module("cli.preparation").prepare(workers)
-    if not quiet and found.logging.format == "console":
-        _say_where(framework, host, port, docs=found.http.docs)
-        if address := links_lead_past(found, host, port):
-            click.echo(
-                f"Links in mail lead to {found.http.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
-            )
-    import_module(f"cli.{framework}_server").serve(host, port, workers, reload=reload)
+def _serve_here(framework: str, listener: socket.socket, found: Settings, workers: int) -> None:
+    import_module(f"servers.{framework}").serve(listener, found, workers)
 
 
-@dataclass(slots=True)
-class _Child:
-    framework: str
-    port: int
-    process: subprocess.Popen[bytes]
-
-    def is_up(self, host: str) -> bool:
-        """Whether it listens."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            return probe.connect_ex((host, self.port)) == 0
+def _serve_as_child(framework: str, listener: socket.socket, workers: int, parent: int, *, is_prepared: bool) -> None:
+    import_module("servers.stopping").end_with(parent)
+    startup = import_module("cli.startup")
+    found = startup.settings_of_process() if is_prepared else startup.startup(workers)
+    _serve_here(framework, listener, found, workers)
 
 
-def _serve_both(host: str, workers: int, *, reload: bool) -> NoReturn:
-    for port in PORTS.values():
-        _require_free(host, port)
-    found = import_module("cli.plain").settings()  # a mistake is told once, and not by each child
-    children = [_Child(name, port, _spawn(name, host, port, workers, reload=reload)) for name, port in PORTS.items()]
-    told: list[int] = []  # not an event, whose lock a handler may find held by another handler
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        # Each signal is passed on. A terminal sends Ctrl-C to the children as well: to them the two are one.
-        told.append(number)
-        for child in children:
-            child.process.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+def _has_terminal() -> bool:
+    """Whether a terminal can be closed over a door: to the servers, SIGHUP is an operator's who asks to reload."""
     try:
-        _announce(host, children, docs=found.http.docs)
-        _wait_for_one(children)
-    finally:
-        if not told:  # or it would be a second signal to the one that still has something to finish
-            stop(signal.SIGTERM, None)
-    code = max(abs(child.process.wait()) for child in children)
-    leave_in_peace()
-    sys.exit(code)
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
-def _spawn(framework: str, host: str, port: int, workers: int, *, reload: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "cli.main", "serve", "--framework", framework, "--host", host]
-    command += ["--quiet", "--port", str(port), "--workers", str(workers), *(["--reload"] if reload else [])]
-    return subprocess.Popen(command)  # noqa: S603 - our own arguments
-
-
-def _announce(host: str, children: list[_Child], *, docs: bool) -> None:
-    """Say where each door is, once it is open."""
-    waiting = list(children)
-    while waiting and all(child.process.poll() is None for child in children):
-        for child in [child for child in waiting if child.is_up(host)]:
-            waiting.remove(child)
-            _say_where(child.framework, host, child.port, docs=docs)
-        time.sleep(0.02)
-
-
-def _say_where(framework: str, host: str, port: int, *, docs: bool) -> None:
-    click.echo(f"{NAMES[framework]:8} {_address(host, port)}{'/docs' if docs else ''}")
+def _say_where(found: Settings, host: str, chosen: dict[str, int]) -> None:
+    for name, port in chosen.items():
+        click.echo(f"{NAMES[name]:8} {_address(host, port)}{'/docs' if found.http.docs else ''}")
+    if found.mail.smtp_url is None:
+        click.echo("Mail     is shown here, and by `twinauth mail`")
+    (first, *others) = chosen.values()
+    if not others and (address := links_lead_past(found, host, first)):
+        click.echo(
+            f"Links in mail lead to {found.http.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
+        )
+    click.echo(f"Ctrl-C   stops {'both' if others else 'it'}")
 
 
 def links_lead_past(found: Settings, host: str, port: int) -> str | None:
@@ -127,19 +106,3 @@ def links_lead_past(found: Settings, host: str, port: int) -> str | None:
 
 def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _wait_for_one(children: list[_Child]) -> None:
-    """Return when a child ends: with one door gone, the pair is no pair."""
-    while all(child.process.poll() is None for child in children):
-        time.sleep(0.1)
-
-
-def _require_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from None

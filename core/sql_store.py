@@ -18,7 +18,7 @@ from core.sessions.sql import SqlSessions
 from core.settings.groups import DatabaseSettings
 from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
-from core.storage.engine import database_errors, is_away, limit, open_engine, patience, reading, sqlstate_of
+from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
 from core.storage.schema import HEAD_REVISION
 from core.store import Port
 from core.throttling.sql import SqlCounters
@@ -89,8 +89,8 @@ class SqlStore:
         self._wake: Callable[[], None] = _wake_nobody
         self._reading = reading(engine)
         self._writers = threading.Lock()
-        self._patience = patience(engine)
-        self._breaker = CircuitBreaker(self._patience)
+        self._timeout = timeout_of(engine)
+        self._breaker = CircuitBreaker(self._timeout)
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
@@ -108,7 +108,7 @@ class SqlStore:
 
     def _deadline(self) -> float:
         """When a unit of work that begins now has to end, by the monotonic clock."""
-        return time.monotonic() + self._patience
+        return time.monotonic() + self._timeout
 
     @contextmanager
     def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:

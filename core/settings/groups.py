@@ -147,6 +147,13 @@ class HttpSettings(SettingsGroup):
     cors_origins: Origins = Field(
         (), description="Origins that browsers may call from, comma-separated; none by default"
     )
+    http_keep_alive: Seconds = Field(
+        timedelta(seconds=65),
+        ge=timedelta(0),
+        le=timedelta(hours=1),
+        description="Seconds in which the next request may begin on a connection; longer than the load balancer "
+        "in front keeps idle ones, which is often 60. 0 closes behind each answer",
+    )
     drain: Seconds = Field(
         timedelta(0),
         ge=timedelta(0),

@@ -52,7 +52,7 @@ def limit(connection: Connection, deadline: float) -> None:
         driver.deadline = deadline
 
 
-def patience(engine: Engine) -> float:
+def timeout_of(engine: Engine) -> float:
     """The seconds that a unit of work may take, as the engine was opened with them."""
     pool: Any = engine.pool
     return float(pool.timeout())
@@ -136,8 +136,8 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> DeadlineConnection:
         require_time_to_connect(seconds)
         connection = DeadlineConnection.connect(*arguments, **parameters)
-        connection.patience = seconds
-        connection.add_notice_handler(connection.hear)
+        connection.timeout = seconds
+        connection.add_notice_handler(connection.on_notice)
         return connection
 
     @event.listens_for(engine, "checkin")
@@ -171,7 +171,7 @@ def _limit_each_transaction(engine: Engine, seconds: float) -> None:
 
 
 def _server_limit(seconds: float) -> int:
-    """Milliseconds: a little before the client's own patience ends, and with a better reason."""
+    """Milliseconds: a little before the client's own time-out ends, and with a better reason."""
     return round(seconds * 900)
 
 
@@ -197,7 +197,7 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
         _use_wal(connection, seconds)
 
     @event.listens_for(engine, "checkout")
-    def set_patience(connection: sqlite3.Connection, _record: Any, _proxy: Any) -> None:
+    def set_timeout(connection: sqlite3.Connection, _record: Any, _proxy: Any) -> None:
         # A writer may have waited for its turn; the lock it waits for in what is left, not in another whole time-out.
         connection.execute(f"PRAGMA busy_timeout={round(time_left(seconds) * 1000)}")
 

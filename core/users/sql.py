@@ -58,7 +58,10 @@ USER_COLUMNS = (
 
 
 def user_of(row: Sequence[Any]) -> User:
-    """Make a user from the values of `USER_COLUMNS`."""
+    """Make a user from the values of `USER_COLUMNS`.
+
+    By place, which elsewhere is by name: that takes 15 of the 90 microseconds that reading a user takes whoami.
+    """
     return User(
         id=row[0],
         email=row[1],

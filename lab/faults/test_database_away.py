@@ -19,7 +19,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from core.sql_store import metadata
-from core.storage.deadlines import REST
+from core.storage.deadlines import OPEN_SECONDS
 from lab.faults.postgres import Postgres
 from lab.faults.processes import family_of
 from lab.faults.proxy import Proxy, proxying
@@ -294,7 +294,7 @@ def test_while_the_database_is_silent_one_caller_finds_out_and_the_others_are_to
     def rage(framework: str) -> None:
         ann = visitors[framework]
         assert ann.whoami().status == 503
-        time.sleep(1.1 * REST)  # the next one is let through again
+        time.sleep(1.1 * OPEN_SECONDS)  # the next one is let through again
         storms[framework].rage(ann.server, [ann.whoami] * AT_ONCE)
 
     with _stopped(near):

@@ -24,18 +24,15 @@ import pytest
 from dotenv import dotenv_values
 
 from core.http.edge.edge import HSTS
-from core.http.edge.limits import MAX_SECONDS
 from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
 from lab.faults.setup import GRACE
 from lab.faults.workload import Service, Users, remains_of, slowest
-from lab.fuzz.test_named_cases import CLOSING, WHOLE
+from lab.fuzz.odd_requests import ODD_REQUESTS
+from lab.fuzz.twins import Known
 from lab.fuzz.wire import LiveTwins
-from lab.fuzz.worlds import Known
 from lab.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
-from tests.live.test_slow_clients import EACH, MARGIN, SLOW, Slow
-from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.support.api import PASSWORD
 from tests.support.certificates import certificate
 from tests.support.databases import empty
@@ -44,6 +41,7 @@ from tests.support.drivers import Answer, LiveDriver
 from tests.support.live import Figures
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, ROOT, Process, Server, eventually, parsed
+from tests.support.unreadable import UNREAD, UNREADABLE
 
 BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
@@ -472,38 +470,18 @@ def _server(stack: Stack, door: str) -> Server:
     return Server(door, 8000, cast("Process", None), host=address)
 
 
-def _answers(stack: Stack, folder: Path, raw: bytes) -> tuple[Answer, Answer]:
+@pytest.mark.parametrize("name", sorted(ODD_REQUESTS))
+def test_neither_image_reads_what_the_other_does_not(stack: Stack, tmp_path: Path, name: str) -> None:
     flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
-    return LiveTwins(flask, fastapi, cast("Known", None), folder).answers(raw)
-
-
-@pytest.mark.parametrize("name", sorted(WHOLE))
-def test_both_images_answer_odd_bytes_alike(stack: Stack, tmp_path: Path, name: str) -> None:
-    first, second = _answers(stack, tmp_path, WHOLE[name])
-    assert first.status == second.status < 500
+    LiveTwins(flask, fastapi, cast("Known", None), tmp_path).ask(ODD_REQUESTS[name])
 
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
-def test_both_images_refuse_alike_what_is_no_request(stack: Stack, tmp_path: Path, name: str) -> None:
-    first, second = _answers(stack, tmp_path, UNREADABLE[name])
-    assert 400 <= first.status == second.status < 500
-    assert first.json["code"] == second.json["code"]
-    assert first.json["code"] in UNREAD
-
-
 @pytest.mark.parametrize("door", DOORS)
-def test_slow_clients_are_cut_off_by_an_image(stack: Stack, door: str) -> None:
-    server = _server(stack, door)
-    clients = [Slow(server, name) for name in SLOW for _ in range(EACH)]
-    deadline = time.monotonic() + MAX_SECONDS + MARGIN
-    while time.monotonic() < deadline and any(client.ended_after is None for client in clients):
-        for client in clients:
-            client.go_on()
-        assert server.raw(b"GET /healthz HTTP/1.1\r\n" + b"\r\n".join([*CLOSING, b"", b""])).startswith(b"HTTP/1.1 200")
-        time.sleep(0.2)
-    for client in clients:
-        client.socket.close()
-    assert [client.name for client in clients if client.ended_after is None] == []
+def test_an_image_refuses_what_is_no_request(stack: Stack, door: str, name: str) -> None:
+    answer = parsed(_server(stack, door).raw(UNREADABLE[name]))
+    assert 400 <= answer.status < 500
+    assert answer.json["code"] in UNREAD
 
 
 # Nothing that was acknowledged is lost

@@ -14,8 +14,8 @@ from core.audit.sql import audit_events
 from core.errors import NotFound
 from core.throttling.model import RECORDED_REFUSALS
 from tests.support.api import EMAIL, PASSWORD, Api
-from tests.support.clients import ServiceClient, register
 from tests.support.drivers import Headers
+from tests.support.service_clients import ServiceClient, register
 
 
 @pytest.fixture

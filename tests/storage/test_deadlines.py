@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from core.errors import DatabaseUnavailable, TransactionConflict
 from core.sql_store import SqlStore
-from core.storage.deadlines import LEAST, REST, DeadlineConnection
+from core.storage.deadlines import LEAST_SECONDS, OPEN_SECONDS, DeadlineConnection
 from tests.support.database_faults import opened, within
 from tests.support.databases import assert_nothing_checked_out
 from tests.support.servers import eventually
@@ -161,7 +161,7 @@ def test_it_heals_by_itself_when_the_server_speaks_again(store: SqlStore, wire: 
     wire.go_silent()
     refused(way, store)
     wire.pass_on()
-    assert eventually(lambda: goes_through(way, store), REST + 5)
+    assert eventually(lambda: goes_through(way, store), OPEN_SECONDS + 5)
 
 
 def test_silence_in_the_middle_of_a_unit_of_work_ends_it_in_time(
@@ -218,7 +218,7 @@ def test_a_connection_that_was_given_up_is_not_used_again(store: SqlStore, wire:
     refused(read, store)
     assert driver.closed
     wire.pass_on()
-    assert eventually(lambda: goes_through(write, store), REST + 5)
+    assert eventually(lambda: goes_through(write, store), OPEN_SECONDS + 5)
     assert wire.connections > 1
     with store.engine.connect() as connection:
         assert connection.connection.driver_connection is not driver
@@ -233,10 +233,10 @@ def test_giving_a_connection_back_takes_no_longer_either(store: SqlStore, wire: 
             time.sleep(TIMEOUT.total_seconds() - 0.2)  # work of ours, in which the time passes
             wire.go_silent()
 
-    with within(IN_TIME + LEAST), suppress(DatabaseUnavailable):
+    with within(IN_TIME + LEAST_SECONDS), suppress(DatabaseUnavailable):
         leave_in_silence(store)
     wire.pass_on()
-    assert eventually(lambda: goes_through(write, store), REST + 5)
+    assert eventually(lambda: goes_through(write, store), OPEN_SECONDS + 5)
 
 
 def test_a_new_connection_to_a_silent_server_is_given_up_in_time(wire: Wire, postgres_store: SqlStore) -> None:
@@ -259,7 +259,7 @@ def test_of_many_who_ask_a_silent_server_one_waits_and_the_others_do_not(store: 
     """After the rest, one finds out for all of them."""
     wire.go_silent()
     refused(read, store)
-    time.sleep(REST + 0.05)  # the rest itself
+    time.sleep(OPEN_SECONDS + 0.05)  # the rest itself
     start = threading.Barrier(16)
 
     def ask() -> float:
@@ -276,7 +276,7 @@ def test_when_the_server_is_back_everybody_gets_through(store: SqlStore, wire: W
     wire.go_silent()
     refused(read, store)
     wire.pass_on()
-    assert eventually(lambda: goes_through(read, store), REST + 5)
+    assert eventually(lambda: goes_through(read, store), OPEN_SECONDS + 5)
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: goes_through(write, store), range(32)))
 
@@ -286,11 +286,11 @@ def test_a_server_that_closes_the_door_is_asked_by_one_at_a_time(wire: Wire, pos
     with behind(wire, postgres_store) as store:
         refused(read, store)
         asked = wire.connections
-        with within(REST - 0.1):
+        with within(OPEN_SECONDS - 0.1):
             assert [goes_through(read, store) for _ in range(50)] == [False] * 50
         assert wire.connections == asked
         wire.is_refusing = False
-        assert eventually(lambda: goes_through(read, store), REST + 5)
+        assert eventually(lambda: goes_through(read, store), OPEN_SECONDS + 5)
 
 
 def test_connections_that_break_are_a_conflict_and_trip_nothing(store: SqlStore, wire: Wire) -> None:
@@ -387,6 +387,6 @@ def test_the_pool_is_whole_again_after_many_were_given_up(store: SqlStore, wire:
         assert not any(pool.map(lambda _: goes_through(write, store), range(8)))
     assert_nothing_checked_out(store)
     wire.pass_on()
-    assert eventually(lambda: goes_through(write, store), REST + 5)
+    assert eventually(lambda: goes_through(write, store), OPEN_SECONDS + 5)
     with ThreadPoolExecutor(20) as pool:
         assert all(pool.map(lambda _: goes_through(read, store), range(60)))

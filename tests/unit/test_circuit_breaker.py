@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import DatabaseUnavailable
 from core.storage import deadlines
-from core.storage.deadlines import REST, CircuitBreaker
+from core.storage.deadlines import OPEN_SECONDS, CircuitBreaker
 
 PATIENCE = 2.0
 
@@ -53,21 +53,21 @@ def test_everybody_passes_while_nothing_is_known_against_the_server(breaker: Cir
 def test_whoever_finds_the_server_away_spares_the_others_the_question(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
     assert [passes(breaker) for _ in range(10)] == [False] * 10
-    clock.at += REST - 0.001
+    clock.at += OPEN_SECONDS - 0.001
     assert not passes(breaker)
 
 
 def test_after_a_rest_one_asks_and_the_others_are_refused_meanwhile(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
-    clock.at += REST
+    clock.at += OPEN_SECONDS
     assert [passes(breaker) for _ in range(10)] == [True] + [False] * 9
-    clock.at += PATIENCE + REST - 0.001  # it has waited in vain, and not yet said so
+    clock.at += PATIENCE + OPEN_SECONDS - 0.001  # it has waited in vain, and not yet said so
     assert not passes(breaker)
 
 
 def test_an_answer_lets_everybody_through_again(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
-    clock.at += REST
+    clock.at += OPEN_SECONDS
     assert passes(breaker)
     assert not passes(breaker)
     breaker.reset()
@@ -77,7 +77,7 @@ def test_an_answer_lets_everybody_through_again(breaker: CircuitBreaker, clock: 
 def test_who_asks_in_vain_starts_another_rest(breaker: CircuitBreaker, clock: Clock) -> None:
     breaker.trip()
     for _ in range(5):
-        clock.at += REST
+        clock.at += OPEN_SECONDS
         assert passes(breaker)
         clock.at += PATIENCE
         breaker.trip()
@@ -88,7 +88,7 @@ def test_who_asks_and_never_says_what_came_of_it_is_followed_by_another(breaker:
     """A thread that died, or found something other than the server amiss, must not keep all others out for good."""
     breaker.trip()
     for _ in range(5):
-        clock.at += PATIENCE + REST
+        clock.at += PATIENCE + OPEN_SECONDS
         assert [passes(breaker) for _ in range(3)] == [True, False, False]
 
 
@@ -102,7 +102,7 @@ def test_of_many_at_once_exactly_one_asks(clock: Clock) -> None:
     for _ in range(50):
         breaker = CircuitBreaker(PATIENCE)
         breaker.trip()
-        clock.at += REST
+        clock.at += OPEN_SECONDS
         start = threading.Barrier(16)
 
         def ask(own: CircuitBreaker = breaker, at_once: threading.Barrier = start) -> bool:

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from twinauth_verify.jws import read_jws
 
-from cli.framing import RequestReader
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.schemas import LoginRequest
 from core.errors import AuthError
@@ -61,23 +60,7 @@ def assert_linear(read: Callable[[Any], object], make: Callable[[int], Any]) -> 
     pytest.fail(f"{least_of_short:.4f} s, and {least_of_long:.4f} s for twice as much")
 
 
-def framed(raw: bytes) -> object:
-    reader = RequestReader()
-    reader.receive(raw)
-    return reader.next()
-
-
-def framed_in_pieces(raw: bytes) -> None:
-    """As a slow client sends it, in pieces of sixteen bytes, each looked at."""
-    reader = RequestReader()
-    for start in range(0, len(raw), 16):
-        reader.receive(raw[start : start + 16])
-        reader.next()
-
-
 PROXIES = [ip_network("0.0.0.0/0"), ip_network("::/0")]
-HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 refresh_tokens = RefreshTokens([b"key"])
 policy = PasswordPolicy(min_length=12)
@@ -130,15 +113,6 @@ READERS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {
     "form, escapes": (lambda raw: read_form(FORM, raw), lambda n: b"a=" + b"%61" * n + b"%"),
     "form, pairs": (lambda raw: read_form(FORM, raw), lambda n: b"a&" * n),
     "query": (read_query, lambda n: b"a=" + b"%" * n),
-    "line": (framed, lambda n: b"GET /" + b"a" * n),
-    "field": (framed, lambda n: HEAD + b"A: " + b"\t " * n + b"\x00"),
-    "name of a field": (framed, lambda n: HEAD + b"a" * n + b"\r\n\r\n"),
-    "fields": (framed, lambda n: HEAD + b"a:\r\n" * n + b"\r\r\n"),
-    "fields, in pieces": (framed_in_pieces, lambda n: HEAD + b"a: " + b"b" * n),
-    "body, in pieces": (framed_in_pieces, lambda n: HEAD + b"Content-Length: 65000\r\n\r\n" + b"b" * n),
-    "chunks": (framed, lambda n: CHUNKED + b"1\r\na\r\n" * (n // 10) + b"g"),
-    "chunks, in pieces": (framed_in_pieces, lambda n: CHUNKED + b"1\r\na\r\n" * (n // 10)),
-    "trailers, in pieces": (framed_in_pieces, lambda n: CHUNKED + b"0\r\n" + b"a: b\r\n" * (n // 10)),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from cli.preparation import warn_of_open_files
+from cli.startup import warn_of_open_files
 from core.settings.files import MAX_LENGTH, OpenFile, SettingsError
 from core.settings.loading import GROUPS, load_settings, open_files, variables
 from core.settings.secret_key import development_secret

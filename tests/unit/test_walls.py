@@ -13,6 +13,7 @@ import pytest
 from importlinter.configuration import configure
 from importlinter.contracts.forbidden import ForbiddenContract
 from importlinter.contracts.independence import IndependenceContract
+from importlinter.contracts.layers import LayersContract
 
 from tests.support.walls import OnlyFrom, PatternLayers, matches
 
@@ -23,11 +24,13 @@ TYPES: dict[str, Any] = {
     "only_from": OnlyFrom,
     "forbidden": ForbiddenContract,
     "independence": IndependenceContract,
+    "layers": LayersContract,
 }
 # By the name of a wall: an import that must not be.
 BREACHES = {
     "The core stands in layers, without a circle": ("core.sessions.model", "core.store"),
     "The core knows no web framework": ("core.clock", "flask"),
+    "Commands start servers, servers serve doors, doors open the core": ("api_flask.app", "servers.flask"),
     "The front doors never import each other": ("api_flask.binding", "api_fastapi.binding"),
     "SQL stands beside its model, and nowhere else": ("core.sessions.service", "sqlalchemy"),
     "The composition root alone chooses implementations": ("core.accounts.service", "core.users.sql"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from core.contract.answer import Answer
-from core.errors import BodyTooLarge
+from core.errors import BodyTooLarge, RequestRefused, RequestTimeout
 from core.http.edge.edge import Edge
-from core.http.edge.limits import MAX_BODY
+from core.http.edge.limits import MAX_BODY, MAX_SECONDS
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.edge.request_head import RequestHead
 
@@ -31,15 +33,16 @@ class AsgiEdge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = {**scope, "headers": list(_plain(scope["headers"]))}
         context = self._open(scope)
         sender = _Sender(context, send)
         if refusal := context.refusal():
-            await sender.send_whole(refusal)
+            await sender.send_whole(refusal, is_last=refusal.status == HTTPStatus.BAD_REQUEST)
             return
         try:
             body = await _read(receive)
-        except BodyTooLarge as error:
-            await sender.send_whole(context.answer(error))
+        except RequestRefused as error:
+            await sender.send_whole(context.answer(error), is_last=isinstance(error, RequestTimeout))
             return
         if body is None:
             return  # the client went away in the middle of its own request
@@ -82,8 +85,11 @@ class _Sender:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def send_whole(self, answer: Answer) -> None:
+    async def send_whole(self, answer: Answer, *, is_last: bool = False) -> None:
+        """Answer; as the last on its connection where what follows cannot be told from the rest of the request."""
         headers = _encoded(answer.headers)
+        if is_last:
+            headers.append((b"connection", b"close"))
         if answer.body:
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await self({"type": "http.response.start", "status": int(answer.status), "headers": headers})
@@ -94,13 +100,32 @@ def _encoded(headers: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> li
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
+def _plain(fields: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The fields as WSGI servers give them.
+
+    Blanks around a value are no part of it (RFC 9110 section 5.5). WSGI cannot tell `X_Forwarded_For` from
+    `X-Forwarded-For`, so that gunicorn leaves names with an underscore out; what a proxy in front does not know as the
+    field that it rewrites must not become it at one of the doors.
+    """
+    return ((name, value.strip(b" \t")) for name, value in fields if b"_" not in name)
+
+
 async def _read(receive: Receive) -> bytes | None:
     """Read the whole body, or None where the client went away.
 
     Raises:
+        RequestTimeout: it does not arrive in time.
         BodyTooLarge: it grows beyond the limit; chunked bodies announce no length.
 
     """
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            return await _read_patiently(receive)
+    except TimeoutError:
+        raise RequestTimeout from None
+
+
+async def _read_patiently(receive: Receive) -> bytes | None:
     body = bytearray()
     while True:
         message = await receive()

@@ -6,7 +6,6 @@ the two protocols.
 
 import re
 import secrets
-from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -58,7 +57,7 @@ class Edge:
         context.begin()
         return context
 
-    def unreadable(self, error: AuthError, peer: str, *, to_head: bool) -> bytes:
+    def unreadable(self, error: AuthError, peer: str) -> bytes:
         """A whole response to what could not be read as a request, for the server to write and then close.
 
         The servers' own pages quote what they could not read, in HTML, a bearer token included.
@@ -66,27 +65,14 @@ class Edge:
         request_id = _new_request_id()
         answer = self._problems.answer(error, request_id)
         access_log.info("unreadable request", status=int(answer.status), ip=peer, request_id=request_id)
-        headers = (
+        return _last_response(
+            answer,
             ("X-Request-ID", request_id),
             *self._cross_origin.vary,
             *self._always,
             ("Content-Security-Policy", API_POLICY),
             ("Cache-Control", NO_STORE),
         )
-        return _last_response(answer, headers, to_head=to_head)
-
-    def unfinished(self, head: RequestHead, error: AuthError | None) -> bytes | None:
-        """A whole response to a request whose body has not come, for the server to write and then close.
-
-        None where the head alone is no reason to refuse it and there is no other: its body is worth waiting for.
-        """
-        context = self.open(head)
-        answer = context.refusal() or (context.answer(error) if error is not None else None)
-        if answer is None:
-            return None
-        context.log(answer.status)
-        added = context.added_headers(answer.status, (name for name, _ in answer.headers))
-        return _last_response(answer, added, to_head=context.is_head)
 
     def _origin(self, peer: str, headers: Fields) -> Origin:
         given = headers.get("x-request-id", "")
@@ -98,14 +84,13 @@ class Edge:
         )
 
 
-def _last_response(answer: Answer, added: Iterable[tuple[str, str]], *, to_head: bool) -> bytes:
+def _last_response(answer: Answer, *added: tuple[str, str]) -> bytes:
     """A response in bytes, the last of its connection."""
-    length = [("Content-Length", str(len(answer.body)))] if answer.body else []
-    date = ("Date", formatdate(usegmt=True))  # of every answer but 1xx and 5xx (RFC 9110 section 6.6.1)
-    headers = (date, *answer.headers, *length, ("Connection", "close"), *added)
     status = HTTPStatus(answer.status)
+    date = ("Date", formatdate(usegmt=True))  # of every answer but 1xx and 5xx (RFC 9110 section 6.6.1)
+    headers = (date, *answer.headers, ("Content-Length", str(len(answer.body))), ("Connection", "close"), *added)
     lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]
-    return "\r\n".join(lines).encode("latin-1") + (b"" if to_head else answer.body)
+    return "\r\n".join(lines).encode("latin-1") + answer.body
 
 
 def _new_request_id() -> str:

@@ -18,11 +18,12 @@ from core.http.edge.routing import Methods, allowed_methods, served_method
 MAX_BODY = 64 * 1024
 MAX_FIELD = 8190  # gunicorn's own limit; uvicorn has none and passes 100 KB on
 MAX_FIELDS = 100
-MAX_SECONDS = 10  # for a whole request to arrive; the servers hold to it
+MAX_SECONDS = 10  # for a body to arrive behind its head; the servers give the head as long
 MAX_TARGET = 4000  # gunicorn takes a request line of 4094
 CONTINUE = "100-continue"
 
 _METHODS = frozenset(method.value for method in HTTPMethod)
+_VERSIONS = ("1.0", "1.1")  # httptools lets HTTP/0.9 and HTTP/2.0 pass as well
 # Labels as DNS has them: Werkzeug refuses others, Starlette does not look.
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
@@ -44,7 +45,16 @@ def fault_of(head: RequestHead, headers: Fields, methods: Methods) -> AuthError 
 def _fault_of_line(head: RequestHead) -> AuthError | None:
     if head.target_length > MAX_TARGET:
         return TargetTooLong()
-    return None if head.method in _METHODS else MalformedRequest()
+    is_understood = head.method in _METHODS and head.version in _VERSIONS and _is_target(head)
+    return None if is_understood else MalformedRequest()
+
+
+def _is_target(head: RequestHead) -> bool:
+    """Whether it is a path, or the star of OPTIONS (RFC 9112 section 3.2); of a tunnel, `CONNECT host:443`, it is none.
+
+    The path is empty where the door is mounted inside another application, and is asked for without a slash.
+    """
+    return head.path[:1] in ("", "/") or (head.path == "*" and head.method == HTTPMethod.OPTIONS)
 
 
 def _fault_of_size(head: RequestHead, headers: Fields) -> AuthError | None:
@@ -62,10 +72,17 @@ def _fault_of_fields(head: RequestHead, headers: Fields) -> AuthError | None:
         return MalformedRequest()
     if headers.get("expect", CONTINUE).lower() != CONTINUE:
         return MalformedRequest()
-    # httptools gives no body of a request that asks for an upgrade; without one, the upgrade is not followed.
-    if "upgrade" in headers and {"content-length", "transfer-encoding"} & headers.keys():
-        return MalformedRequest()
-    return None
+    return _fault_of_framing(head, headers)
+
+
+def _fault_of_framing(head: RequestHead, headers: Fields) -> AuthError | None:
+    # Two lengths, two codings and chunks of HTTP/1.0 are how requests are smuggled (RFC 9112 section 6.1). Both
+    # parsers refuse most of them; httptools takes the last one, and both take `gzip, chunked` for plain chunks.
+    if "transfer-encoding" not in headers:
+        return None
+    is_chunked = headers["transfer-encoding"].lower() == "chunked"
+    is_plain = is_chunked and head.version != "1.0" and "content-length" not in headers
+    return None if is_plain else MalformedRequest()
 
 
 def _fault_of_path(head: RequestHead, methods: Methods) -> AuthError | None:

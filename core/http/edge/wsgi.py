@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import structlog
 
 from core.contract.answer import Answer
-from core.errors import BodyTooLarge, MalformedRequest
+from core.errors import BodyTooLarge, MalformedRequest, RequestRefused, RequestTimeout
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY
 from core.http.edge.request_context import CONTEXT, RequestContext
@@ -35,7 +35,7 @@ class WsgiEdge:
             return starter.send_whole(refusal)
         try:
             body = _read(environ)
-        except (BodyTooLarge, MalformedRequest) as error:
+        except RequestRefused as error:
             return starter.send_whole(context.answer(error))
         try:
             chunks = self._app(_replayed(environ, context, body), starter)
@@ -111,26 +111,29 @@ def _read(environ: WSGIEnvironment) -> bytes:
     """Read the whole body; without a length only where the server marks the end of chunks itself.
 
     Raises:
-        MalformedRequest: it ends before its announced length.
+        MalformedRequest: it ends before its announced length, or is framed in a way that the server cannot read.
+        RequestTimeout: it does not arrive in time.
         BodyTooLarge: it grows beyond the limit. Werkzeug would cut a chunked body there and run the view on the rest.
 
     """
-    stream = environ["wsgi.input"]
     length = environ.get("CONTENT_LENGTH")
-    if length:
-        body = bytes(stream.read(int(length)))
-        if len(body) < int(length):
-            raise MalformedRequest  # cut off; what is there may mean something else than the whole
-        return body
-    if "HTTP_TRANSFER_ENCODING" not in environ:
+    if not length and "HTTP_TRANSFER_ENCODING" not in environ:
         return b""
-    try:
-        body = bytes(stream.read(MAX_BODY + 1))
-    except OSError:
-        raise MalformedRequest from None  # gunicorn's way to say that the chunks have no end
+    body = _taken_from(environ["wsgi.input"], int(length) if length else MAX_BODY + 1)
+    if length and len(body) < int(length):
+        raise MalformedRequest  # cut off; what is there may mean something else than the whole
     if len(body) > MAX_BODY:
         raise BodyTooLarge
     return body
+
+
+def _taken_from(stream: Any, size: int) -> bytes:
+    try:
+        return bytes(stream.read(size))
+    except TimeoutError:  # of a server whose sockets have one
+        raise RequestTimeout from None
+    except Exception:  # noqa: BLE001 - each server has its own errors for chunks that are none
+        raise MalformedRequest from None
 
 
 def _replayed(environ: WSGIEnvironment, context: RequestContext, body: bytes) -> WSGIEnvironment:

@@ -1,4 +1,4 @@
-"""Registered clients as they speak to the API."""
+"""Registered clients, as they speak to the API."""
 
 from __future__ import annotations
 
@@ -40,5 +40,6 @@ class ServiceClient:
 
 
 def register(api: Api, name: str = "Orders") -> ServiceClient:
+    """Register a client."""
     client, secret = api.auth.clients.create(name, SCOPES)
     return ServiceClient(api, client.id, secret)

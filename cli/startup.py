@@ -1,11 +1,12 @@
 """What must be ready before a server starts."""
 
+import logging
 import os
 
 import structlog
 
+from cli.messages import exit_with_message, settings
 from cli.migrate import migrate_database
-from cli.plain import plain_errors, settings
 from core.app import build_key_ring, build_renderer, open_texts
 from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
@@ -18,21 +19,29 @@ from core.sql_store import SqlStore, open_store
 log = structlog.get_logger("settings")
 
 
-def prepare(workers: int) -> Settings:
+def startup(workers: int) -> Settings:
     """Make what development makes by itself, and find plain mistakes while they can be told plainly."""
-    found = settings()
-    configure(found)
+    found = settings_of_process()
     warn_of_open_files()
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # A core is counted once: several workers share what one process would have for itself.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
-        with plain_errors():
+        with exit_with_message():
             _try_texts(found)
             _prepare_database(found, store)
     finally:
         store.close()
+    return found
+
+
+def settings_of_process() -> Settings:
+    """The settings, and logs as they say."""
+    found = settings()
+    configure(found)
+    if found.logging.format == "console":
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # a line for each revision of a new database
     return found
 
 

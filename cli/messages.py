@@ -48,7 +48,7 @@ _LINES: dict[type[Exception], str] = {
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def exit_with_message() -> Iterator[None]:
     """Turn what an operator can mend into one line."""
     try:
         yield
