@@ -83,7 +83,7 @@ _FORMS: dict[type[AuthError], _Form] = {
     RequestTimeout: _Form(
         HTTPStatus.REQUEST_TIMEOUT,
         "Request timeout",
-        "A request, head and body, arrives within ten seconds of its first byte, or the connection is closed.",
+        "A body arrives within ten seconds of its head. A head that is late may be closed without an answer.",
     ),
     TargetTooLong: _Form(
         HTTPStatus.REQUEST_URI_TOO_LONG,

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,17 +13,14 @@ from cli.serve import links_lead_past
 from core.contract.operation import OPERATIONS
 from core.http.openapi import document
 from core.settings import Settings
-from servers.stopping import HURRY, ONE_SIGNAL
 from tests.conftest import SECRET
-from tests.live.conftest import Figures, hanging
-from tests.support.drivers import LiveDriver
 from tests.support.postgres import free_port
-from tests.support.servers import HOST, Process, eventually, run_command, running, serving
+from tests.support.servers import HOST, run_command, serving
 
 OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
 PLACEHOLDER = "changeme-changeme-changeme-changeme"
 COMMANDS = {
-    "serve": ["--framework", "--host", "--port", "--workers", "--reload"],
+    "serve": ["--framework", "--host", "--port", "--fastapi-port", "--flask-port", "--workers", "--reload"],
     "migrate": [],
     "keys": ["list", "rotate"],
     "keys list": [],
@@ -43,7 +35,6 @@ COMMANDS = {
     "openapi": [],
     "settings": [],
 }
-DOORS = {"FastAPI": 8000, "Flask": 5000}
 
 
 def plain_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -53,15 +44,6 @@ def plain_line(done: subprocess.CompletedProcess[str]) -> str:
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
     return line
-
-
-def test_serve_on_a_taken_port_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = run_command(tmp_path, "serve", "--framework", framework, "--port", str(port))
-    assert f"{HOST}:{port}" in plain_line(done)
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["migrate"], ["keys", "list"]])
@@ -187,89 +169,6 @@ def test_serve_with_a_catalogue_that_cannot_be_read_gives_up_with_one_line(frame
     assert "fr.po" in line
 
 
-@pytest.fixture
-def _fixed_ports() -> None:
-    """`serve` without a framework takes the ports that the README names."""
-    for port in DOORS.values():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                pytest.skip(f"port {port} is taken, and `serve` without a framework has no other")
-
-
-def prints_both(process: Process) -> bool:
-    found = re.findall(r"^(\w+) +http://127\.0\.0\.1:(\d+)/docs$", process.printed(), re.MULTILINE)
-    return {name: int(port) for name, port in found} == DOORS
-
-
-@pytest.mark.alone
-@pytest.mark.usefixtures("_fixed_ports")
-def test_serve_opens_both_doors_says_where_and_leaves_nothing_behind(tmp_path: Path, figures: Figures) -> None:
-    seconds = []
-    for _ in range(2):
-        started = time.monotonic()
-        with running(tmp_path, "serve") as process:
-            assert eventually(partial(prints_both, process), 30), process.printed()
-            seconds.append(time.monotonic() - started)
-            for port in DOORS.values():
-                assert LiveDriver(f"http://{HOST}:{port}").send("GET", "/readyz", [], b"").status == 200
-            process.terminate()
-            process.wait()
-            assert process.leaves_nothing_behind()
-    figures(f"both doors open after {seconds[0]:.2f} s the first time, {seconds[1]:.2f} s the second")
-    assert seconds[1] < 4
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_sigterm_ends_both_doors_with_exit_code_0(tmp_path: Path) -> None:
-    with running(tmp_path, "serve") as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        process.terminate()
-        assert process.wait() == 0
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_second_sigterm_ends_both_doors_whatever_they_wait_for(tmp_path: Path) -> None:
-    file = tmp_path / "app.db"
-    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60", "AUTH_DRAIN": "60"}
-    with running(tmp_path, "serve", **settings) as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        with hanging(file, *DOORS.values()):
-            process.terminate()
-            time.sleep(ONE_SIGNAL + 0.5)
-            process.terminate()
-            told = time.monotonic()
-            assert process.wait() == 0
-            assert time.monotonic() - told < HURRY + 2
-        assert process.leaves_nothing_behind()
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_sigterm_to_every_process_lets_a_request_finish(tmp_path: Path) -> None:
-    """What the parent passes on is no second signal, and no more is the end of the other door."""
-    file = tmp_path / "app.db"
-    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60"}
-    with running(tmp_path, "serve", **settings) as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        with hanging(file, DOORS["FastAPI"]):
-            os.killpg(process.popen.pid, signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(HURRY + 2)
-        assert process.wait() == 0
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_ctrl_c_closes_both_doors_without_a_traceback(tmp_path: Path) -> None:
-    with running(tmp_path, "serve") as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        os.killpg(process.popen.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        process.wait()
-        assert process.leaves_nothing_behind()
-    assert "Traceback" not in process.printed()
-
-
 def test_migrate_a_second_time_changes_nothing(empty_database: str, tmp_path: Path) -> None:
     for _ in range(2):
         done = run_command(tmp_path, "migrate", AUTH_DATABASE_URL=empty_database)
@@ -322,14 +221,6 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert done.returncode == 0
     for name in COMMANDS:
         assert re.search(rf"^  {name.split()[0]} +\S", done.stdout, re.MULTILINE)
-
-
-def test_server_that_reloads_answers_and_leaves_nothing_behind(framework: str, tmp_path: Path) -> None:
-    with serving(tmp_path, framework, options=["--reload"]) as (server,):
-        assert server.api.get("/healthz").status == 200
-        server.process.terminate()
-        server.process.wait()
-        assert server.process.leaves_nothing_behind()
 
 
 def test_clients_are_created_listed_rotated_and_disabled(tmp_path: Path) -> None:
