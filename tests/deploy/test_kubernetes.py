@@ -23,7 +23,8 @@ import yaml
 from cli.serve import PORTS
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
-from core.settings import Settings, load_settings, variables
+from core.settings.loading import load_settings, variables
+from core.settings.whole import Settings
 from servers.stopping import GRACE
 from tests.conftest import SECRET
 from tests.live.test_guides import blocks

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from core.capabilities import CONTRACT
 from dotenv import dotenv_values
 
 from core.app import CLOSE_SECONDS
@@ -35,7 +36,8 @@ from core.errors import (
 )
 from core.http import problems
 from core.http.edge.edge import Edge
-from core.settings import HttpSettings, load_settings, variables
+from core.settings.groups import HttpSettings
+from core.settings.loading import load_settings, variables
 from servers.stopping import GRACE
 from tests.conftest import make_settings
 from tests.live.test_guides import blocks, listens
@@ -144,7 +146,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.is_production
     assert settings.old_secret_keys == ()
     assert settings.http.served_by
-    assert settings.database_url.endswith("@postgres:5432/twinauth")
+    assert settings.database.url.get_secret_value().endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
     assert settings.http.drain.total_seconds() > 2
     given = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
@@ -174,7 +176,7 @@ def test_the_service_takes_its_settings_in_production(
     assert settings.mail.mail_from == said["MAIL_FROM"]
     assert settings.mail.smtp_url
     assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
-    assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+    assert (settings.http.docs, settings.http.served_by) == (False, False)
 
 
 def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:
@@ -389,7 +391,7 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
-    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
+    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
     expected = parsed(door.unreadable(MalformedRequest(), HOST))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)

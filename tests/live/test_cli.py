@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli.serve import links_lead_past
-from core.contract.operation import OPERATIONS
-from core.http.openapi import document
-from core.settings import Settings
+from core.settings.whole import Settings
 from tests.conftest import SECRET
+from tests.support.contract import OPERATIONS, document
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, run_command, serving
 

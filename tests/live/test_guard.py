@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from core.http.edge.limits import MAX_SECONDS
-from core.settings import Settings
+from core.settings.whole import Settings
 from lab.faults.processes import family_of
 from tests.live.conftest import Pair
 from tests.support.api import PASSWORD
