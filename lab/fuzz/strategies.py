@@ -20,7 +20,7 @@ from core.contract.operation import Auth, Operation
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.oauth.schemas import TokenForm
 from core.tokens.schemas import RevocationsQuery
-from lab.fuzz.worlds import Asked, Known
+from lab.fuzz.twins import Asked, Known
 from tests.support.api import PASSWORD
 from tests.support.contract import OPERATIONS
 

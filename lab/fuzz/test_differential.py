@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.http.edge.routing import Routes
 from lab.fuzz.budget import budget
 from lab.fuzz.strategies import countable_requests
-from lab.fuzz.worlds import Twins
+from lab.fuzz.twins import Twins
 from tests.support.contract import OPERATIONS
 
 

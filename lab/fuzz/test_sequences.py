@@ -29,7 +29,7 @@ from core.app import build
 from core.mail.model import MessageKind
 from core.settings.groups import ThrottleSettings
 from lab.fuzz.budget import budget
-from lab.fuzz.worlds import CountingDriver, Letterbox, quick_store
+from lab.fuzz.twins import CountingDriver, Letterbox, quick_store
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.clock import START, FakeClock
 from tests.support.databases import empty, sqlite_url

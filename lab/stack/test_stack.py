@@ -29,11 +29,10 @@ from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
 from lab.faults.setup import GRACE
 from lab.faults.workload import Service, Users, remains_of, slowest
-from lab.fuzz.test_named_cases import WHOLE
+from lab.fuzz.odd_requests import ODD_REQUESTS
+from lab.fuzz.twins import Known
 from lab.fuzz.wire import LiveTwins
-from lab.fuzz.worlds import Known
 from lab.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
-from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.support.api import PASSWORD
 from tests.support.certificates import certificate
 from tests.support.databases import empty
@@ -42,6 +41,7 @@ from tests.support.drivers import Answer, LiveDriver
 from tests.support.live import Figures
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, ROOT, Process, Server, eventually, parsed
+from tests.support.unreadable import UNREAD, UNREADABLE
 
 BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
@@ -470,10 +470,10 @@ def _server(stack: Stack, door: str) -> Server:
     return Server(door, 8000, cast("Process", None), host=address)
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE))
+@pytest.mark.parametrize("name", sorted(ODD_REQUESTS))
 def test_neither_image_reads_what_the_other_does_not(stack: Stack, tmp_path: Path, name: str) -> None:
     flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
-    LiveTwins(flask, fastapi, cast("Known", None), tmp_path).ask(WHOLE[name])
+    LiveTwins(flask, fastapi, cast("Known", None), tmp_path).ask(ODD_REQUESTS[name])
 
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE))

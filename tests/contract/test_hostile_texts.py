@@ -14,11 +14,11 @@ import pytest
 
 from core.contract.operation import Auth, Operation
 from core.throttling.sql import throttle_counters
-from tests.contract.test_clients import register
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.contract import OPERATIONS
 from tests.support.drivers import Answer, Headers
 from tests.support.hostile import HOSTILE
+from tests.support.service_clients import register
 
 TEXTS = [text for texts in HOSTILE.values() for text in texts]
 

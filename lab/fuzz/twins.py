@@ -1,4 +1,4 @@
-"""Two equal worlds, one behind each door: the same users, sessions and keys, so that the same request means the same.
+"""Two equal databases, one behind each door: the same users, sessions and keys, so that a request means the same.
 
 A signup at one door changes what the other one answers, if both have one database. So each has a copy, and both copies
 are brought back to the same beginning before each example: an SQLite file is copied, PostgreSQL's rows are put back.
@@ -42,7 +42,7 @@ _SECONDS = re.compile(r"""(["'](?:iat|exp|expires_in|refresh_expires_in)["']):\s
 
 @dataclass(frozen=True, repr=False)
 class Known:
-    """What a client may know of a furnished world; the same values hold in both copies."""
+    """What a client may know of a furnished database; the same values hold in both copies."""
 
     emails: Sequence[str]
     passwords: Sequence[str]
@@ -114,7 +114,7 @@ def quick_store(url: str) -> Iterator[SqlStore]:
 
 @dataclass(frozen=True, repr=False)
 class Twins:
-    """Both doors, each before its own copy of a world."""
+    """Both doors, each before its own copy of a database."""
 
     flask: Driver
     fastapi: Driver
@@ -127,7 +127,7 @@ class Twins:
     """Which operations were answered how: what was searched at all."""
 
     def reset(self) -> None:
-        """Bring both worlds back to their beginning."""
+        """Bring both databases back to their beginning."""
         self.clock.at = self.beginning
         self.restore()
 
@@ -199,7 +199,7 @@ def _in_order(text: str) -> str:
 
 
 def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
-    """Fill an empty world: users in every state, tokens of every kind."""
+    """Fill an empty database: users in every state, tokens of every kind."""
     here = Origin(ip="127.0.0.1", user_agent="tests", request_id="f" * 32, languages="de, en;q=0.5")
     ann, ben, cyn = "ann@example.com", "ben@example.com", "cyn@example.com"
     for email, name in ((ann, "Ann"), (ben, None), (cyn, "Cyn ☃")):
@@ -257,4 +257,4 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
 
 
 AGE = timedelta(hours=2, minutes=5)
-"""More than passes while a world is furnished."""
+"""More than passes while a database is furnished."""
