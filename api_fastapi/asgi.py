@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from api_fastapi.app import create_app
 from core.app import build
 from core.logs import configure
-from core.settings import load_settings
+from core.settings.loading import load_settings
 
 
 def application() -> FastAPI:

@@ -9,7 +9,7 @@ from fastapi.security.base import SecurityBase
 
 from core.app import AuthApp
 from core.http import openapi
-from core.http.edge import request_context
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.oauth.model import Credentials
@@ -55,9 +55,15 @@ async def site_pages(request: Request) -> Pages:
     return pages
 
 
-async def current_origin() -> Origin:
+def context_of(request: Request) -> RequestContext:
+    """What the edge knows of the request; it stands in the scope."""
+    context: RequestContext = request.scope[CONTEXT]
+    return context
+
+
+async def current_origin(request: Request) -> Origin:
     """Where the request came from."""
-    return request_context.current().client
+    return context_of(request).origin
 
 
 async def current_principal(
@@ -68,7 +74,7 @@ async def current_principal(
 ) -> Principal:
     """The user and session that the request's access token speaks for, in one thread hop."""
     token = bearer_token(request.headers.get("authorization"))
-    return await run_in_threadpool(auth.authentication.whoami, token)
+    return await run_in_threadpool(auth.sessions.whoami, token)
 
 
 async def current_credentials(request: Request) -> Credentials | None:

@@ -1,11 +1,9 @@
 """What views depend on: the service, the caller, and the principal in `flask.g`."""
 
-from collections.abc import Callable
-
-from flask import Response, after_this_request, current_app, g, request
+from flask import current_app, g, request
 
 from core.app import AuthApp
-from core.http.edge import request_context
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.oauth.model import Credentials
@@ -25,9 +23,15 @@ def site_pages() -> Pages:
     return pages
 
 
+def current_context() -> RequestContext:
+    """What the edge knows of the request; it stands in the environ."""
+    context: RequestContext = request.environ[CONTEXT]
+    return context
+
+
 def current_origin() -> Origin:
     """Where the request came from."""
-    return request_context.current().client
+    return current_context().origin
 
 
 def identify() -> None:
@@ -41,21 +45,12 @@ def current_credentials() -> Credentials | None:
     return credentials
 
 
-def after_response(task: Callable[[], None]) -> None:
-    """Run a task when the answer has been sent, as FastAPI's `BackgroundTasks` does."""
-
-    @after_this_request
-    def attach(response: Response) -> Response:
-        response.call_on_close(task)
-        return response
-
-
 def authenticate() -> None:
     """Put the user and session that the request's access token speaks for into `flask.g`.
 
     Nowhere else: identity kept on a function or a module leaks into the requests of other threads.
     """
-    g.principal = auth_app().authentication.whoami(bearer_token(request.headers.get("authorization")))
+    g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
 
 
 def current_principal() -> Principal:

@@ -1,12 +1,13 @@
 """How errors leave Flask: one handler for the error tree, one for what the router itself refuses."""
 
+from http import HTTPStatus
+
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from api_flask.answers import response_of
+from api_flask.dependencies import current_context
 from core.errors import AuthError, MalformedRequest, NotFound
-from core.http.edge import request_context
-from core.http.problems import status_of
 
 
 def install_error_handlers(app: Flask) -> None:
@@ -17,10 +18,10 @@ def install_error_handlers(app: Flask) -> None:
 
 def on_auth_error(error: AuthError) -> Response:
     """Answer an error of the tree."""
-    return response_of(request_context.current().answer(error))
+    return response_of(current_context().answer(error))
 
 
 def on_http_exception(error: HTTPException) -> Response:
     """Answer what Werkzeug refuses by itself: a path that the contract does not have."""
-    known = error.code == status_of(NotFound)
+    known = error.code == HTTPStatus.NOT_FOUND
     return on_auth_error(NotFound() if known else MalformedRequest())

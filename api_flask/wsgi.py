@@ -11,7 +11,7 @@ from flask import Flask
 from api_flask.app import create_app
 from core.app import build
 from core.logs import configure
-from core.settings import load_settings
+from core.settings.loading import load_settings
 
 
 def application() -> Flask:

@@ -9,7 +9,9 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import DatabaseUnavailable, InvalidInput, NotFound, NotReady
 from core.mail.texts.editions import TextsError
 from core.oauth.errors import InvalidScope
-from core.settings import Settings, SettingsError, load_settings
+from core.settings.files import SettingsError
+from core.settings.loading import load_settings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
 
@@ -26,7 +28,7 @@ def settings() -> Settings:
 def open_checked_store() -> Iterator[tuple[Settings, SqlStore]]:
     """The settings and the store, with the schema that this version needs."""
     found = settings()
-    store = open_store(found.database_url, found.database)
+    store = open_store(found.database.url.get_secret_value(), found.database)
     try:
         store.check()
         yield found, store

@@ -3,7 +3,7 @@
 import click
 
 from cli.messages import exit_with_message, settings
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.sql_store import open_store
 from core.storage.engine import database_errors
 
@@ -25,7 +25,7 @@ def migrate_database(found: Settings) -> None:
 
     # The first one builds everything; the others wait for it longer than a request would.
     patient = found.database.model_copy(update={"timeout": found.database.timeout * 30})
-    store = open_store(found.database_url, patient)
+    store = open_store(found.database.url.get_secret_value(), patient)
     try:
         with database_errors():
             upgrade(store.engine)

@@ -25,7 +25,7 @@ def relay() -> None:
         # Waited for, not handled: a handler would run between any two steps of what it interrupts, also inside a lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         sender.start()
-        if found.log_format == "console":
+        if found.logging.format == "console":
             click.echo("The relay is running.")
         signal.sigwait(STOP_SIGNALS)
         sender.stop()

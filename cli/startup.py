@@ -7,13 +7,13 @@ import structlog
 
 from cli.messages import exit_with_message, settings
 from cli.migrate import migrate_database
-from core.app import build_key_ring
+from core.app import build_key_ring, build_renderer, open_texts
+from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
 from core.logs import configure
-from core.mail.rendering import EmailRenderer
-from core.mail.texts.editions import Texts
-from core.settings import Settings, open_files
+from core.settings.loading import open_files
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 
 log = structlog.get_logger("settings")
@@ -26,7 +26,7 @@ def startup(workers: int) -> Settings:
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # A core is counted once: several workers share what one process would have for itself.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
-    store = open_store(found.database_url, found.database)
+    store = open_store(found.database.url.get_secret_value(), found.database)
     try:
         with exit_with_message():
             _try_texts(found)
@@ -40,16 +40,16 @@ def settings_of_process() -> Settings:
     """The settings, and logs as they say."""
     found = settings()
     configure(found)
-    if found.log_format == "console":
+    if found.logging.format == "console":
         logging.getLogger("alembic").setLevel(logging.WARNING)  # a line for each revision of a new database
     return found
 
 
 def _try_texts(found: Settings) -> None:
     """Every worker reads the texts for itself; what is wrong with them is better told once."""
-    texts = Texts(found.mail.texts_dir, language=found.mail.mail_language)
-    EmailRenderer(texts, found)
-    Pages(texts, found)
+    texts = open_texts(found)
+    build_renderer(found, texts)
+    Pages(texts, found, CONTRACT)
 
 
 def warn_of_open_files() -> None:

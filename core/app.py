@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.accounts.email_verification import EmailVerification
+from core.accounts.export import Exporter
 from core.accounts.password_reset import PasswordReset
 from core.accounts.service import Accounts
 from core.authentication.login import Authentication
@@ -13,7 +15,10 @@ from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
 from core.background import STOP_SECONDS
+from core.capabilities import CAPABILITIES, contract_of, ports_of
+from core.capability import Capability
 from core.clock import Clock, SystemClock
+from core.contract.contract import Contract
 from core.derived_keys import derive_keys
 from core.errors import Stopping
 from core.housekeeping import Housekeeper
@@ -29,13 +34,13 @@ from core.oauth.introspection import TokenInspector
 from core.oauth.token_endpoint import TokenEndpoint
 from core.sessions.refresh_tokens import RefreshTokens
 from core.sessions.service import SessionService
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.sql_store import open_store
 from core.store import Store
 from core.throttling.counters import CounterStore
 from core.throttling.model import rules
 from core.throttling.rejection_log import RejectionLog
-from core.throttling.throttle import Throttle
+from core.throttling.throttle import NoThrottle, Throttle
 from core.tokens.access_tokens import AccessTokens
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
@@ -49,10 +54,12 @@ class AuthApp:
     """The service as the front doors hold it: a frozen bundle, one a process."""
 
     settings: Settings
+    contract: Contract
     store: Store
     keys: KeyRing
     password_policy: PasswordPolicy
     accounts: Accounts
+    exporter: Exporter
     password_reset: PasswordReset
     email_verification: EmailVerification
     authentication: Authentication
@@ -96,9 +103,16 @@ class AuthApp:
 
 
 def build(
-    settings: Settings, *, store: Store | None = None, clock: Clock | None = None, mailer: Mailer | None = None
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    clock: Clock | None = None,
+    mailer: Mailer | None = None,
+    further: Sequence[Capability] = (),
 ) -> AuthApp:
-    """Wire the service. A test or an embedding application may bring its own store, clock and mailer.
+    """Wire the service. An embedding application may bring its own store, clock, mailer and further capabilities.
+
+    A store that it brings was opened with the ports of those capabilities.
 
     What happens by itself happens from `AuthApp.start` on: until then no signing key is followed by the next one,
     nothing that is over is deleted, and no mail leaves.
@@ -109,13 +123,14 @@ def build(
     """
     clock = clock or SystemClock()
     stopping = threading.Event()
-    store = store or open_store(settings.database_url, settings.database)
+    capabilities = (*CAPABILITIES, *further)
+    store = store or open_store(settings.database.url.get_secret_value(), settings.database, ports_of(further))
     keys = build_key_ring(settings, store=store, clock=clock)
     access_tokens = AccessTokens(
         ring=keys,
         clock=clock,
-        issuer=settings.public_url,
-        audience=settings.audience,
+        issuer=settings.http.public_url,
+        audience=settings.tokens.audience,
         client_id=settings.tokens.client_id,
         lifetime=settings.tokens.access_ttl,
     )
@@ -129,9 +144,7 @@ def build(
         access_tokens=access_tokens,
         refresh_tokens=refresh_tokens,
     )
-    throttle = Throttle(
-        store=store, clock=clock, counters=_build_counter_store(settings), is_on=settings.throttling.throttle
-    )
+    throttle = build_throttle(settings, store=store, clock=clock)
     clients = build_clients(settings, store=store, clock=clock)
     reauthentication = Reauthentication(store=store, clock=clock, passwords=passwords, throttle=throttle)
     authentication = Authentication(
@@ -139,13 +152,16 @@ def build(
         clock=clock,
         passwords=passwords,
         sessions=sessions,
-        access_tokens=access_tokens,
         throttle=throttle,
-        verified_only=settings.mail.require_verified_email,
+        settings=settings.mail,
     )
-    texts = Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
+    texts = open_texts(settings, further)
+    renderer = build_renderer(settings, texts, further)
+    mail_worker = build_mail_worker(settings, store=store, clock=clock, mailer=mailer, renderer=renderer)
+    store.on_message(mail_worker.wake)
     return AuthApp(
         settings=settings,
+        contract=contract_of(capabilities),
         store=store,
         keys=keys,
         password_policy=policy,
@@ -156,7 +172,12 @@ def build(
             throttle=throttle,
             reauthentication=reauthentication,
             policy=policy,
-            verified_only=settings.mail.require_verified_email,
+            settings=settings.mail,
+        ),
+        exporter=Exporter(
+            store=store,
+            clock=clock,
+            parts={member: part for one in capabilities for member, part in one.export.items()},
         ),
         password_reset=PasswordReset(
             store=store,
@@ -187,9 +208,17 @@ def build(
             access_tokens=access_tokens,
             refresh_tokens=refresh_tokens,
         ),
-        revocations=RevocationFeed(store=store, clock=clock, ring=keys, issuer=settings.public_url, stopping=stopping),
-        mail_worker=build_mail_worker(settings, store=store, clock=clock, mailer=mailer, texts=texts),
-        housekeeper=Housekeeper(store=store, clock=clock, ring=keys, settings=settings),
+        revocations=RevocationFeed(
+            store=store, clock=clock, ring=keys, issuer=settings.http.public_url, stopping=stopping
+        ),
+        mail_worker=mail_worker,
+        housekeeper=Housekeeper(
+            store=store,
+            clock=clock,
+            ring=keys,
+            settings=settings,
+            purges={table: purge for one in capabilities for table, purge in one.purges.items()},
+        ),
         texts=texts,
         stopping=stopping,
     )
@@ -201,24 +230,45 @@ def build_mail_worker(
     store: Store,
     clock: Clock | None = None,
     mailer: Mailer | None = None,
-    texts: Texts | None = None,
+    renderer: EmailRenderer | None = None,
 ) -> MailWorker:
-    """Wire the relay alone, for a process that does nothing else.
+    """Wire what sends mail alone, for a process that does nothing else.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
 
     """
     clock = clock or SystemClock()
-    texts = texts or Texts(settings.mail.texts_dir, language=settings.mail.mail_language)
     return MailWorker(
         store=store,
         clock=clock,
         composer=build_composer(settings, store=store, clock=clock),
-        writer=EmailRenderer(texts, settings),
+        renderer=renderer or build_renderer(settings, open_texts(settings)),
         mailer=mailer or build_mailer(settings),
         settings=MailWorkerSettings.of(settings.mail),
     )
+
+
+def open_texts(settings: Settings, further: Sequence[Capability] = ()) -> Texts:
+    """The texts that people read: the operator's, those of further capabilities, and ours.
+
+    Raises:
+        TextsError: the operator's folder of texts cannot be used.
+
+    """
+    folders = [one.texts for one in further if one.texts is not None]
+    return Texts(settings.mail.texts_dir, language=settings.mail.mail_language, further=folders)
+
+
+def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capability] = ()) -> EmailRenderer:
+    """Wire what makes e-mails of letters.
+
+    Raises:
+        TextsError: the operator's folder of texts cannot be used.
+
+    """
+    kinds = [kind for one in (*CAPABILITIES, *further) for kind in one.letters]
+    return EmailRenderer(texts, settings, kinds=kinds)
 
 
 def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
@@ -246,6 +296,12 @@ def build_clients(settings: Settings, *, store: Store, clock: Clock | None = Non
     clock = clock or SystemClock()
     refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings))
     return ClientService(store=store, clock=clock, refusals=refusals)
+
+
+def build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Throttle:
+    """Wire the throttle, or what stands in its place where it is switched off."""
+    kind = Throttle if settings.throttling.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=_build_counter_store(settings))
 
 
 def _build_counter_store(settings: Settings) -> CounterStore:

@@ -1,4 +1,6 @@
-"""The one error tree. A class holds the stable code, an instance the text; HTTP is not known here.
+"""The roots of the error tree, and what any request may meet. A class holds the stable code, an instance the text.
+
+A capability's own errors stand in its folder; HTTP is not known here (`core.http.problems`).
 
 ::
 
@@ -14,26 +16,10 @@
     │   ├── NotFound                   not_found
     │   ├── MethodNotAllowed           method_not_allowed
     │   └── InvalidInput               invalid_input
-    ├── Unauthenticated                who asks could not be established
+    ├── Unauthenticated                the caller could not be identified
     │   ├── MissingCredentials         missing_credentials
-    │   ├── InvalidToken               invalid_token
-    │   ├── InvalidRefreshToken        invalid_refresh_token
-    │   └── InvalidCredentials         invalid_credentials
-    ├── WrongPassword                  wrong_password
-    ├── EmailTaken                     email_taken
-    ├── EmailNotVerified               email_not_verified
-    ├── InvalidResetToken              invalid_reset_token
-    ├── InvalidVerificationToken       invalid_verification_token
-    ├── TooManyAttempts                too_many_attempts
-    ├── TokenEndpointError             RFC 6749 section 5.2
-    │   ├── InvalidRequest             invalid_request
-    │   ├── InvalidClient              invalid_client
-    │   ├── InvalidGrant               invalid_grant
-    │   ├── InvalidScope               invalid_scope
-    │   ├── UnauthorizedClient         unauthorized_client
-    │   └── UnsupportedGrantType       unsupported_grant_type
+    │   └── InvalidToken               invalid_token
     ├── TryAgainLater                  not the caller's fault, and it passes
-    │   ├── Overloaded                 overloaded
     │   ├── NotReady                   not_ready
     │   ├── Stopping                   stopping
     │   └── DatabaseUnavailable        database_unavailable

@@ -6,7 +6,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from core.settings import Settings
+from core.settings.whole import Settings
 
 
 def configure(settings: Settings) -> None:
@@ -32,7 +32,7 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.log_format),
+                *_renderers(settings.logging.format),
             ],
         )
     )

@@ -3,8 +3,9 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -14,13 +15,22 @@ from core.errors import DatabaseUnavailable, NotReady
 from core.mail.sql import SqlOneTimeTokens, SqlOutbox
 from core.oauth.sql import SqlClients
 from core.sessions.sql import SqlSessions
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
+from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
-from core.storage.engine import database_errors, is_away, limit, open_engine, patience, reading, sqlstate_of
+from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
 from core.storage.schema import HEAD_REVISION
+from core.store import Port
 from core.throttling.sql import SqlCounters
 from core.tokens.sql import SqlKeys, SqlRevocations
 from core.users.sql import SqlUsers
+
+metadata = schema.metadata
+"""Every table: the modules above have added theirs."""
+
+P = TypeVar("P")
+Ports = Mapping[Port[Any], Callable[[Connection], Any]]
+"""How a port of a capability outside the core is made from a connection."""
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
@@ -28,8 +38,10 @@ UNDEFINED_TABLE = "42P01"  # SQLSTATE
 class SqlUnitOfWork:
     """The ports on one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, further: Ports, wake: Callable[[], None]) -> None:
         self._connection = connection
+        self._further = further
+        self._wake = wake
         self.users = SqlUsers(connection)
         self.sessions = SqlSessions(connection)
         self.keys = SqlKeys(connection)
@@ -40,14 +52,21 @@ class SqlUnitOfWork:
         self.counters = SqlCounters(connection)
         self.audit = SqlAuditLog(connection)
 
+    def port(self, key: Port[P]) -> P:
+        """The port of a capability outside the core."""
+        made: P = self._further[key](self._connection)
+        return made
+
     def commit(self) -> None:
-        """Make everything so far durable."""
+        """Make everything so far durable, and then wake whoever sends mail where a message was stored."""
         with database_errors(committing=True):
             try:
                 self._connection.commit()
             except BaseException:
                 self._undo()
                 raise
+        if self.outbox.has_added:
+            self._wake()
 
     def _undo(self) -> None:
         """Leave no transaction open. SQLAlchemy takes it for ended, and would give a connection back that holds it."""
@@ -64,12 +83,14 @@ class SqlUnitOfWork:
 class SqlStore:
     """The `Store` on PostgreSQL or SQLite."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, further: Ports | None = None) -> None:
         self.engine = engine
+        self._further = further or {}
+        self._wake: Callable[[], None] = _wake_nobody
         self._reading = reading(engine)
         self._writers = threading.Lock()
-        self._patience = patience(engine)
-        self._breaker = CircuitBreaker(self._patience)
+        self._timeout = timeout_of(engine)
+        self._breaker = CircuitBreaker(self._timeout)
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
@@ -77,17 +98,17 @@ class SqlStore:
         deadline = self._deadline()  # of the wait for the turn as well
         with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
             connection.begin()
-            yield SqlUnitOfWork(connection)
+            yield SqlUnitOfWork(connection, self._further, self._wake)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
         """Open for single reads, each its own statement."""
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
-            yield SqlUnitOfWork(connection)
+            yield SqlUnitOfWork(connection, self._further, self._wake)
 
     def _deadline(self) -> float:
         """When a unit of work that begins now has to end, by the monotonic clock."""
-        return time.monotonic() + self._patience
+        return time.monotonic() + self._timeout
 
     @contextmanager
     def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:
@@ -119,6 +140,10 @@ class SqlStore:
         finally:
             self._writers.release()
 
+    def on_message(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called after each commit that stored a message."""
+        self._wake = wake
+
     def check(self) -> None:
         """Ask whether the database answers and has the schema of this version, or a newer one.
 
@@ -139,6 +164,10 @@ class SqlStore:
         self.engine.dispose()
 
 
-def open_store(url: str, settings: DatabaseSettings) -> SqlStore:
-    """Open the database at ``url``; nothing is connected before the first use."""
-    return SqlStore(open_engine(url, settings))
+def open_store(url: str, settings: DatabaseSettings, further: Ports | None = None) -> SqlStore:
+    """Open a database, with the ports of further capabilities; nothing is connected before the first use."""
+    return SqlStore(open_engine(url, settings), further)
+
+
+def _wake_nobody() -> None:
+    """Wait for whoever sends mail to look by itself."""

@@ -1,7 +1,9 @@
 """The store as the core sees it: units of work over the ports of the nouns."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from core.audit.model import AuditLog
 from core.mail.model import OneTimeTokens, Outbox
@@ -10,6 +12,15 @@ from core.sessions.model import Sessions
 from core.throttling.model import Counters
 from core.tokens.model import Keys, Revocations
 from core.users.model import Users
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Port(Generic[P]):
+    """The name of a port that a capability outside the core brings along, and its type."""
+
+    name: str
 
 
 class UnitOfWork(Protocol):
@@ -60,8 +71,17 @@ class UnitOfWork(Protocol):
         """The audit log."""
         ...
 
+    def port(self, key: Port[P]) -> P:
+        """The port of a capability outside the core.
+
+        Raises:
+            KeyError: the store was opened without it.
+
+        """
+        ...
+
     def commit(self) -> None:
-        """Make everything so far durable."""
+        """Make everything so far durable, and then wake whoever sends mail where a message was stored."""
         ...
 
 
@@ -77,6 +97,10 @@ class Store(Protocol):
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:
         """Open for single reads, each its own statement without a transaction around it."""
+        ...
+
+    def on_message(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called after each commit that stored a message."""
         ...
 
     def check(self) -> None:

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from core.storage.schema import metadata
+from core.sql_store import metadata
 
 connection: Connection = context.config.attributes["connection"]
 context.configure(

@@ -16,7 +16,8 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from benchmarks.costs.filled import fill
 from core.app import AuthApp, build
 from core.authentication.passwords.hasher import PasswordHasher
-from core.settings import HttpSettings, PasswordSettings, Settings
+from core.settings.groups import HttpSettings, PasswordSettings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore
 from tests.support.databases import migrated_store, postgres_url
 from tests.support.postgres import own_postgres_server

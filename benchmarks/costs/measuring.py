@@ -21,9 +21,9 @@ from benchmarks.costs.sizing import Cost
 from core.authentication.passwords.hasher import PasswordHasher
 from core.housekeeping import BATCH
 from core.origin import Origin
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from core.sql_store import SqlUnitOfWork
-from tests.storage.reviewed import noted
+from tests.support.reviewed_statements import noted
 from tests.support.servers import HOST, Server, serving
 
 CALLERS = 4
@@ -141,11 +141,11 @@ def _said(found: House, operation: str) -> tuple[int, int]:
     client = Origin(ip="203.0.113.9")
     (access, refresh) = found.tokens(1)[0]
     calls: dict[str, Callable[[], object]] = {
-        "whoami": lambda: found.app.authentication.whoami(access),
+        "whoami": lambda: found.app.sessions.whoami(access),
         "refresh": lambda: found.app.sessions.refresh(refresh, client),
         "login": lambda: found.app.authentication.login(found.emails[-1], PASSWORD, client),
         "signup": lambda: found.app.accounts.sign_up(f"{uuid.uuid4().hex}@example.com", PASSWORD, None, client),
-        "logout": lambda: found.app.sessions.logout(found.app.authentication.whoami(access), client),
+        "logout": lambda: found.app.sessions.logout(found.app.sessions.whoami(access), client),
         "feed": lambda: found.app.revocations.read("999999999", wait=0),
     }
     found.app.keys.keys()  # so that the ring is not read again now

@@ -1,4 +1,4 @@
-"""EmailVerification of addresses: the one an account has, and the one it is to have."""
+"""Verification of addresses: the one an account has, and the one it is to have."""
 
 from __future__ import annotations
 
@@ -64,12 +64,9 @@ class EmailVerification:
         """
         address = parse_email(new_email, field="new_email")
         self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
-        self._reauthentication.confirm(
-            principal,
-            current_password,
-            origin,
-            lambda checked: self._request_change(principal, address, checked, origin),
-        )
+        with self._reauthentication.proof(principal, origin) as proof:
+            for checked in proof.check_password(current_password):
+                proof.is_done = self._request_change(principal, address, checked, origin)
 
     @retried
     def _request_change(self, principal: Principal, new: EmailAddress, password_hash: str, origin: Origin) -> bool:

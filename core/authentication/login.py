@@ -1,30 +1,27 @@
-"""Authentication: who logs in, and whom a token speaks for."""
+"""Logging in with an address and its password."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 
 from core.audit.model import EventKind, event
 from core.authentication.errors import EmailNotVerified, InvalidCredentials, Overloaded
-from core.authentication.passwords.hasher import PasswordHasher
-from core.authentication.reauthentication import if_proven
+from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
-from core.errors import InvalidToken
 from core.mail.model import MessageKind, message
 from core.origin import Origin
-from core.sessions.model import Principal, Session, TokenPair
+from core.sessions.model import Session, TokenPair
 from core.sessions.service import SessionService
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.throttle import Attempt, Throttle
-from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.users.addresses import canonical_or_none
 from core.users.model import Account
 
 
 class Authentication:
-    """Login, and whoami."""
+    """Starts sessions for passwords."""
 
     def __init__(
         self,
@@ -33,38 +30,15 @@ class Authentication:
         clock: Clock,
         passwords: PasswordHasher,
         sessions: SessionService,
-        access_tokens: AccessTokens,
         throttle: Throttle,
-        verified_only: bool,
+        settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
         self._throttle = throttle
-        self._verified_only = verified_only
+        self._settings = settings
         self._sessions = sessions
-        self._access_tokens = access_tokens
-
-    def whoami(self, access_token: str) -> Principal:
-        """The user and session that a token speaks for: one signature check and one statement.
-
-        Raises:
-            InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
-
-        """
-        match self._access_tokens.verify(access_token):
-            case UserClaims(session_id=session_id, user_id=user_id):
-                return self._principal(session_id, user_id)
-            case ClientClaims():
-                raise InvalidToken  # there is no user behind it
-
-    @retried
-    def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
-        with self._store.reading() as read:
-            user = read.sessions.principal(session_id, user_id, now=self._clock.now())
-        if user is None:
-            raise InvalidToken
-        return Principal(user=user, session_id=session_id)
 
     def login(self, email: str, password: str, origin: Origin) -> TokenPair:
         """Start a session for an address and its password.
@@ -78,21 +52,21 @@ class Authentication:
             Overloaded: too many passwords are being checked.
 
         """
+        account = None
         with self._passwords.reserve(), self._throttle.attempt(email, origin) as attempt:
-            account, pair = if_proven(
-                password,
-                by=self._passwords,
-                find=lambda: self._account(email),
-                act=lambda account: self._admit(account, password, origin, attempt),
-            )
-        if pair is None:
-            self._record_failure(account, origin)
-            raise InvalidCredentials
-        return pair
+            for _ in range(CHECKS):
+                account = self._account(email)
+                if not self._passwords.matches(password, account) or account is None:
+                    break
+                pair = self._admit(account, password, origin, attempt)
+                if pair is not None:
+                    return pair
+        self._record_failure(account, origin)
+        raise InvalidCredentials
 
-    def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt | None) -> TokenPair | None:
-        """Start a session for who has proved to be the owner; None where the hash was replaced meanwhile."""
-        if self._verified_only and not account.user.email_verified:
+    def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt) -> TokenPair | None:
+        """Start a session for the owner; None where the hash was replaced since it was checked."""
+        if self._settings.require_verified_email and not account.user.email_verified:
             self._refuse_unverified(account, origin)
             raise EmailNotVerified
         now = self._clock.now()
@@ -117,7 +91,7 @@ class Authentication:
 
     @retried
     def _start_session(
-        self, account: Account, upgraded: str | None, origin: Origin, attempt: Attempt | None, now: datetime
+        self, account: Account, upgraded: str | None, origin: Origin, attempt: Attempt, now: datetime
     ) -> Session | None:
         user_id, password_hash = account.user.id, account.password_hash
         with self._store.begin() as work:

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from core.authentication.passwords import policy
-from core.contract.fields import RequestModel, _text
+from core.contract.fields import RequestModel, text_field
 from core.users import addresses
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - the one from the comic
@@ -21,7 +21,7 @@ def _normal(text: str) -> str:
 
 
 EmailText = Annotated[
-    str, _text("E-mail address.", example="ann@example.com", maximum=addresses.MAX_LENGTH, format_="email")
+    str, text_field("E-mail address.", example="ann@example.com", maximum=addresses.MAX_LENGTH, format_="email")
 ]
 
 

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 
-def _text(description: str, *, example: str, maximum: int, format_: str | None = None) -> Any:
+def text_field(description: str, *, example: str, maximum: int, format_: str | None = None) -> Any:
+    """Declare a member that holds a text of 1 to ``maximum`` characters."""
     extra: JsonDict | None = {"format": format_} if format_ else None
     return Field(min_length=1, max_length=maximum, description=description, examples=[example], json_schema_extra=extra)
 

@@ -1,11 +1,26 @@
-"""What answers show of errors."""
+"""What answers show of errors, and the HTTP form that an error has."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Self
 
 from pydantic import Field
 
 from core.contract.fields import ResponseModel
-from core.errors import FieldError
+from core.errors import AuthError, FieldError
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemForm:
+    """How an error is answered and explained."""
+
+    status: HTTPStatus
+    title: str
+    explanation: str
+
+
+ProblemForms = Mapping[type[AuthError], ProblemForm]
 
 
 class ProblemType(ResponseModel):

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from core.contract.answer import Answer
+from core.contract.contract import Contract
+from core.contract.problem import ProblemType
 from core.errors import NotFound
 from core.http import openapi
+from core.http.problems import JSON, Problems
 from core.mail.texts.editions import Texts
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HTML = "text/html; charset=utf-8"
 
@@ -74,7 +77,7 @@ _PACKAGED = {
 class Pages:
     """The pages of one process. Those of the documentation may be switched off; then they are 404."""
 
-    def __init__(self, texts: Texts, settings: Settings) -> None:
+    def __init__(self, texts: Texts, settings: Settings, contract: Contract) -> None:
         """Try every page where the texts are not all ours.
 
         Raises:
@@ -82,7 +85,9 @@ class Pages:
 
         """
         self._texts = texts
-        self._has_docs = settings.docs_enabled
+        self._contract = contract
+        self._problems = Problems(contract.problems)
+        self._has_docs = settings.http.docs
         self._min_length = settings.passwords.min_length
         if texts.folder is not None:
             self._try_all()
@@ -90,7 +95,7 @@ class Pages:
     def openapi(self) -> Answer:
         """The OpenAPI document."""
         self._require_docs()
-        return _document()
+        return _document(self._contract)
 
     def docs(self) -> Answer:
         """Swagger UI."""
@@ -109,6 +114,15 @@ class Pages:
     def verify_email(self, languages: str) -> Answer:
         """Where the link of a verification leads."""
         return self._of_link("verify_email", languages)
+
+    def problem_type(self, code: str) -> ProblemType:
+        """What an error code means.
+
+        Raises:
+            NotFound: there is no such code.
+
+        """
+        return self._problems.explain(code)
 
     def asset(self, name: str) -> Answer:
         """A script, a style or the icon.
@@ -149,8 +163,8 @@ def _static(name: str) -> bytes:
 
 
 @cache
-def _document() -> Answer:
-    return Answer.of("application/json", json.dumps(openapi.document(), ensure_ascii=False).encode())
+def _document(contract: Contract) -> Answer:
+    return Answer.of(JSON, json.dumps(openapi.document(contract), ensure_ascii=False).encode())
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,20 +14,20 @@ from core.mail.one_time_tokens import DIGEST_BYTES, OneTimeTokenMaker, digest_of
 from core.mail.recipient_limit import LIMIT_WINDOW, RecipientLimit
 from core.mail.rendering import Letter
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.users.addresses import canonical_or_none
 from core.users.model import User
 
-_PURPOSES = {
+_PURPOSES: Mapping[str, Purpose] = {
     MessageKind.PASSWORD_RESET: Purpose.PASSWORD_RESET,
     MessageKind.EMAIL_VERIFICATION: Purpose.EMAIL_VERIFICATION,
     MessageKind.EMAIL_CHANGE: Purpose.EMAIL_CHANGE,
 }
 # What anybody can cause who knows an address, or a user who asks too often. Notices of what has happened to an
 # account are not held back from an address that the account has proved to be its own.
-_LIMITED = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
+_LIMITED: frozenset[str] = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
 _NOTICES = "notices"
 
 
@@ -34,7 +35,7 @@ def is_wanted(message: Message, user: User) -> bool:
     """Whether a user is to be sent a message at all."""
     if message.kind in _LIMITED and not user.is_active:
         return False
-    return message.kind is not MessageKind.EMAIL_VERIFICATION or not user.email_verified
+    return message.kind != MessageKind.EMAIL_VERIFICATION or not user.email_verified
 
 
 def is_proved(message: Message, user: User) -> bool:
@@ -44,13 +45,13 @@ def is_proved(message: Message, user: User) -> bool:
     return message.address is None or _is_same(message.address, user.email)
 
 
-def topic_of(kind: MessageKind) -> str:
+def topic_of(kind: str) -> str:
     """What a letter counts as at an address that nobody has proved: each that can be asked for as itself.
 
     So a newcomer's first day has room for a link or two that went astray, a reset, and the notice of a new password,
     and notices of one kind and of another are not together more than any of these.
     """
-    return kind.value if kind in _LIMITED else _NOTICES
+    return kind if kind in _LIMITED else _NOTICES
 
 
 class Composer:
@@ -85,7 +86,7 @@ class Composer:
         now = self._clock.now()
         with self._store.begin() as work:
             user = self._user(work, message)
-            if message.kind is MessageKind.PASSWORD_RESET and message.user_id is None:
+            if message.kind == MessageKind.PASSWORD_RESET and message.user_id is None:
                 work.audit.add(_requested(message, user))
             owner = None if user is None else self._owner(work, message, user)
             letter = None if user is None else self._letter(work, message, user, owner, now)
@@ -109,7 +110,7 @@ class Composer:
 
     def _owner(self, work: UnitOfWork, message: Message, user: User) -> User | None:
         """Who has the address already that a user wants, if somebody else does."""
-        if message.kind is not MessageKind.EMAIL_CHANGE:
+        if message.kind != MessageKind.EMAIL_CHANGE:
             return None
         other = work.users.by_email(canonical_or_none(message.address or "") or "")
         return None if other is None or other.user.id == user.id else other.user
@@ -168,7 +169,7 @@ class Composer:
             return True  # it was counted at its first attempt
         is_missed = _is_missed(work, message, user, now)
         if message.kind in _LIMITED and not is_missed:
-            count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, but=message.id)
+            count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, excluding=message.id)
             if count >= self._limit:
                 return False
         if is_proved(message, user):
@@ -207,6 +208,6 @@ def _is_same(address: str, other: str) -> bool:
 
 
 def _requested(message: Message, user: User | None) -> AuditEvent:
-    client = Origin(ip=message.facts["ip"], request_id=message.facts["request_id"])
+    origin = Origin(ip=message.facts["ip"], request_id=message.facts["request_id"])
     user_id = None if user is None else user.id
-    return event(EventKind.PASSWORD_RESET_REQUESTED, at=message.created_at, origin=client, user_id=user_id)
+    return event(EventKind.PASSWORD_RESET_REQUESTED, at=message.created_at, origin=origin, user_id=user_id)

@@ -46,7 +46,8 @@ class Message:
     """
 
     id: uuid.UUID
-    kind: MessageKind
+    kind: str
+    """A `MessageKind`, or one of a capability outside the core."""
     user_id: uuid.UUID | None
     canonical_email: str | None
     """Whose account it is about, where the caller only named an address."""
@@ -92,7 +93,7 @@ class Outbox(Protocol):
         """
         ...
 
-    def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
+    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
         """How many messages of a kind were prepared for a user since then, but for one."""
         ...
 
@@ -138,7 +139,7 @@ class Outbox(Protocol):
 
 
 def message(
-    kind: MessageKind,
+    kind: str,
     *,
     at: datetime,
     origin: Origin,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
@@ -15,7 +15,7 @@ from email_validator import validate_email
 
 from core.mail.model import MessageKind
 from core.mail.texts.editions import Texts
-from core.settings import Settings
+from core.settings.whole import Settings
 
 KIND_HEADER = "X-Twinauth-Message"
 
@@ -25,7 +25,7 @@ class Letter:
     """Everything that one e-mail says, and to whom."""
 
     id: uuid.UUID
-    kind: MessageKind
+    kind: str
     recipient: str
     languages: str
     at: datetime
@@ -37,7 +37,7 @@ class Letter:
 
 
 # Where the links of letters lead; the token stands in the fragment, which is sent to no server, in no Referer.
-_PAGES = {
+_PAGES: Mapping[str, str] = {
     MessageKind.PASSWORD_RESET: "/reset-password",
     MessageKind.EMAIL_VERIFICATION: "/verify-email",
     MessageKind.EMAIL_CHANGE: "/verify-email",
@@ -47,7 +47,7 @@ _PAGES = {
 class EmailRenderer:
     """Turns letters into e-mails."""
 
-    def __init__(self, texts: Texts, settings: Settings) -> None:
+    def __init__(self, texts: Texts, settings: Settings, *, kinds: Sequence[str] = tuple(MessageKind)) -> None:
         """Try every letter where the texts are not all ours.
 
         Raises:
@@ -55,10 +55,11 @@ class EmailRenderer:
 
         """
         self._texts = texts
-        self._public_url = settings.public_url
+        self._kinds = kinds
+        self._public_url = settings.http.public_url
         host = settings.public_host
         self._domain = f"[IPv6:{host}]" if ":" in host else host  # RFC 5321 section 4.1.3
-        self._sender = _sender(settings.mail_from)
+        self._sender = _sender(settings.mail.mail_from)
         if texts.folder is not None:
             self._try_all()
 
@@ -74,9 +75,9 @@ class EmailRenderer:
             "link": self._link(letter),
             "lifetime": letter.lifetime,
         }
-        text = edition.text(f"letters/{letter.kind.value}.jinja", layout="letters/layout.txt", **values)
-        html = edition.html(f"letters/{letter.kind.value}.jinja", layout="letters/layout.html", **values)
-        subject = edition.block(f"letters/{letter.kind.value}.jinja", "subject", **values)
+        text = edition.text(f"letters/{letter.kind}.jinja", layout="letters/layout.txt", **values)
+        html = edition.html(f"letters/{letter.kind}.jinja", layout="letters/layout.html", **values)
+        subject = edition.block(f"letters/{letter.kind}.jinja", "subject", **values)
         email = EmailMessage(policy=SMTP)
         email["From"] = self._sender
         email["To"] = _recipient(letter.recipient)
@@ -85,7 +86,7 @@ class EmailRenderer:
         email["Message-ID"] = f"<{letter.id}@{self._domain}>"
         # RFC 3834: nobody's holiday answers.
         email["Auto-Submitted"] = "auto-generated"
-        email[KIND_HEADER] = letter.kind.value
+        email[KIND_HEADER] = letter.kind
         email.set_content(text)
         email.add_alternative(html, subtype="html")
         email["Content-Language"] = edition.language  # after the content, which clears all that begins so
@@ -93,8 +94,8 @@ class EmailRenderer:
 
     def _try_all(self) -> None:
         for language in self._texts.languages:
-            for kind in MessageKind:
-                with self._texts.trying(f"letters/{kind.value}.jinja", language):
+            for kind in self._kinds:
+                with self._texts.trying(f"letters/{kind}.jinja", language):
                     self.write(_sample(kind, language))
 
     def _link(self, letter: Letter) -> str | None:
@@ -102,7 +103,7 @@ class EmailRenderer:
         return None if page is None or letter.token is None else f"{self._public_url}{page}#token={letter.token}"
 
 
-def _sample(kind: MessageKind, language: str) -> Letter:
+def _sample(kind: str, language: str) -> Letter:
     """A letter to nobody."""
     has_link = kind in _PAGES
     return Letter(

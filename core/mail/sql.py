@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from core.mail.model import MAX_ERROR, Message, MessageKind, OneTimeToken, Purpose
+from core.mail.model import MAX_ERROR, Message, OneTimeToken, Purpose
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
 
@@ -80,7 +80,7 @@ email_tokens = Table(
 
 def _message_of(row: Row[Any]) -> Message:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-    return Message(**values | {"kind": MessageKind(values["kind"])})
+    return Message(**values)
 
 
 def _is_for(user_id: uuid.UUID) -> ColumnElement[bool]:
@@ -99,13 +99,16 @@ class SqlOutbox:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.has_added = False
+        """Whether a message was stored, whose sender is to be woken after the commit."""
 
     def add(self, message: Message) -> None:
         """Store a new message."""
+        self.has_added = True
         self._connection.execute(
             insert(outbox).values(
                 id=message.id,
-                kind=message.kind.value,
+                kind=str(message.kind),
                 user_id=message.user_id,
                 canonical_email=message.canonical_email,
                 address=message.address,
@@ -153,22 +156,22 @@ class SqlOutbox:
         )
         return self._connection.execute(prepared).rowcount == 1
 
-    def prepared_since(self, user_id: uuid.UUID, kind: MessageKind, *, since: datetime, but: uuid.UUID) -> int:
+    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
         """How many messages of a kind were prepared for a user since then, but for one."""
         count = self._connection.scalar(
             select(func.count()).where(
                 outbox.c.user_id == user_id,
-                outbox.c.kind == kind.value,
+                outbox.c.kind == kind,
                 outbox.c.prepared_at > since,
-                outbox.c.id != but,
+                outbox.c.id != excluding,
             )
         )
         return count or 0
 
-    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
+    def cancel(self, user_id: uuid.UUID, kind: str) -> None:
         """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
         self._connection.execute(
-            delete(outbox).where(outbox.c.kind == kind.value, _is_for(user_id), outbox.c.sent_at.is_(null()))
+            delete(outbox).where(outbox.c.kind == kind, _is_for(user_id), outbox.c.sent_at.is_(null()))
         )
 
     def forget_address(self, canonical_email: str) -> None:

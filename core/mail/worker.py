@@ -15,7 +15,7 @@ from core.mail.composer import Composer
 from core.mail.model import Message, retry_delay
 from core.mail.rendering import EmailRenderer
 from core.mail.transports import CONVERSATION_ANSWERS, Mailer, MailError, MailRefused
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 
@@ -53,14 +53,14 @@ class MailWorker:
         store: Store,
         clock: Clock,
         composer: Composer,
-        writer: EmailRenderer,
+        renderer: EmailRenderer,
         mailer: Mailer,
         settings: MailWorkerSettings,
     ) -> None:
         self._store = store
         self._clock = clock
         self._composer = composer
-        self._writer = writer
+        self._renderer = renderer
         self._mailer = mailer
         self._settings = settings
         self._background = Background("relay", self.run_once, every=POLL, finish=mailer.close)
@@ -115,7 +115,7 @@ class MailWorker:
             letter = self._composer.prepare(message)
             if letter is None:
                 return
-            self._mailer.send(self._writer.write(letter))
+            self._mailer.send(self._renderer.write(letter))
         except DatabaseUnavailable:
             raise
         except MailRefused as error:
@@ -124,7 +124,7 @@ class MailWorker:
             self._fail(message, str(error))
         except Exception as error:
             # A broken template must not stop the mail behind it.
-            log.exception("mail could not be written", mail=str(message.id), kind=message.kind.value)
+            log.exception("mail could not be written", mail=str(message.id), kind=message.kind)
             self._fail(message, type(error).__name__)
         else:
             self._finish(message)
@@ -134,7 +134,7 @@ class MailWorker:
         with self._store.begin() as work:
             work.outbox.finish(message, at=self._clock.now())
             work.commit()
-        log.info("mail sent", mail=str(message.id), kind=message.kind.value, attempt=message.attempts)
+        log.info("mail sent", mail=str(message.id), kind=message.kind, attempt=message.attempts)
 
     def _fail(self, message: Message, text: str) -> None:
         if message.attempts >= self._settings.attempts:
@@ -151,7 +151,7 @@ class MailWorker:
         log.warning(
             "mail not sent",
             mail=str(message.id),
-            kind=message.kind.value,
+            kind=message.kind,
             attempt=message.attempts,
             error=text,
             next_in=round(delay.total_seconds()),
@@ -162,4 +162,4 @@ class MailWorker:
         with self._store.begin() as work:
             work.outbox.give_up(message, at=self._clock.now(), error=text)
             work.commit()
-        log.error("mail given up", mail=str(message.id), kind=message.kind.value, attempt=message.attempts, error=text)
+        log.error("mail given up", mail=str(message.id), kind=message.kind, attempt=message.attempts, error=text)

@@ -4,10 +4,12 @@ from http import HTTPStatus
 from typing import Any
 
 from core.contract.answer import Answer
-from core.contract.operation import JWT, OPERATIONS
+from core.contract.operation import JWT
+from core.oauth.operations import INTROSPECT, REVOKE, TOKEN
 from core.oauth.schemas import ServerMetadata
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.tokens.key_ring import KeyRing
+from core.tokens.operations import JWKS
 from core.tokens.revocation_feed import RevocationFeed
 from core.tokens.schemas import JsonWebKey, JsonWebKeySet, RevocationsQuery
 
@@ -22,13 +24,13 @@ def key_set(ring: KeyRing) -> JsonWebKeySet:
 
 def metadata(settings: Settings) -> ServerMetadata:
     """What this authorization server supports, and nothing else (RFC 8414)."""
-    base = settings.public_url
+    base = settings.http.public_url
     return ServerMetadata(
         issuer=base,
-        token_endpoint=base + OPERATIONS["token"].path,
-        jwks_uri=base + OPERATIONS["jwks"].path,
-        revocation_endpoint=base + OPERATIONS["revoke"].path,
-        introspection_endpoint=base + OPERATIONS["introspect"].path,
+        token_endpoint=base + TOKEN.path,
+        jwks_uri=base + JWKS.path,
+        revocation_endpoint=base + REVOKE.path,
+        introspection_endpoint=base + INTROSPECT.path,
         response_types_supported=[],
         grant_types_supported=["refresh_token", "client_credentials"],
         token_endpoint_auth_methods_supported=["none", BASIC],

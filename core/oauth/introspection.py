@@ -16,7 +16,7 @@ from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Rotation, Session, rotate
 from core.sessions.refresh_tokens import RefreshTokens
 from core.sessions.service import SessionService
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims

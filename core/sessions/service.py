@@ -9,16 +9,16 @@ from datetime import datetime
 
 from core.audit.model import EventKind, event
 from core.clock import Clock, new_id, whole_seconds
-from core.errors import NotFound, TransactionConflict
+from core.errors import InvalidToken, NotFound, TransactionConflict
 from core.mail.model import MessageKind, message
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import MAX_USER_AGENT, EndReason, Principal, Rotation, Session, TokenPair, rotate
 from core.sessions.refresh_tokens import RefreshToken, RefreshTokens, new_seed
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
-from core.tokens.access_tokens import AccessTokens
+from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
 from core.users.model import User
@@ -42,6 +42,27 @@ class SessionService:
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
 
+    def whoami(self, access_token: str) -> Principal:
+        """The user and session that a token speaks for: one signature check and one statement.
+
+        Raises:
+            InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
+
+        """
+        match self._access_tokens.verify(access_token):
+            case UserClaims(session_id=session_id, user_id=user_id):
+                return self._principal(session_id, user_id)
+            case ClientClaims():
+                raise InvalidToken  # there is no user behind it
+
+    @retried
+    def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
+        with self._store.reading() as read:
+            user = read.sessions.principal(session_id, user_id, now=self._clock.now())
+        if user is None:
+            raise InvalidToken
+        return Principal(user=user, session_id=session_id)
+
     def start(self, work: UnitOfWork, user: User, origin: Origin, now: datetime) -> Session:
         """Start a session inside the caller's unit of work, always with a new id (no fixation)."""
         session = Session(
@@ -63,7 +84,7 @@ class SessionService:
         return session
 
     def refresh(self, refresh_token: str, origin: Origin) -> TokenPair:
-        """RequestContext a refresh token for a new pair.
+        """Exchange a refresh token for a new pair.
 
         Raises:
             InvalidRefreshToken: it is junk, too old, or its session is over; a reused one has ended its session.

@@ -1,6 +1,7 @@
 """Sessions in SQL."""
 
 import uuid
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    RowMapping,
     String,
     Table,
     Uuid,
@@ -49,20 +51,7 @@ sessions = Table(
     Index(None, "user_id", "last_used_at"),
 )
 
-_SESSION_COLUMNS = (
-    sessions.c.id,
-    sessions.c.user_id,
-    sessions.c.seed,
-    sessions.c.generation,
-    sessions.c.created_at,
-    sessions.c.last_used_at,
-    sessions.c.idle_expires_at,
-    sessions.c.expires_at,
-    sessions.c.ended_at,
-    sessions.c.user_agent,
-    sessions.c.ip,
-    sessions.c.end_reason,
-)
+_SESSION_COLUMNS = tuple(sessions.c[field.name] for field in fields(Session))
 _NOT_ENDED = sessions.c.ended_at.is_(null())
 
 
@@ -83,21 +72,9 @@ _PRINCIPAL = (
 )
 
 
-def _session_of(row: Any) -> Session:
-    return Session(
-        id=row[0],
-        user_id=row[1],
-        seed=row[2],
-        generation=row[3],
-        created_at=row[4],
-        last_used_at=row[5],
-        idle_expires_at=row[6],
-        expires_at=row[7],
-        ended_at=row[8],
-        user_agent=row[9],
-        ip=row[10],
-        end_reason=None if row[11] is None else EndReason(row[11]),
-    )
+def _session_of(row: RowMapping | dict[str, Any]) -> Session:
+    reason = row["end_reason"]
+    return Session(**{**row, "end_reason": None if reason is None else EndReason(reason)})
 
 
 class SqlSessions:
@@ -133,7 +110,8 @@ class SqlSessions:
         if row is None:
             return None
         split = len(_SESSION_COLUMNS)
-        return _session_of(row[:split]), user_of(row[split:])
+        names = (column.name for column in _SESSION_COLUMNS)
+        return _session_of(dict(zip(names, row[:split], strict=True))), user_of(row[split:])
 
     def principal(self, session_id: uuid.UUID, user_id: uuid.UUID, *, now: datetime) -> User | None:
         """The active user of a session that is live: two primary keys, one statement."""
@@ -178,7 +156,7 @@ class SqlSessions:
             .where(sessions.c.user_id == user_id, _live(now))
             .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
         )
-        return [_session_of(row) for row in rows]
+        return [_session_of(row) for row in rows.mappings()]
 
     def of(self, user_id: uuid.UUID) -> list[Session]:
         """The sessions of a user, ended or not, newest first."""
@@ -187,7 +165,7 @@ class SqlSessions:
             .where(sessions.c.user_id == user_id)
             .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
         )
-        return [_session_of(row) for row in rows]
+        return [_session_of(row) for row in rows.mappings()]
 
     def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
         """Delete up to ``limit`` sessions that were made before one time and whose absolute end was before another.

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from core.settings.files import SettingsGroup
@@ -28,7 +28,12 @@ def cores() -> int:
 def named(prefix: str) -> SettingsConfigDict:
     """How a group is read whose variables begin with `AUTH_` and this."""
     return SettingsConfigDict(
-        env_prefix=PREFIX + prefix, env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX + prefix,
+        env_file=ENV_FILE,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=False,  # an empty one stands until `Settings` has resolved it
     )
 
 
@@ -37,8 +42,9 @@ class DatabaseSettings(SettingsGroup):
 
     model_config = named("DATABASE_")
 
-    url: DatabaseUrl | None = Field(
-        None, description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder"
+    url: DatabaseUrl = Field(
+        SecretStr(""),
+        description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder",
     )
     pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
     timeout: Seconds = Field(
@@ -58,7 +64,7 @@ class TokenSettings(SettingsGroup):
     model_config = named("TOKEN_")
 
     algorithm: Algorithm = Field("ES256", description="Algorithm of newly made signing keys")
-    audience: str | None = Field(None, description="`aud` of access tokens; without it, the public URL")
+    audience: str = Field("", description="`aud` of access tokens; without it, the public URL")
     client_id: str = Field("twinauth", min_length=1, description="`client_id` of tokens from a login")
     access_ttl: Seconds = Field(
         timedelta(minutes=15),
@@ -130,9 +136,9 @@ class HttpSettings(SettingsGroup):
 
     model_config = named("")
 
-    public_url: PublicUrl | None = Field(
-        None,
-        description="URL under which clients reach it, and issuer of tokens; `http://127.0.0.1:8000` in development",
+    public_url: PublicUrl = Field(
+        "http://127.0.0.1:8000",
+        description="URL under which clients reach it, and issuer of tokens; production must say it",
     )
     trusted_proxies: Networks = Field(
         (),
@@ -156,8 +162,8 @@ class HttpSettings(SettingsGroup):
         "than the load balancer takes to notice",
     )
     served_by: bool = Field(False, description="Name the front door that answered in `X-Served-By`")
-    docs: bool | None = Field(
-        None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
+    docs: bool = Field(
+        True, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
     )
 
 
@@ -178,7 +184,7 @@ class MailSettings(SettingsGroup):
         description="Seconds to wait for each answer of the mail server; four times as long in all to connect, and to "
         "send a message",
     )
-    mail_from: Mailbox | None = Field(None, description="Sender; `no-reply@` the host of the public URL by default")
+    mail_from: Mailbox = Field("", description="Sender; `no-reply@` the host of the public URL by default")
     mail_language: str = Field("en", description="Language of mail to those whose browser asks for none that there is")
     texts_dir: Path | None = Field(
         None, description="Folder with templates and catalogues that take the place of the ones that come with it"
@@ -249,8 +255,8 @@ class LoggingSettings(SettingsGroup):
     model_config = named("LOG_")
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is written")
-    format: Literal["json", "console"] | None = Field(
-        None, description="`json` or `console`; console in development, json in production"
+    format: Literal["json", "console"] = Field(
+        "console", description="`json` or `console`; console in development, json in production"
     )
 
 

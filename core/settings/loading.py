@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from core.settings.files import SUFFIX, OpenFile, SettingsError, SettingsGroup, given, mode_for_all
@@ -38,7 +38,7 @@ def settings_table() -> list[str]:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value == () or field.default_factory is not None:
+    if value is None or value in ((), "", SecretStr("")) or field.default_factory is not None:
         return ""
     return f"`{value // timedelta(seconds=1)}`" if isinstance(value, timedelta) else f"`{value}`"
 

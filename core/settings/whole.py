@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
@@ -69,11 +69,11 @@ class Settings(SettingsGroup):
             return self
         missing = [
             name
-            for name, value in (
-                ("AUTH_SECRET_KEY", self.secret_key),
-                ("AUTH_PUBLIC_URL", self.http.public_url),
+            for name, is_given in (
+                ("AUTH_SECRET_KEY", self.secret_key is not None),
+                ("AUTH_PUBLIC_URL", "public_url" in self.http.model_fields_set),
             )
-            if value is None
+            if not is_given
         ]
         if missing:
             raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
@@ -89,25 +89,37 @@ class Settings(SettingsGroup):
             raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
         return self
 
+    @model_validator(mode="after")
+    def _resolved(self) -> Self:
+        """Put in place of what was not given what follows from the rest, so that each value has one name."""
+        self._resolve("database", url=SecretStr(f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"))
+        self._resolve("tokens", audience=self.http.public_url)
+        self._resolve("mail", mail_from=f"Twinauth <no-reply@{self._mail_domain()}>")
+        if self.is_production:
+            self._resolve("http", docs=False)
+            self._resolve("logging", format="json")
+        return self
+
+    def _resolve(self, group: str, **values: Any) -> None:
+        found = getattr(self, group)
+        given = found.model_dump(exclude_unset=True)
+        missing = {name: value for name, value in values.items() if given.get(name) in (None, "")}
+        # The settings are frozen for everybody else: here they are still being made.
+        object.__setattr__(self, group, found.model_copy(update=missing))
+
+    def _mail_domain(self) -> str:
+        is_address = re.fullmatch(r"[0-9.]+|.*:.*", self.public_host)
+        return "localhost" if is_address else self.public_host
+
     @property
     def is_production(self) -> bool:
         """Whether convenience ends."""
         return self.env == "production"
 
     @cached_property
-    def secret(self) -> SecretStr:
-        """The secret key, made and kept in the data folder where development has none."""
-        return self.secret_key or development_secret(self.data_dir)
-
-    @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """The secret key and those before it."""
-        return (self.secret, *self.old_secret_keys)
-
-    @property
-    def public_url(self) -> str:
-        """The public URL without a slash at its end."""
-        return self.http.public_url or "http://127.0.0.1:8000"
+        """The secret key and those before it. Development makes one, and keeps it in the data folder."""
+        return (self.secret_key or development_secret(self.data_dir), *self.old_secret_keys)
 
     @property
     def mailbox_dir(self) -> Path:
@@ -117,42 +129,12 @@ class Settings(SettingsGroup):
     @property
     def public_host(self) -> str:
         """The host of the public URL."""
-        return urlsplit(self.public_url).hostname or "localhost"
-
-    @property
-    def mail_from(self) -> str:
-        """Who mail comes from."""
-        if self.mail.mail_from is not None:
-            return self.mail.mail_from
-        is_address = re.fullmatch(r"[0-9.]+|.*:.*", self.public_host)
-        return f"Twinauth <no-reply@{'localhost' if is_address else self.public_host}>"
-
-    @property
-    def audience(self) -> str:
-        """The audience of access tokens."""
-        return self.tokens.audience or self.public_url
-
-    @property
-    def database_url(self) -> str:
-        """The database URL."""
-        if self.database.url is not None:
-            return self.database.url.get_secret_value()
-        return f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"
+        return urlsplit(self.http.public_url).hostname or "localhost"
 
     @property
     def threads(self) -> int:
         """The threads that a serving process needs: those that hash or wait for it, and some for the others."""
         return self.passwords.hash_concurrency + self.passwords.hash_queue + FREE_THREADS
-
-    @property
-    def docs_enabled(self) -> bool:
-        """Whether the documentation pages are served."""
-        return not self.is_production if self.http.docs is None else self.http.docs
-
-    @property
-    def log_format(self) -> str:
-        """The format of log lines."""
-        return self.logging.format or ("json" if self.is_production else "console")
 
 
 def _sends_password_in_clear(smtp_url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Patience with PostgreSQL: no wait without an end, and no queue before a server that is away.
+"""Deadlines with PostgreSQL: no wait without an end, and no queue before a server that is away.
 
 The server's own limits (``statement_timeout``, ``lock_timeout``) say nothing when the server is stopped, or when the
 network swallows what it is sent: then a driver waits for ever, a thread each, until no other request is answered.
@@ -21,8 +21,8 @@ T = TypeVar("T")
 # The deadline of the unit of work for which this thread waits for a connection.
 _waiting = threading.local()
 
-LEAST = 0.1  # seconds that giving a connection back may always take
-REST = 0.5  # seconds in which a server that was found away is not asked again
+LEAST_SECONDS = 0.1  # seconds that giving a connection back may always take
+OPEN_SECONDS = 0.5  # seconds in which a server that was found away is not asked again
 
 
 class NoAnswerError(psycopg.OperationalError):
@@ -38,13 +38,13 @@ def connected_before(deadline: float, connect: Callable[[], T]) -> T:
         _waiting.deadline = None
 
 
-def time_left(patience: float) -> float:
-    """The seconds until the deadline of the unit of work that waits for a connection; outside any, patience."""
+def time_left(timeout: float) -> float:
+    """The seconds until the deadline of the unit of work that waits for a connection; outside any, the time-out."""
     deadline = getattr(_waiting, "deadline", None)
-    return patience if deadline is None else max(deadline - time.monotonic(), 0.0)
+    return timeout if deadline is None else max(deadline - time.monotonic(), 0.0)
 
 
-def require_time_to_connect(patience: float) -> None:
+def require_time_to_connect(timeout: float) -> None:
     """Begin no new connection when most of the time has gone by with waiting for a place in the pool.
 
     libpq counts in whole seconds, and takes one for two.
@@ -53,7 +53,7 @@ def require_time_to_connect(patience: float) -> None:
         NoAnswerError: there is not enough time left.
 
     """
-    if time_left(patience) < patience * 3 / 4:
+    if time_left(timeout) < timeout * 3 / 4:
         raise NoAnswerError("no time is left to connect")
 
 
@@ -64,7 +64,7 @@ class UnreplicatedError(psycopg.OperationalError):
 class DeadlineConnection(psycopg.Connection[Any]):
     """A connection on which no wait is longer than what is left of its unit of work."""
 
-    patience: float = 2.0
+    timeout: float = 2.0
     deadline: float | None = None
     """By the monotonic clock; None outside any unit of work."""
     is_warned: bool = False
@@ -84,7 +84,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         if self.is_warned:
             raise UnreplicatedError("committed with a warning")
 
-    def hear(self, notice: psycopg.errors.Diagnostic) -> None:
+    def on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
         """Take note of a warning."""
         self.is_warned = self.is_warned or notice.severity_nonlocalized == "WARNING"
 
@@ -102,14 +102,14 @@ class DeadlineConnection(psycopg.Connection[Any]):
             raise NoAnswerError("the server does not answer") from None
 
     def _left(self) -> float:
-        return self.patience if self.deadline is None else max(self.deadline - time.monotonic(), LEAST)
+        return self.timeout if self.deadline is None else max(self.deadline - time.monotonic(), LEAST_SECONDS)
 
 
 class CircuitBreaker:
     """Remembers that a server is away, so that one asks while the others are refused at once."""
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._closed_until = 0.0
 
@@ -127,14 +127,14 @@ class CircuitBreaker:
             if now < self._closed_until:
                 raise DatabaseUnavailable
             if self._closed_until:
-                # The next one to ask is this one alone, until it has said what came of it. It waits for as long as
-                # patience lasts and then has something to do, in which nobody else is to begin to wait.
-                self._closed_until = now + self._patience + REST
+                # The next one to ask is this one alone, until it has said what came of it. It waits for one
+                # time-out and then has something to do, in which nobody else is to begin to wait.
+                self._closed_until = now + self._timeout + OPEN_SECONDS
 
     def trip(self) -> None:
         """The server is away."""
         with self._lock:
-            self._closed_until = time.monotonic() + REST
+            self._closed_until = time.monotonic() + OPEN_SECONDS
 
     def reset(self) -> None:
         """The server has answered."""

@@ -3,9 +3,10 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -13,27 +14,17 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from core.errors import AuthError, DatabaseUnavailable, TransactionConflict
-from core.settings import DatabaseSettings
+from core.errors import DatabaseUnavailable, TransactionConflict
+from core.settings.groups import DatabaseSettings
 from core.storage.deadlines import DeadlineConnection, NoAnswerError, require_time_to_connect, time_left
-from core.tokens.errors import KeyNumberTakenError
-from core.users.errors import EmailTaken
 
 # Undone by the server in favour of another transaction: serialization_failure, deadlock_detected.
 CONFLICT_STATES = frozenset({"40001", "40P01"})
 # protocol_violation: what a pooler in between says when it has lost its server. Of a commit, nobody knows.
 LOST_STATES = frozenset({"08P01"})
 
-# From the name of a constraint to what its refusal means.
-_REFUSALS: dict[str, type[AuthError] | type[KeyNumberTakenError]] = {
-    "uq_users_canonical_email": EmailTaken,
-    "uq_signing_keys_number": KeyNumberTakenError,
-}
-# SQLite names the columns instead of the constraint.
-_SQLITE_NAMES = {
-    "users.canonical_email": "uq_users_canonical_email",
-    "signing_keys.number": "uq_signing_keys_number",
-}
+Refusals = Mapping[str, type[Exception]]
+"""What the refusal of a unique constraint means, by its name; it stands beside the table."""
 
 _AUTOCOMMIT = "twinauth_autocommit"
 LOCK_POLL = 0.01  # seconds
@@ -61,14 +52,14 @@ def limit(connection: Connection, deadline: float) -> None:
         driver.deadline = deadline
 
 
-def patience(engine: Engine) -> float:
+def timeout_of(engine: Engine) -> float:
     """The seconds that a unit of work may take, as the engine was opened with them."""
     pool: Any = engine.pool
     return float(pool.timeout())
 
 
 @contextmanager
-def database_errors(*, committing: bool = False) -> Iterator[None]:
+def database_errors(refusals: Refusals = MappingProxyType({}), *, committing: bool = False) -> Iterator[None]:
     """Turn what a driver raises into what it means.
 
     A connection that is lost before the commit was sent has changed nothing, so the work may run again; one lost
@@ -77,13 +68,13 @@ def database_errors(*, committing: bool = False) -> Iterator[None]:
     Raises:
         TransactionConflict: the transaction was undone and may be run again.
         DatabaseUnavailable: the database is away, full, locked or stuck.
-        EmailTaken: and the like, for a named constraint.
+        Exception: the one in ``refusals``, for the constraint that refused.
 
     """
     try:
         yield
     except IntegrityError as error:
-        refusal = _REFUSALS.get(_constraint_name(error) or "")
+        refusal = refusals.get(_constraint_name(error) or "")
         if refusal is None:
             raise
         raise refusal from None
@@ -117,7 +108,9 @@ def sqlstate_of(error: Exception) -> str | None:
 
 def _constraint_name(error: IntegrityError) -> str | None:
     if isinstance(error.orig, sqlite3.IntegrityError):
-        return _SQLITE_NAMES.get(str(error.orig).removeprefix("UNIQUE constraint failed: "))
+        # SQLite names the columns; our names are made of them (`core.storage.schema`).
+        columns = str(error.orig).removeprefix("UNIQUE constraint failed: ").split(", ")
+        return "_".join(("uq", columns[0].partition(".")[0], *(column.partition(".")[2] for column in columns)))
     diagnostics = getattr(error.orig, "diag", None)
     return getattr(diagnostics, "constraint_name", None)
 
@@ -143,8 +136,8 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> DeadlineConnection:
         require_time_to_connect(seconds)
         connection = DeadlineConnection.connect(*arguments, **parameters)
-        connection.patience = seconds
-        connection.add_notice_handler(connection.hear)
+        connection.timeout = seconds
+        connection.add_notice_handler(connection.on_notice)
         return connection
 
     @event.listens_for(engine, "checkin")
@@ -178,7 +171,7 @@ def _limit_each_transaction(engine: Engine, seconds: float) -> None:
 
 
 def _server_limit(seconds: float) -> int:
-    """Milliseconds: a little before the client's own patience ends, and with a better reason."""
+    """Milliseconds: a little before the client's own time-out ends, and with a better reason."""
     return round(seconds * 900)
 
 
@@ -204,7 +197,7 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
         _use_wal(connection, seconds)
 
     @event.listens_for(engine, "checkout")
-    def set_patience(connection: sqlite3.Connection, _record: Any, _proxy: Any) -> None:
+    def set_timeout(connection: sqlite3.Connection, _record: Any, _proxy: Any) -> None:
         # A writer may have waited for its turn; the lock it waits for in what is left, not in another whole time-out.
         connection.execute(f"PRAGMA busy_timeout={round(time_left(seconds) * 1000)}")
 

@@ -16,7 +16,7 @@ from jwt.utils import base64url_decode, base64url_encode
 
 from core.clock import Clock
 from core.errors import InvalidToken
-from core.settings import MAX_ACCESS_TTL
+from core.settings.groups import MAX_ACCESS_TTL
 from core.strict_json import strict_loads
 from core.tokens.key_ring import KeyRing
 from core.users.model import User

@@ -14,7 +14,7 @@ from core.audit.model import EventKind, event
 from core.clock import Clock
 from core.errors import DatabaseUnavailable
 from core.origin import LOCAL_ORIGIN
-from core.settings import Algorithm, TokenSettings
+from core.settings.groups import Algorithm, TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.errors import KeyNumberTakenError

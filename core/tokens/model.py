@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 
 # A key outlives the last token it can have signed by this much, for verifiers whose clocks are late.
 SKEW = timedelta(minutes=5)

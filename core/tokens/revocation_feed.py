@@ -13,7 +13,7 @@ import jwt
 
 from core.clock import Clock, new_id
 from core.errors import FieldError, InvalidInput
-from core.settings import MAX_ACCESS_TTL
+from core.settings.groups import MAX_ACCESS_TTL
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing

@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from core.storage.engine import database_errors
 from core.storage.schema import UtcDateTime, metadata
+from core.tokens.errors import KeyNumberTakenError
 from core.tokens.model import Revocation, RevocationKind, SigningKey, hash_of
 
 signing_keys = Table(
@@ -43,6 +44,8 @@ signing_keys = Table(
     Column("activates_at", UtcDateTime, nullable=False),
     UniqueConstraint("number"),
 )
+
+_REFUSALS = {"uq_signing_keys_number": KeyNumberTakenError}
 
 revocations = Table(
     "revocations",
@@ -81,7 +84,7 @@ class SqlKeys:
 
     def add(self, key: SigningKey) -> None:
         """Store a new key."""
-        with database_errors():
+        with database_errors(_REFUSALS):
             self._connection.execute(
                 insert(signing_keys).values(
                     kid=key.kid,

@@ -12,12 +12,12 @@ from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
-from core.storage.schema import metadata
+from core.sql_store import metadata
 from core.users.sql import users
-from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service, on_one_database
 
 
 @pytest.fixture
@@ -44,6 +44,21 @@ def asked(api: Api, token: str, new_email: str = OTHER_EMAIL) -> str:
 def refused(api: Api, token: str) -> bool:
     answer = api.verify(token)
     return (answer.status, answer.json["code"]) == (400, "invalid_verification_token") if answer.body else False
+
+
+INVALID_BODIES: tuple[tuple[dict[str, object], str, str], ...] = (
+    ({}, "/new_email", "missing"),
+    ({"new_email": "ann"}, "/new_email", "email_invalid"),
+    ({"new_email": "ann@example.org\r\nBcc: eve@example.com"}, "/new_email", "email_invalid"),
+    ({"new_email": "ann@example.org, eve@example.com"}, "/new_email", "email_invalid"),
+    ({"new_email": "Ann <ann@example.org>"}, "/new_email", "email_invalid"),
+    ({"new_email": "a" * 65 + "@example.org"}, "/new_email", "email_too_long"),
+    ({"new_email": None}, "/new_email", "wrong_type"),
+    ({"new_email": [OTHER_EMAIL]}, "/new_email", "wrong_type"),
+    ({"new_email": OTHER_EMAIL, "current_password": None}, "/current_password", "wrong_type"),
+    ({"new_email": OTHER_EMAIL, "email_verified": True}, "/email_verified", "unknown_member"),
+    ({"new_email": OTHER_EMAIL, "user_id": 1}, "/user_id", "unknown_member"),
+)
 
 
 class TestAsking:
@@ -98,29 +113,12 @@ class TestAsking:
         assert (answer.status, answer.json["code"]) == (503, "overloaded")
         assert post(api) == []
 
-    @pytest.mark.parametrize(
-        ("body", "pointer", "code"),
-        [
-            ({}, "/new_email", "missing"),
-            ({"new_email": "ann"}, "/new_email", "email_invalid"),
-            ({"new_email": "ann@example.org\r\nBcc: eve@example.com"}, "/new_email", "email_invalid"),
-            ({"new_email": "ann@example.org, eve@example.com"}, "/new_email", "email_invalid"),
-            ({"new_email": "Ann <ann@example.org>"}, "/new_email", "email_invalid"),
-            ({"new_email": "a" * 65 + "@example.org"}, "/new_email", "email_too_long"),
-            ({"new_email": None}, "/new_email", "wrong_type"),
-            ({"new_email": [OTHER_EMAIL]}, "/new_email", "wrong_type"),
-            ({"new_email": OTHER_EMAIL, "current_password": None}, "/current_password", "wrong_type"),
-            ({"new_email": OTHER_EMAIL, "email_verified": True}, "/email_verified", "unknown_member"),
-            ({"new_email": OTHER_EMAIL, "user_id": 1}, "/user_id", "unknown_member"),
-        ],
-    )
-    def test_with_invalid_input_sends_nothing(
-        self, api: Api, ann: dict[str, Any], body: dict[str, object], pointer: str, code: str
-    ) -> None:
-        answer = api.post("/v1/account/email", {"current_password": PASSWORD} | body, token=ann["access_token"])
-        assert answer.status == 422
-        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)]
-        assert b"eve" not in answer.body
+    def test_with_invalid_input_sends_nothing(self, api: Api, ann: dict[str, Any]) -> None:
+        for body, pointer, code in INVALID_BODIES:
+            answer = api.post("/v1/account/email", {"current_password": PASSWORD} | body, token=ann["access_token"])
+            assert answer.status == 422, body
+            assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)], body
+            assert b"eve" not in answer.body
         assert post(api) == []
 
     def test_too_often_sends_five_links_an_hour_and_every_notice(self, api: Api, ann: dict[str, Any]) -> None:
@@ -239,6 +237,7 @@ class TestAnAddressThatSomebodyHas:
         assert api.whoami(ann["access_token"]).json["email"] == EMAIL
         api.login("ben@example.com", PASSWORD)
 
+    @on_one_database
     @pytest.mark.parametrize("state", STATES)
     def test_ends_an_earlier_link_as_any_other_does(self, api: Api, ann: dict[str, Any], state: str) -> None:
         """Or the link to a mailbox of one's own would tell who has an account."""
@@ -249,6 +248,7 @@ class TestAnAddressThatSomebodyHas:
         api.deliver()
         assert refused(api, first)
 
+    @on_one_database
     @pytest.mark.parametrize("state", STATES)
     def test_counts_as_any_other_does(self, api: Api, ann: dict[str, Any], state: str) -> None:
         for number in range(5):
@@ -334,12 +334,13 @@ def exported(api: Api, pair: dict[str, Any]) -> list[list[list[str | None]]]:
     return [sorted(messages[-2:]), links[-1:]]
 
 
+@on_one_database
 @pytest.mark.parametrize("state", STATES[1:])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_address_that_somebody_has_looks_in_an_export_like_any_other(
-    house: House, framework: str, state: str
+    service: Service, framework: str, state: str
 ) -> None:
-    api = house.api(framework)
+    api = service.api(framework)
     api.verified()
     pair = api.login()
     seen = []
@@ -360,8 +361,8 @@ def stored(api: Api) -> list[str]:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     here.verified()
     pair = here.login()
     assert there.verify(asked(here, pair["access_token"])).status == 204
@@ -414,6 +415,7 @@ def _used(api: Api, ann: dict[str, Any], token: str) -> None:
     api.deliver()
 
 
+@on_one_database
 @pytest.mark.parametrize("end", [_replaced, _stopped, _expired, _used])
 def test_no_new_address_is_kept_after_its_link(
     api: Api, ann: dict[str, Any], end: Callable[[Api, dict[str, Any], str], None]

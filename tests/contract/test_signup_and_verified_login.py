@@ -10,12 +10,12 @@ from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.users.sql import users
-from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.mail import kind_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service
 
 STRICT = MailSettings(require_verified_email=True)
 
@@ -241,8 +241,8 @@ class TestTheTokenEndpoint:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_signup_at_one_door_is_verified_and_logged_in_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_signup_at_one_door_is_verified_and_logged_in_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     sign_up(here)
     assert log_in(there) == (403, "email_not_verified")
     assert here.verify(api_token(there)).status == 204

@@ -8,7 +8,8 @@ from passlib.context import CryptContext
 
 from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.policy import normalise
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
+from core.users.model import Account
 
 # What a stored hash may ask of this process. A row that was tampered with must not be able to ask for more
 # (bcrypt cost 20 is a minute of one core, argon2 with m=4 GiB is the machine's memory).
@@ -21,6 +22,9 @@ _CEILINGS: dict[str, dict[str, int]] = {
     "scrypt": {"rounds": 18, "block_size": 16, "parallelism": 4},
     "sha512_crypt": {"rounds": 1_000_000},
 }
+
+CHECKS = 2
+"""How often a password is checked where its hash was replaced meanwhile: a login may upgrade it, once."""
 
 log = structlog.get_logger("passwords")
 
@@ -65,6 +69,16 @@ class PasswordHasher:
         """
         usable = stored is not None and self._usable(stored)
         return self._pool.run(self._is_behind, normalise(password), stored if usable else None)
+
+    def matches(self, password: str, account: Account | None) -> bool:
+        """Whether this is the password of an active account; None, an unknown address, costs what a known one costs.
+
+        Raises:
+            Overloaded: too many are waiting.
+
+        """
+        is_right = self.verify(password, account.password_hash if account else None)
+        return is_right and account is not None and account.user.is_active
 
     def _is_behind(self, password: str, stored: str | None) -> bool:
         try:

@@ -1,10 +1,9 @@
-"""Exchanges: a request from the first look at its head to its line in the log, and which one runs now."""
+"""The context of a request: from the first look at its head to its line in the log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextvars import ContextVar
 from http import HTTPMethod, HTTPStatus
 
 import structlog
@@ -12,12 +11,15 @@ import structlog
 from core.contract.answer import Answer, Headers
 from core.contract.operation import API_POLICY, NO_STORE
 from core.errors import AuthError, DatabaseUnavailable, InternalError
-from core.http import problems
 from core.http.edge.cors import Cors
 from core.http.edge.limits import fault_of
 from core.http.edge.request_head import Fields, RequestHead
 from core.http.edge.routing import Methods, allowed_methods, served_method
+from core.http.problems import Problems
 from core.origin import Origin
+
+CONTEXT = "twinauth.context"
+"""Where the context of a request stands in the scope (ASGI) and in the environ (WSGI)."""
 
 access_log = structlog.get_logger("access")
 error_log = structlog.get_logger("error")
@@ -33,13 +35,15 @@ class RequestContext:
         *,
         origin: Origin,
         methods: Methods,
+        problems: Problems,
         always: Headers,
         cross_origin: Cors,
     ) -> None:
         self._head = head
         self._headers = headers
-        self.client = origin
+        self.origin = origin
         self._methods = methods
+        self._problems = problems
         self._always = always
         self._cross_origin = cross_origin
         self._started = time.perf_counter()
@@ -48,10 +52,9 @@ class RequestContext:
         self._operation = methods.get(self.method)
 
     def begin(self) -> None:
-        """Make it the exchange that this code runs for, and name it in everything that is logged meanwhile."""
-        _current.set(self)
+        """Name it in everything that is logged meanwhile."""
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=self.client.request_id)
+        structlog.contextvars.bind_contextvars(request_id=self.origin.request_id)
 
     def refusal(self) -> Answer | None:
         """The answer where the edge itself has one, before the framework and before the body is read."""
@@ -66,7 +69,7 @@ class RequestContext:
         """The answer to an error."""
         if isinstance(error, DatabaseUnavailable):
             _log_cause(error)
-        return problems.answer(error, self.client.request_id)
+        return self._problems.answer(error, self.origin.request_id)
 
     def crash(self, error: Exception) -> Answer:
         """Log an unknown error whole and answer it with nothing but its request id."""
@@ -78,7 +81,7 @@ class RequestContext:
         operation = self._operation
         cached = operation.cache if operation and status == operation.status else NO_STORE
         added = [
-            ("X-Request-ID", self.client.request_id),
+            ("X-Request-ID", self.origin.request_id),
             *self._always,
             ("Content-Security-Policy", operation.policy if operation and status == operation.status else API_POLICY),
             ("Cache-Control", cached),
@@ -96,21 +99,13 @@ class RequestContext:
             path=next(iter(self._methods.values())).path if self._methods else "unknown",
             status=int(status),
             milliseconds=round((time.perf_counter() - self._started) * 1000, 2),
-            ip=self.client.ip,
+            ip=self.origin.ip,
         )
 
     def _options(self) -> Answer:
         allowed = allowed_methods(self._methods)
         preflight = self._cross_origin.on_preflight(self._headers, allowed)
         return Answer(HTTPStatus.NO_CONTENT, (("Allow", ", ".join(allowed)), *preflight))
-
-
-_current: ContextVar[RequestContext] = ContextVar("exchange")
-
-
-def current() -> RequestContext:
-    """The exchange that this code runs for."""
-    return _current.get()
 
 
 def _log_cause(error: DatabaseUnavailable) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -37,11 +37,12 @@ class TextsError(Exception):
 class Texts:
     """Every edition of the texts, one a language."""
 
-    def __init__(self, folder: Path | None, *, language: str) -> None:
+    def __init__(self, folder: Path | None, *, language: str, further: Sequence[Path] = ()) -> None:
+        """Read the operator's folder, those of further capabilities, and ours: what comes first has the say."""
         self.folder = folder
         if folder is not None and not folder.is_dir():
             raise TextsError(f"AUTH_TEXTS_DIR: {folder} is no folder")
-        folders = [HERE] if folder is None else [folder, HERE]
+        folders = [*(() if folder is None else (folder,)), *further, HERE]
         loader = FileSystemLoader(folders)
         languages = {SOURCE_LANGUAGE, *(path.stem for place in folders for path in (place / "locale").glob("*.po"))}
         self._editions = {name: Edition(name, loader, _translations(folders, name)) for name in sorted(languages)}
