@@ -9,7 +9,7 @@ import structlog
 
 from core.errors import DatabaseUnavailable
 
-PAUSE_AFTER_FAILURE = 5.0  # seconds
+WAIT_AFTER_FAILURE = 5.0  # seconds
 STOP_SECONDS = 15.0  # longer than a mail server's single answer is waited for
 
 log = structlog.get_logger("background")
@@ -48,7 +48,7 @@ class Background:
             self._woken.clear()
             if self.is_stopping:  # asked behind the clearing, which may have erased its wake-up
                 break
-            self._woken.wait(self._pause_after_work())
+            self._woken.wait(self._run_work())
         self._finish()
 
     def wake(self) -> None:
@@ -66,7 +66,7 @@ class Background:
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
 
-    def _pause_after_work(self) -> float:
+    def _run_work(self) -> float:
         try:
             self._work()
         except DatabaseUnavailable:
@@ -75,4 +75,4 @@ class Background:
             log.exception("the work failed and goes on", work=self._name)
         else:
             return self._every
-        return PAUSE_AFTER_FAILURE
+        return WAIT_AFTER_FAILURE

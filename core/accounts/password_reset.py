@@ -88,7 +88,7 @@ class PasswordReset:
             work.users.lock(token.user_id)  # before the token, as everybody does who takes both
             if not work.one_time_tokens.use(token.id, at=now):
                 raise InvalidResetToken  # another use of it was faster
-            user = work.users.recover(token.user_id, new_hash, at=now)
+            user = work.users.reset_password(token.user_id, new_hash, at=now)
             if user is None:
                 raise InvalidResetToken  # the account went away or was deactivated
             revoke_links(work, user.id, at=now)

@@ -169,7 +169,7 @@ class Composer:
             return True  # it was counted at its first attempt
         is_missed = _is_missed(work, message, user, now)
         if message.kind in _LIMITED and not is_missed:
-            count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, but=message.id)
+            count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, excluding=message.id)
             if count >= self._limit:
                 return False
         if is_proved(message, user):

@@ -93,7 +93,7 @@ class Outbox(Protocol):
         """
         ...
 
-    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, but: uuid.UUID) -> int:
+    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
         """How many messages of a kind were prepared for a user since then, but for one."""
         ...
 

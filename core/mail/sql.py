@@ -156,14 +156,14 @@ class SqlOutbox:
         )
         return self._connection.execute(prepared).rowcount == 1
 
-    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, but: uuid.UUID) -> int:
+    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
         """How many messages of a kind were prepared for a user since then, but for one."""
         count = self._connection.scalar(
             select(func.count()).where(
                 outbox.c.user_id == user_id,
                 outbox.c.kind == kind,
                 outbox.c.prepared_at > since,
-                outbox.c.id != but,
+                outbox.c.id != excluding,
             )
         )
         return count or 0

@@ -9,7 +9,7 @@ from core.throttling.problems import PROBLEMS
 
 
 def purge(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> int:
-    """Delete counters that say nothing any more."""
+    """Delete counters that have no effect any more."""
     return work.counters.purge(now=now, limit=limit)
 
 

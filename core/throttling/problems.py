@@ -1,4 +1,4 @@
-"""The HTTP form of the errors of attempts that come too soon."""
+"""The HTTP form of the throttle's errors."""
 
 from http import HTTPStatus
 

@@ -62,7 +62,7 @@ class Users(Protocol):
         """Set the name and give the user as it is now."""
         ...
 
-    def recover(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
+    def reset_password(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
         """Set the hash of an active user who has proved to read mail at the address, which is verified by that."""
         ...
 

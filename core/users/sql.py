@@ -144,7 +144,7 @@ class SqlUsers:
         """Set the name and give the user as it is now."""
         return self._change(user_id, display_name=display_name, updated_at=at)
 
-    def recover(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
+    def reset_password(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
         """Set the hash of an active user, whose address is verified by that."""
         return self._change(
             user_id, users.c.is_active == true(), password_hash=new_hash, email_verified=True, updated_at=at

@@ -406,7 +406,7 @@ def test_a_database_that_is_away_is_said_to_be_away(store: SqlStore, monkeypatch
 def test_a_purge_that_fails_does_not_end_the_thread(
     store: SqlStore, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "PAUSE_AFTER_FAILURE", 0.001)
+    monkeypatch.setattr(background, "WAIT_AFTER_FAILURE", 0.001)
     add(store, "an audit event", NOW - TICK, times=3)
     has_failed, is_done = threading.Event(), threading.Event()
 

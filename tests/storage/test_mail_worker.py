@@ -580,7 +580,7 @@ def test_a_worker_that_nobody_wakes_looks_again_by_itself(setup: Setup, monkeypa
 @pytest.mark.usefixtures("_patient")
 @pytest.mark.parametrize("trouble", [DatabaseUnavailable(), RuntimeError("a defect")], ids=repr)
 def test_a_worker_goes_on_after_trouble(setup: Setup, monkeypatch: pytest.MonkeyPatch, trouble: Exception) -> None:
-    monkeypatch.setattr("core.background.PAUSE_AFTER_FAILURE", 0.01)
+    monkeypatch.setattr("core.background.WAIT_AFTER_FAILURE", 0.01)
     mailer = Signalling()
     flaky = FlakyStore(setup.store)
     flaky.script = [trouble] * 3

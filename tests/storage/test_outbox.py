@@ -270,9 +270,11 @@ def _prepared(
     return one
 
 
-def _count(store: SqlStore, user_id: uuid.UUID, but: uuid.UUID | None = None) -> int:
+def _count(store: SqlStore, user_id: uuid.UUID, excluding: uuid.UUID | None = None) -> int:
     with store.reading() as read:
-        return read.outbox.prepared_since(user_id, MessageKind.PASSWORD_RESET, since=SINCE, but=but or uuid.uuid4())
+        return read.outbox.prepared_since(
+            user_id, MessageKind.PASSWORD_RESET, since=SINCE, excluding=excluding or uuid.uuid4()
+        )
 
 
 def test_a_prepared_message_belongs_to_the_user_it_was_found_to_be_for(store: SqlStore) -> None:
@@ -299,7 +301,7 @@ def test_prepared_messages_of_this_user_and_kind_count_but_for_the_one_in_hand(s
     _prepared(store, at=NOW, user_id=bob.user.id)
     _prepared(store, at=NOW, user_id=ann.user.id, kind=MessageKind.EMAIL_VERIFICATION)
     assert _count(store, ann.user.id) == 3
-    assert _count(store, ann.user.id, but=mine[1].id) == 2
+    assert _count(store, ann.user.id, excluding=mine[1].id) == 2
 
 
 def test_messages_count_from_the_moment_on_after_the_one_that_is_asked_for(store: SqlStore) -> None:

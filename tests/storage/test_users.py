@@ -299,7 +299,7 @@ def test_a_recovery_sets_the_hash_and_verifies_the_address(store: SqlStore) -> N
     ann, bob = account(roles=("admin",)), account("bob@example.com")
     stored(store, ann, bob)
     with store.begin() as work:
-        recovered = work.users.recover(ann.user.id, "new", at=LATER)
+        recovered = work.users.reset_password(ann.user.id, "new", at=LATER)
         work.commit()
     after = account_in(store, ann.user.id)
     assert after == Account(user=replace(ann.user, email_verified=True, updated_at=LATER), password_hash="new")
@@ -311,7 +311,7 @@ def test_an_inactive_user_is_not_recovered(store: SqlStore) -> None:
     ann = account(is_active=False)
     stored(store, ann)
     with store.begin() as work:
-        assert work.users.recover(ann.user.id, "new", at=LATER) is None
+        assert work.users.reset_password(ann.user.id, "new", at=LATER) is None
         work.commit()
     assert account_in(store, ann.user.id) == ann
 
@@ -331,7 +331,7 @@ def test_an_unknown_user_is_neither_recovered_nor_verified_nor_given_an_address(
     ann, nobody = account(), uuid.uuid4()
     stored(store, ann)
     with store.begin() as work:
-        assert work.users.recover(nobody, "new", at=LATER) is None
+        assert work.users.reset_password(nobody, "new", at=LATER) is None
         assert work.users.verify_email(nobody, at=LATER) is None
         assert work.users.set_email(nobody, "eve@example.com", canonical_email="eve@example.com", at=LATER) is None
         work.commit()

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import httpx
 from twinauth_verify import AccessToken, AsyncVerifier, InvalidToken, Unavailable, Verifier
-from twinauth_verify.bench import Bench
+from twinauth_verify.token_validator import TokenValidator
 
 from tests.support.issuer import Issuer
 
@@ -22,7 +22,7 @@ class AnyVerifier(Protocol):
     """A verifier, wherever it lives."""
 
     @property
-    def bench(self) -> Bench: ...
+    def validator(self) -> TokenValidator: ...
     def verify(self, text: Any) -> AccessToken: ...
     def verify_all(self, texts: list[str]) -> list[Outcome]: ...
     def start(self) -> None: ...
@@ -38,8 +38,8 @@ class Synchronous:
         self._verifier = verifier
 
     @property
-    def bench(self) -> Bench:
-        return self._verifier.bench
+    def validator(self) -> TokenValidator:
+        return self._verifier.validator
 
     def verify(self, text: Any) -> AccessToken:
         return self._verifier.verify(text)
@@ -76,8 +76,8 @@ class Asynchronous:
         self._loop = loop
 
     @property
-    def bench(self) -> Bench:
-        return self._verifier.bench
+    def validator(self) -> TokenValidator:
+        return self._verifier.validator
 
     def verify(self, text: Any) -> AccessToken:
         return self._run(self._verifier.verify(text))

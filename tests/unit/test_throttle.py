@@ -37,7 +37,7 @@ from core.throttling.throttle import Attempt, NoThrottle, Throttle
 from tests.support.clock import START, FakeClock
 from tests.support.settings import make_settings
 
-RULE = Rule(allowance=5, recovery=timedelta(minutes=10), longest_pause=timedelta(minutes=15))
+RULE = Rule(burst=5, refill_interval=timedelta(minutes=10), longest_wait=timedelta(minutes=15))
 KEY = b"k" * 32
 
 
@@ -90,11 +90,11 @@ def test_a_clock_that_was_set_back_makes_a_pause_no_longer(back: int) -> None:
 
 @pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
 def test_a_huge_count_costs_the_longest_pause_and_no_overflow(count: int) -> None:
-    assert state_of(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_pause)
+    assert state_of(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_wait)
 
 
 def test_an_allowance_of_one_pauses_after_the_first_attempt() -> None:
-    once = Rule(allowance=1, recovery=seconds(10), longest_pause=seconds(60))
+    once = Rule(burst=1, refill_interval=seconds(10), longest_wait=seconds(60))
     assert state_of(Counter(count=0, at=START), once, START) == (0, seconds(0))
     assert state_of(Counter(count=1, at=START), once, START) == (1, seconds(1))
 
@@ -109,10 +109,10 @@ def test_an_allowance_of_one_pauses_after_the_first_attempt() -> None:
 def test_no_pause_exceeds_the_longest_and_none_is_left_when_all_is_forgotten(
     count: int, elapsed: timedelta, allowance: int, recovery: int, longest: int
 ) -> None:
-    rule = Rule(allowance=allowance, recovery=seconds(recovery), longest_pause=seconds(longest))
+    rule = Rule(burst=allowance, refill_interval=seconds(recovery), longest_wait=seconds(longest))
     remembered, pause = state_of(Counter(count=count, at=START), rule, START + elapsed)
     assert 0 <= remembered <= count
-    assert timedelta(0) <= pause <= rule.longest_pause
+    assert timedelta(0) <= pause <= rule.longest_wait
     assert pause == timedelta(0) or remembered >= allowance
     later, shorter = state_of(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
     assert later <= remembered
@@ -256,7 +256,7 @@ def test_every_counter_has_a_rule_and_the_settings_say_how_much_is_free() -> Non
         )
     )
     assert set(found) == set(CounterKind)
-    assert {kind: rule.allowance for kind, rule in found.items()} == {
+    assert {kind: rule.burst for kind, rule in found.items()} == {
         CounterKind.ACCOUNT_FROM_BLOCK: 1,
         CounterKind.BLOCK: 2,
         CounterKind.ACCOUNT_FROM_STRANGERS: 3,
@@ -280,7 +280,7 @@ RECOVERIES = [
 def test_one_attempt_comes_back_in_the_seconds_that_the_setting_promises(
     kind: CounterKind, setting: str, promised: int
 ) -> None:
-    assert rules(ThrottleSettings())[kind].recovery == seconds(promised)
+    assert rules(ThrottleSettings())[kind].refill_interval == seconds(promised)
     assert f"one back in {promised} s" in (ThrottleSettings.model_fields[setting].description or "")
 
 

@@ -60,10 +60,10 @@ class Both:
             timer=lambda: now,
         )
         while feed.is_stale:
-            asked = feed.ask()
-            found = self.app.revocations.read(asked.since, wait=0)
+            request = feed.next_request()
+            found = self.app.revocations.read(request.since, wait=0)
             jws = feed.read(Answer(found.jws.encode(), MEDIA_TYPE, None))
-            feed.accept(asked, jws, keys.get(jws.kid))
+            feed.accept(request, jws, keys.get(jws.kid))
         return not revocations.contain(verified)
 
     def agree(self, token: str) -> bool:

@@ -185,8 +185,8 @@ class TestFetching:
         for number in range(50):
             time_.advance(10)
             assert outcome(verifier, issuer.sign(issuer.header(kid=f"unknown {number}"))) is InvalidToken
-            assert verifier.bench.keys.remembered_unknown <= 8
-        assert verifier.bench.keys.remembered_unknown == 8
+            assert verifier.validator.keys.remembered_unknown <= 8
+        assert verifier.validator.keys.remembered_unknown == 8
 
     def test_of_malformed_tokens_never_happens(self, verifier: AnyVerifier, issuer: Issuer) -> None:
         for text in ("", "a.b.c", issuer.sign(issuer.header(typ="JWT")), issuer.sign(issuer.header(jku="x"))):
@@ -321,7 +321,7 @@ class TestFaults:
 
 
 async def heard(verifier: AsyncVerifier, issuer: Issuer) -> AccessToken:
-    while not len(verifier.bench.revocations):
+    while not len(verifier.validator.revocations):
         await verifier.verify(issuer.token(sid="another"))
         await asyncio.sleep(0.02)
     return await verifier.verify(issuer.sign())
@@ -337,7 +337,7 @@ class TestMemoryOfTokens:
         tokens = [issuer.token(jti=str(number)) for number in range(20)]
         for token in tokens:
             verifier.verify(token)
-        assert verifier.bench.remembered_tokens == 8
+        assert verifier.validator.remembered_tokens == 8
         first = verifier.verify(tokens[-1])
         assert verifier.verify(tokens[0]).token_id == "0"
         assert verifier.verify(tokens[-1]) is first
@@ -347,7 +347,7 @@ class TestMemoryOfTokens:
         forged = f"{text}.{'BA'[signature[0] == 'B']}{signature[1:]}"
         for text in (forged, issuer.token(aud="x"), "a.b.c"):
             assert outcome(verifier, text) is InvalidToken
-        assert verifier.bench.remembered_tokens == 0
+        assert verifier.validator.remembered_tokens == 0
 
     def test_does_not_make_a_token_outlive_itself(self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime) -> None:
         token = issuer.sign()

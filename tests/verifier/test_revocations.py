@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from twinauth_verify import AccessToken, InvalidToken, Settings, Unavailable
-from twinauth_verify.feed import MAX_PAUSE, Feed
+from twinauth_verify.feed import MAX_BACKOFF, Feed
 from twinauth_verify.fetching import MAX_FEED, Answer
 from twinauth_verify.keys import read_jwks
 from twinauth_verify.revocations import Revocation, Revocations, hash_of
@@ -63,14 +63,14 @@ class TestRevocations:
     def test_of_a_subject_end_what_was_issued_before(self, following: AnyVerifier, live: Issuer) -> None:
         now = int(live.clock())
         live.revoke("subject", SUBJECT, not_before=now)
-        assert eventually(lambda: len(following.bench.revocations) == 1)
+        assert eventually(lambda: len(following.validator.revocations) == 1)
         assert outcome(following, live.token(iat=now - 1)) is InvalidToken
         assert outcome(following, live.token(iat=now)) == "accepted"
 
     def test_of_unknown_kinds_are_ignored(self, following: AnyVerifier, live: Issuer) -> None:
         live.revoke("planet", "earth")
         live.revoke("session", "another")
-        assert eventually(lambda: len(following.bench.revocations) == 1)
+        assert eventually(lambda: len(following.validator.revocations) == 1)
         assert outcome(following, live.sign()) == "accepted"
 
     def test_that_are_many_arrive_without_a_storm_of_requests(self, following: AnyVerifier, live: Issuer) -> None:
@@ -78,7 +78,7 @@ class TestRevocations:
         for number in range(100):
             live.revoke("session", str(number))
             time.sleep(0.005)
-        assert eventually(lambda: len(following.bench.revocations) == 100)
+        assert eventually(lambda: len(following.validator.revocations) == 100)
         assert len(live.feed_requests) - before < 15
 
     @pytest.mark.usefixtures("following")
@@ -188,9 +188,9 @@ class TestAnswersOfAFeed:
         keys = read_jwks(issuer.jwks().body)
 
         def take(change: Change) -> None:
-            asked = feed.ask()
-            jws = feed.read(as_answer(change(issuer, asked.since)))
-            feed.accept(asked, jws, keys.get(jws.kid))
+            request = feed.next_request()
+            jws = feed.read(as_answer(change(issuer, request.since)))
+            feed.accept(request, jws, keys.get(jws.kid))
 
         issuer.revoke("session", "an old one")
         take(Issuer.feed_answer)
@@ -210,7 +210,7 @@ class TestAnswersOfAFeed:
         verifier = open_verifier(live, sockets=True)
         verifier.start()  # the first answer is good, the second is not
         assert eventually(lambda: len(live.feed_requests) > 2)
-        assert len(verifier.bench.revocations) == 1
+        assert len(verifier.validator.revocations) == 1
         assert outcome(verifier, live.sign()) is Unavailable
         assert outcome(verifier, "a.b.c") is InvalidToken
         live.feed_reply = live.feed_answer
@@ -236,7 +236,7 @@ class TestAnswersOfAFeed:
         live.feed_reply = None
         healed_at = time.monotonic()
         assert eventually(lambda: outcome(verifier, token) == "accepted")
-        assert time.monotonic() - healed_at < MAX_PAUSE + 1
+        assert time.monotonic() - healed_at < MAX_BACKOFF + 1
 
     def test_that_refuse_the_cursor_make_the_verifier_ask_for_everything(
         self, following: AnyVerifier, live: Issuer
@@ -253,7 +253,7 @@ class TestAnswersOfAFeed:
         new = Signer(number=1)
         live.published, live.signer = [live.signer, new], new
         live.revoke("session", SESSION)
-        assert eventually(lambda: len(verifier.bench.revocations) == 1)
+        assert eventually(lambda: len(verifier.validator.revocations) == 1)
 
     def test_renew_the_keys_before_any_request_must_wait_for_them(
         self, open_verifier: OpenVerifier, live: Issuer
@@ -295,7 +295,7 @@ class TestTheBackground:
         live.revoke("session", "while it was closed")
         following.start()
         assert outcome(following, live.sign()) == "accepted"
-        assert eventually(lambda: len(following.bench.revocations) == 1)
+        assert eventually(lambda: len(following.validator.revocations) == 1)
 
     def test_survives_an_issuer_that_is_away(self, open_verifier: OpenVerifier) -> None:
         issuer = Issuer()

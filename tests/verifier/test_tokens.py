@@ -63,7 +63,7 @@ class TestForms:
         assert verifier.verify(twin) == verifier.verify(f"{head}.{signature}")
         issuer.revoke("session", SESSION)
         found = [read_revocation(entry) for entry in issuer.entries]
-        verifier.bench.revocations.add([entry for entry in found if entry is not None])
+        verifier.validator.revocations.add([entry for entry in found if entry is not None])
         for text in (twin, f"{head}.{signature}"):
             assert not accepts(verifier, text)
 

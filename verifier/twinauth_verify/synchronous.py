@@ -1,4 +1,4 @@
-"""The verifier for code that runs in threads. Its twin for tasks is `tasks`."""
+"""The verifier for code that runs in threads. Its twin for asynchronous code is `asynchronous`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Self, Unpack
 
 import httpx
 
-from twinauth_verify.bench import Bench
 from twinauth_verify.errors import Unavailable
 from twinauth_verify.feed import Feed
-from twinauth_verify.fetching import Answer, FetchFailed, Intake, Question, client_options
+from twinauth_verify.fetching import Answer, FetchFailed, FetchRequest, ResponseReader, client_options
 from twinauth_verify.keys import Key
 from twinauth_verify.settings import Settings, Tuning
+from twinauth_verify.token_validator import TokenValidator
 from twinauth_verify.tokens import AccessToken
 
 _log = logging.getLogger("twinauth_verify")
@@ -27,7 +27,7 @@ class Verifier:
     """Verifies access tokens of one issuer for one audience; made once and shared by all threads.
 
     It fetches the issuer's keys and follows its revocations in the background: from `start` on, or from the first
-    token. After a fork the child starts a background of its own.
+    token. After a fork the child starts its own background thread.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Verifier:
         **tuning: Unpack[Tuning],
     ) -> None:
         self.settings = Settings(issuer=issuer, audience=audience, **tuning)
-        self.bench = Bench(self.settings, clock=clock, timer=timer)
+        self.validator = TokenValidator(self.settings, clock=clock, timer=timer)
         self._transport = transport
         self._fetching = threading.Lock()
         self._starting = threading.Lock()
@@ -52,27 +52,27 @@ class Verifier:
         """Verify an access token.
 
         Raises:
-            InvalidToken: it is not to be trusted, for whatever reason.
-            Unavailable: that cannot be told at the moment.
+            InvalidToken: the token is not valid; every defect is this one error.
+            Unavailable: no token can be verified at the moment.
 
         """
-        case = self.bench.open(text)
+        parsed = self.validator.parse(text)
         if self._closed:
             raise Unavailable
-        if self.bench.feed is not None:
-            self._follow(self.bench.feed)
-        return self.bench.judge(case, self._key(case.kid))
+        if self.validator.feed is not None:
+            self._follow(self.validator.feed)
+        return self.validator.validate(parsed, self._key(parsed.kid))
 
     def start(self) -> None:
         """Fetch the keys and begin to follow the revocations; return when both are here, or the first try failed."""
         self._closed = False
-        if self.bench.feed is None:
+        if self.validator.feed is None:
             self._refresh(None)
         else:
-            self._follow(self.bench.feed)
+            self._follow(self.validator.feed)
 
     def close(self) -> None:
-        """End what goes on in the background. Every token is refused until the next `start`."""
+        """End the background thread. Every token is refused until the next `start`."""
         self._closed = True
         with self._starting:
             if self._background is not None:
@@ -90,29 +90,29 @@ class Verifier:
 
     def _key(self, kid: str, *, ahead: float = 0.0) -> Key | None:
         self._refresh(kid, ahead=ahead)
-        return self.bench.keys.get(kid)
+        return self.validator.keys.get(kid)
 
     def _refresh(self, kid: str | None, *, ahead: float = 0.0) -> None:
-        """Fetch the keys if it is time to. One thread does; the others wait for it only if they have no key."""
-        keys = self.bench.keys
+        """Fetch the keys if they are due. One thread fetches; another waits for it only if it has no key."""
+        keys = self.validator.keys
         if not keys.is_due(kid, ahead=ahead):
             return
-        patience = 0.0 if kid is not None and keys.knows(kid) else 2 * self.settings.timeout
-        if not self._fetching.acquire(timeout=patience):
+        timeout = 0.0 if kid is not None and keys.knows(kid) else 2 * self.settings.timeout
+        if not self._fetching.acquire(timeout=timeout):
             return
         try:
-            if keys.is_due(kid, ahead=ahead):  # the one before may have fetched
+            if keys.is_due(kid, ahead=ahead):  # another thread may have fetched meanwhile
                 self._fetch_keys(kid)
         finally:
             self._fetching.release()
 
     def _fetch_keys(self, kid: str | None) -> None:
-        keys = self.bench.keys
+        keys = self.validator.keys
         try:
             with self._client(self.settings.keys_url) as client:
-                keys.accept(fetch(client, keys.question), kid)
+                keys.accept(fetch(client, keys.fetch_request), kid)
         except (FetchFailed, httpx.HTTPError, ValueError, OSError) as error:
-            keys.failed()
+            keys.record_failure()
             _log.warning("The keys could not be fetched: %s: %s", type(error).__name__, error)
 
     def _follow(self, feed: Feed) -> None:
@@ -135,28 +135,28 @@ class Verifier:
         while not background.closing.is_set():
             try:
                 with self._client(self.settings.feed_url) as client:
-                    self._listen(feed, client, background)
-            except Exception as error:  # noqa: BLE001 - a follower that ends would let nobody in any more
+                    self._poll(feed, client, background)
+            except Exception as error:  # noqa: BLE001 - without a follower every token would be refused
                 if not background.closing.is_set():
-                    background.pause(feed, feed.failed(error))
+                    background.wait(feed, feed.record_failure(error))
 
-    def _listen(self, feed: Feed, client: httpx.Client, background: _Background) -> None:
+    def _poll(self, feed: Feed, client: httpx.Client, background: _Background) -> None:
         while not background.closing.is_set():
-            background.pause(feed, self._ask(feed, client, background))
+            background.wait(feed, self._poll_once(feed, client, background))
 
-    def _ask(self, feed: Feed, client: httpx.Client, background: _Background) -> float:
-        asked = feed.ask()
-        jws = feed.read(fetch(client, asked.question, trace=background.trace))
-        # So the keys are renewed here, before they are stale, and not while a request waits.
+    def _poll_once(self, feed: Feed, client: httpx.Client, background: _Background) -> float:
+        request = feed.next_request()
+        jws = feed.read(fetch(client, request.fetch, trace=background.trace))
+        # The keys are renewed here, before they are stale, so that no request waits for them.
         key = self._key(jws.kid, ahead=2 * self.settings.feed_wait)
-        return feed.accept(asked, jws, key)
+        return feed.accept(request, jws, key)
 
     def _client(self, url: str) -> httpx.Client:
         return httpx.Client(transport=self._transport, **client_options(url))
 
 
 class _Background:
-    """The thread that follows the feed, and the means to end it while it waits for an answer."""
+    """The thread that follows the feed; it can be ended while it waits for an answer."""
 
     def __init__(self, follow: Callable[[Feed, _Background], None], feed: Feed) -> None:
         self.closing = threading.Event()
@@ -166,45 +166,45 @@ class _Background:
         self.thread.start()
 
     def close(self, seconds: float) -> None:
-        """End the thread: what it waits for ends as if the issuer had hung up."""
+        """End the thread: its connection is shut down, as if the issuer had closed it."""
         self.closing.set()
         if self._socket is not None:
-            _hang_up(self._socket)
+            _shut_down(self._socket)
         self.thread.join(seconds)
 
-    def pause(self, feed: Feed, seconds: float) -> None:
-        """Rest between two questions; who waits for the first ones to be over is told."""
+    def wait(self, feed: Feed, seconds: float) -> None:
+        """Wait between two requests for the feed; callers that wait for the first ones go on."""
         if feed.is_settled:
             self.settled.set()
         self.closing.wait(seconds)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Remember the connection, as httpcore tells of it."""
+        """Remember the connection that httpcore reports."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
         if self.closing.is_set():
             raise FetchFailed("closing")
 
 
-def fetch(client: httpx.Client, question: Question, *, trace: Any = None) -> Answer:
-    """Fetch an answer, within its bounds.
+def fetch(client: httpx.Client, request: FetchRequest, *, trace: Any = None) -> Answer:
+    """Fetch an answer, within the bounds of the request.
 
     Raises:
-        FetchFailed: it is none to use.
-        httpx.HTTPError: there is none.
+        FetchFailed: the answer cannot be used.
+        httpx.HTTPError: there is no answer.
 
     """
-    intake = Intake(question)
+    reader = ResponseReader(request)
     extensions = {} if trace is None else {"trace": trace}
-    with client.stream("GET", question.url, extensions=extensions, **question.options()) as response:
-        intake.head(response)
+    with client.stream("GET", request.url, extensions=extensions, **request.options()) as response:
+        reader.read_head(response)
         for part in response.iter_bytes():
-            intake.part(part)
-    return intake.answer(response)
+            reader.read_part(part)
+    return reader.answer(response)
 
 
-def _hang_up(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except (OSError, ValueError):
-        return  # it has ended by itself
+        return  # the connection has already ended

@@ -1,4 +1,4 @@
-"""The verifier for code that runs in tasks. Its twin for threads is `threads`."""
+"""The verifier for asynchronous code. Its twin for threads is `synchronous`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Self, Unpack
 
 import httpx
 
-from twinauth_verify.bench import Bench
 from twinauth_verify.errors import Unavailable
 from twinauth_verify.feed import Feed
-from twinauth_verify.fetching import Answer, FetchFailed, Intake, Question, client_options
+from twinauth_verify.fetching import Answer, FetchFailed, FetchRequest, ResponseReader, client_options
 from twinauth_verify.keys import Key
 from twinauth_verify.settings import Settings, Tuning
+from twinauth_verify.token_validator import TokenValidator
 from twinauth_verify.tokens import AccessToken
 
 _log = logging.getLogger("twinauth_verify")
@@ -41,7 +41,7 @@ class AsyncVerifier:
         **tuning: Unpack[Tuning],
     ) -> None:
         self.settings = Settings(issuer=issuer, audience=audience, **tuning)
-        self.bench = Bench(self.settings, clock=clock, timer=timer)
+        self.validator = TokenValidator(self.settings, clock=clock, timer=timer)
         self._transport = transport
         self._fetching: asyncio.Task[None] | None = None
         self._background: _Background | None = None
@@ -51,27 +51,27 @@ class AsyncVerifier:
         """Verify an access token.
 
         Raises:
-            InvalidToken: it is not to be trusted, for whatever reason.
-            Unavailable: that cannot be told at the moment.
+            InvalidToken: the token is not valid; every defect is this one error.
+            Unavailable: no token can be verified at the moment.
 
         """
-        case = self.bench.open(text)
+        parsed = self.validator.parse(text)
         if self._closed:
             raise Unavailable
-        if self.bench.feed is not None:
-            await self._follow(self.bench.feed)
-        return self.bench.judge(case, await self._key(case.kid))
+        if self.validator.feed is not None:
+            await self._follow(self.validator.feed)
+        return self.validator.validate(parsed, await self._key(parsed.kid))
 
     async def start(self) -> None:
         """Fetch the keys and begin to follow the revocations; return when both are here, or the first try failed."""
         self._closed = False
-        if self.bench.feed is None:
+        if self.validator.feed is None:
             await self._refresh(None)
         else:
-            await self._follow(self.bench.feed)
+            await self._follow(self.validator.feed)
 
     async def close(self) -> None:
-        """End what goes on in the background. Every token is refused until the next `start`."""
+        """End the background tasks. Every token is refused until the next `start`."""
         self._closed = True
         background, self._background = self._background, None
         fetching, self._fetching = self._fetching, None
@@ -89,11 +89,11 @@ class AsyncVerifier:
 
     async def _key(self, kid: str, *, ahead: float = 0.0) -> Key | None:
         await self._refresh(kid, ahead=ahead)
-        return self.bench.keys.get(kid)
+        return self.validator.keys.get(kid)
 
     async def _refresh(self, kid: str | None, *, ahead: float = 0.0) -> None:
-        """Fetch the keys if it is time to. One task does; the others wait for it only if they have no key."""
-        keys = self.bench.keys
+        """Fetch the keys if they are due. One task fetches; another waits for it only if it has no key."""
+        keys = self.validator.keys
         if not keys.is_due(kid, ahead=ahead):
             return
         if not _is_running(self._fetching):
@@ -101,16 +101,16 @@ class AsyncVerifier:
         elif kid is not None and keys.knows(kid):
             return
         if self._fetching is not None:
-            # Unlike `await` this does not cancel it: a client that goes away must not take the keys of others along.
+            # Unlike `await` this does not cancel the fetch when a client disconnects: other requests need its keys.
             await asyncio.wait([self._fetching])
 
     async def _fetch_keys(self, kid: str | None) -> None:
-        keys = self.bench.keys
+        keys = self.validator.keys
         try:
             async with self._client(self.settings.keys_url) as client:
-                keys.accept(await fetch(client, keys.question), kid)
+                keys.accept(await fetch(client, keys.fetch_request), kid)
         except (FetchFailed, httpx.HTTPError, ValueError, OSError) as error:
-            keys.failed()
+            keys.record_failure()
             _log.warning("The keys could not be fetched: %s: %s", type(error).__name__, error)
 
     async def _follow(self, feed: Feed) -> None:
@@ -126,20 +126,20 @@ class AsyncVerifier:
         while True:
             try:
                 async with self._client(self.settings.feed_url) as client:
-                    await self._listen(feed, client, background)
-            except Exception as error:  # noqa: BLE001 - a follower that ends would let nobody in any more
-                await background.pause(feed, feed.failed(error))
+                    await self._poll(feed, client, background)
+            except Exception as error:  # noqa: BLE001 - without a follower every token would be refused
+                await background.wait(feed, feed.record_failure(error))
 
-    async def _listen(self, feed: Feed, client: httpx.AsyncClient, background: _Background) -> None:
+    async def _poll(self, feed: Feed, client: httpx.AsyncClient, background: _Background) -> None:
         while True:
-            await background.pause(feed, await self._ask(feed, client))
+            await background.wait(feed, await self._poll_once(feed, client))
 
-    async def _ask(self, feed: Feed, client: httpx.AsyncClient) -> float:
-        asked = feed.ask()
-        jws = feed.read(await fetch(client, asked.question))
-        # So the keys are renewed here, before they are stale, and not while a request waits.
+    async def _poll_once(self, feed: Feed, client: httpx.AsyncClient) -> float:
+        request = feed.next_request()
+        jws = feed.read(await fetch(client, request.fetch))
+        # The keys are renewed here, before they are stale, so that no request waits for them.
         key = await self._key(jws.kid, ahead=2 * self.settings.feed_wait)
-        return feed.accept(asked, jws, key)
+        return feed.accept(request, jws, key)
 
     def _client(self, url: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(transport=self._transport, **client_options(url))
@@ -152,31 +152,31 @@ class _Background:
         self.settled = asyncio.Event()
         self.task = asyncio.ensure_future(follow(feed, self))
 
-    async def pause(self, feed: Feed, seconds: float) -> None:
-        """Rest between two questions; who waits for the first ones to be over is told."""
+    async def wait(self, feed: Feed, seconds: float) -> None:
+        """Wait between two requests for the feed; callers that wait for the first ones go on."""
         if feed.is_settled:
             self.settled.set()
         await asyncio.sleep(seconds)
 
 
-async def fetch(client: httpx.AsyncClient, question: Question) -> Answer:
-    """Fetch an answer, within its bounds.
+async def fetch(client: httpx.AsyncClient, request: FetchRequest) -> Answer:
+    """Fetch an answer, within the bounds of the request.
 
     Raises:
-        FetchFailed: it is none to use.
-        httpx.HTTPError: there is none.
+        FetchFailed: the answer cannot be used.
+        httpx.HTTPError: there is no answer.
 
     """
-    intake = Intake(question)
-    async with client.stream("GET", question.url, **question.options()) as response:
-        intake.head(response)
+    reader = ResponseReader(request)
+    async with client.stream("GET", request.url, **request.options()) as response:
+        reader.read_head(response)
         async for part in response.aiter_bytes():
-            intake.part(part)
-    return intake.answer(response)
+            reader.read_part(part)
+    return reader.answer(response)
 
 
 def _is_running(task: asyncio.Future[None] | None) -> bool:
-    """Whether a task lives, in the loop that asks; the loop of another may be over."""
+    """Whether a task runs in the current event loop; a task of another loop may never end."""
     return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
 
 

@@ -1,4 +1,4 @@
-"""The judgement of a token, the same for threads and for tasks: everything but the waiting."""
+"""How a token is validated, the same for threads and for tasks: everything except the waiting."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class _Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """A token whose key is known by name. It has been verified before, or its header has been read."""
+class ParsedToken:
+    """A token whose key id is known: it has been verified before, or its header has been read."""
 
     digest: bytes
     kid: str
@@ -33,8 +33,8 @@ class Case:
     verified: _Verified | None
 
 
-class Bench:
-    """What a verifier knows: keys, revocations, and the tokens that it has verified."""
+class TokenValidator:
+    """Validates tokens with the keys, the revocations and the cache of tokens that were verified before."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float], timer: Callable[[], float]) -> None:
         self.keys = KeyCache(settings, timer)
@@ -46,11 +46,11 @@ class Bench:
 
     @property
     def remembered_tokens(self) -> int:
-        """How many verified tokens are remembered."""
+        """The number of verified tokens in the cache."""
         return len(self._verified)
 
-    def open(self, text: str) -> Case:
-        """Read a token as far as is needed to know its key.
+    def parse(self, text: str) -> ParsedToken:
+        """Read a token as far as its key id.
 
         Raises:
             InvalidToken: it is malformed.
@@ -59,21 +59,21 @@ class Bench:
         digest = _digest(text)
         verified = self._verified.get(digest)
         if verified is not None:
-            return Case(digest, verified.key.kid, None, verified)
+            return ParsedToken(digest, verified.key.kid, None, verified)
         jws = read_token(text)
-        return Case(digest, jws.kid, jws, None)
+        return ParsedToken(digest, jws.kid, jws, None)
 
-    def judge(self, case: Case, key: Key | None) -> AccessToken:
-        """Say what a token says, if it is to be trusted now.
+    def validate(self, parsed: ParsedToken, key: Key | None) -> AccessToken:
+        """Return the token's content if the token is valid now.
 
-        A signature is verified once. Its key, the times and the revocations are looked at on each use.
+        The signature is verified once; the key, the times and the revocations are checked on each use.
 
         Raises:
-            InvalidToken: it is not.
-            Unavailable: that cannot be known, because the revocations are stale.
+            InvalidToken: the token is not valid.
+            Unavailable: the revocations are stale, so the token may have been revoked.
 
         """
-        token = self._token(case, key)
+        token = self._verified_token(parsed, key)
         check_times(token, self._expectations, self._clock())
         if self.feed is not None and self.feed.is_stale:
             raise Unavailable
@@ -81,18 +81,18 @@ class Bench:
             raise InvalidToken
         return token
 
-    def _token(self, case: Case, key: Key | None) -> AccessToken:
-        if case.verified is not None and case.verified.key == key:
-            return case.verified.token
-        if case.jws is None or key is None:
-            raise InvalidToken  # it was verified under a key that the issuer has taken back
-        token = open_token(case.jws, key, self._expectations)
-        self._verified.put(case.digest, _Verified(key, token))
+    def _verified_token(self, parsed: ParsedToken, key: Key | None) -> AccessToken:
+        if parsed.verified is not None and parsed.verified.key == key:
+            return parsed.verified.token
+        if parsed.jws is None or key is None:
+            raise InvalidToken  # the issuer has withdrawn the key that verified it
+        token = open_token(parsed.jws, key, self._expectations)
+        self._verified.put(parsed.digest, _Verified(key, token))
         return token
 
 
 def _digest(text: str) -> bytes:
-    """A token is remembered by a hash, so that a memory dump holds none that could be presented."""
+    """Hash a token: the cache keeps hashes only, so that a memory dump has no token that could be presented."""
     if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
         raise InvalidToken
     try:
