@@ -16,6 +16,7 @@ from core.throttling.model import RECORDED_REFUSALS
 from tests.support.api import EMAIL, PASSWORD, Api
 from tests.support.drivers import Headers
 from tests.support.service_clients import ServiceClient, register
+from tests.support.services import on_one_database
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ class TestClientCredentials:
     def test_give_every_scope_where_none_is_asked_for(self, client: ServiceClient) -> None:
         assert client.token().json["scope"] == "orders:read orders:write"
 
+    @on_one_database
     @pytest.mark.parametrize("scope", ["admin", "orders:read admin", 'a"b', "orders:read  orders:write", "é"])
     def test_give_no_more_than_was_registered(self, client: ServiceClient, scope: str) -> None:
         answer = client.token(scope=scope)
@@ -74,6 +76,7 @@ class TestClientCredentials:
 
 
 class TestSecrets:
+    @on_one_database
     @pytest.mark.parametrize("change", ["last", "checksum", "empty", "other client"])
     def test_that_are_wrong_are_refused(self, client: ServiceClient, change: str) -> None:
         secret = client.secret
@@ -119,6 +122,7 @@ class TestSecrets:
             assert ServiceClient(client.api, client_id, client.secret).token().status == 401
         assert {event.subject for event in recorded(client.api, "client_refused")} == {None}
 
+    @on_one_database
     def test_that_are_right_leave_no_event_and_are_never_held_back(self, client: ServiceClient) -> None:
         for _ in range(RECORDED_REFUSALS + 5):
             assert ServiceClient(client.api, client.id, "wrong").token().status == 401
@@ -191,6 +195,7 @@ class TestIntrospection:
         assert client.introspect(pair["refresh_token"]) == {"active": False}
         assert client.introspect(rotated["refresh_token"])["active"]
 
+    @on_one_database
     @pytest.mark.parametrize("headers", [[], [("Authorization", "Basic Og==")], [("Authorization", "Bearer x")]])
     def test_is_for_registered_clients(self, api: Api, headers: Headers) -> None:
         token = api.signed_in()["access_token"]
@@ -224,6 +229,7 @@ class TestIntrospection:
 
 
 class TestRevocation:
+    @on_one_database
     @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
     @pytest.mark.parametrize("hint", [{}, {"token_type_hint": "access_token"}, {"token_type_hint": "nonsense"}])
     def test_of_either_token_ends_the_session(self, api: Api, kind: str, hint: dict[str, str]) -> None:
@@ -234,6 +240,7 @@ class TestRevocation:
         assert api.refresh(pair["refresh_token"]).status == 401
         assert api.whoami(other["access_token"]).status == 200
 
+    @on_one_database
     @pytest.mark.parametrize("token", ["x", "a.b.c", "twr_" + "A" * 72])
     def test_of_what_is_no_token_has_happened_already(self, api: Api, token: str) -> None:
         assert api.post("/v1/revoke", form={"token": token}).status == 200
