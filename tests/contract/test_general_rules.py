@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from core.contract.operation import OPERATIONS, Caller
-from core.settings import MailSettings
+from core.contract.operation import Auth
+from core.settings.groups import MailSettings
 from tests.contract.conftest import FRAMEWORKS, House
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.contract import OPERATIONS
 from tests.support.drivers import AsgiDriver, Headers, WsgiDriver
 from tests.support.mail import token_of
 from tests.support.parity import fields_of
@@ -381,7 +382,7 @@ def test_an_unknown_error_is_opaque(api: Api, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "operation", [o for o in OPERATIONS.values() if o.caller is Caller.USER], ids=lambda operation: operation.id
+    "operation", [o for o in OPERATIONS.values() if o.auth is Auth.USER], ids=lambda operation: operation.id
 )
 def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api, operation: object) -> None:
     path = operation.path.replace("{session_id}", "not-a-uuid")  # type: ignore[attr-defined]  # an Operation
