@@ -21,7 +21,7 @@ from tests.support.settings import SECRET
 OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
 PLACEHOLDER = "changeme-changeme-changeme-changeme"
 COMMANDS = {
-    "serve": ["--framework", "--host", "--port", "--workers", "--reload"],
+    "serve": ["--framework", "--host", "--port", "--fastapi-port", "--flask-port", "--workers", "--reload"],
     "migrate": [],
     "keys": ["list", "rotate"],
     "keys list": [],
@@ -53,7 +53,7 @@ def plain_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-@pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["keys", "list"]])
+@pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["migrate"], ["keys", "list"]])
 def test_database_that_is_away_is_named_by_its_variable_and_not_by_its_url(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -172,7 +172,6 @@ def test_serve_with_a_catalogue_that_cannot_be_read_gives_up_with_one_line(tmp_p
     assert "fr.po" in line
 
 
-@pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
 def test_migrate_a_second_time_changes_nothing(empty_database: str, tmp_path: Path) -> None:
     for _ in range(2):
         done = run_command(tmp_path, "migrate", AUTH_DATABASE_URL=empty_database)
