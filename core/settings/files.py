@@ -25,7 +25,7 @@ MOUNTED = Path("/run/secrets")
 
 
 @dataclass(frozen=True, slots=True)
-class OpenFile:
+class ExposedFile:
     """A file with a setting that every user of the machine may read."""
 
     variable: str

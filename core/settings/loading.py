@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from core.settings.files import SUFFIX, OpenFile, SettingsError, SettingsGroup, given, mode_for_all
+from core.settings.files import SUFFIX, ExposedFile, SettingsError, SettingsGroup, given, mode_for_all
 from core.settings.groups import ENV_FILE, PREFIX
 from core.settings.whole import Settings
 
@@ -65,12 +65,12 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError("; ".join(_messages(error))) from None
 
 
-def open_files() -> list[OpenFile]:
+def exposed_files() -> list[ExposedFile]:
     """Return the files of settings that every user of the machine may read; call it after `load_settings`."""
     found = given(ENV_FILE)
     named = {name: found[name] for name in sorted(f"{known}{SUFFIX}" for known in variables()) if name in found}
     modes = {name: mode_for_all(path) for name, path in named.items()}
-    return [OpenFile(name, mode) for name, mode in modes.items() if mode is not None]
+    return [ExposedFile(name, mode) for name, mode in modes.items() if mode is not None]
 
 
 def _messages(error: ValidationError) -> list[str]:
