@@ -55,8 +55,7 @@ class Door:
         return abs(self._process.wait())
 
     def restart(self) -> None:
-        """Serve the code that there is now."""
-        self.tell()
+        """Serve the code that there is now, when the process that was told to stop has ended."""
         self.wait()
         self._start()
         if self._is_stopped:  # by a signal that came meanwhile
@@ -94,6 +93,8 @@ def serve_doors(listeners: Mapping[str, socket.socket], workers: int, *, reload:
 
 
 def _restart(doors: list[Door], told: list[bool]) -> None:
+    for door in doors:
+        door.tell()
     for door in doors:
         if not told:
             door.restart()

@@ -71,7 +71,10 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None:
     supervisor = Supervisor(config, [listener])
     # uvicorn's own hears nothing while it waits for its workers.
-    on_signals(lambda: supervisor.signal_queue.append(signal.SIGTERM), supervisor.tell_workers)
+    on_signals(
+        stop=lambda: supervisor.signal_queue.append(signal.SIGTERM),
+        hurry=supervisor.tell_workers,
+    )
     supervisor.run()
 
 

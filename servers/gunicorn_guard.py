@@ -91,12 +91,6 @@ class GuardedRequest(Request):  # type: ignore[misc]  # gunicorn ships no types
         return self.is_unread() or bool(super().should_close())
 
 
-class GuardedParser(RequestParser):  # type: ignore[misc]  # gunicorn ships no types
-    """Makes such requests."""
-
-    mesg_class = GuardedRequest
-
-
 class BannerlessResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn ships no types
     """A response that does not name what to attack; there is no setting for it."""
 
@@ -144,7 +138,8 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
     def handle(self, conn: TConn) -> Any:
         """Serve a request, in a thread."""
         if conn.parser is None:
-            conn.parser = GuardedParser(self.cfg, ClientReader(conn.sock), conn.client)
+            conn.parser = RequestParser(self.cfg, ClientReader(conn.sock), conn.client)
+            conn.parser.mesg_class = GuardedRequest
         conn.parser.unreader.sock.begin()
         return super().handle(conn)
 
@@ -162,7 +157,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
         return goes_on
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
-        """Wait for the next request, or close; gunicorn itself waits in everybody's loop for the client to close."""
+        """Wait for the next request, or close. gunicorn waits here, in the one loop, for the client to do so."""
         if done.cancelled() or done.exception() is not None or not done.result():
             self.nr_conns -= 1
             conn.close()

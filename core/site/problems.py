@@ -49,7 +49,7 @@ PROBLEMS: ProblemForms = {
     RequestTimeout: ProblemForm(
         HTTPStatus.REQUEST_TIMEOUT,
         "Request timeout",
-        "A request, head and body, arrives within ten seconds of its first byte, or the connection is closed.",
+        "A body arrives within ten seconds of its head. A head that is late may be closed without an answer.",
     ),
     TargetTooLong: ProblemForm(
         HTTPStatus.REQUEST_URI_TOO_LONG,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-class KeyRingLockedError(Exception):
-    """The private keys were encrypted under another secret key."""
-
-
 class KeyNumberTakenError(Exception):
     """Another process added a key at the same moment."""
+
+
+class KeyRingLockedError(Exception):
+    """The private keys were encrypted under another secret key."""

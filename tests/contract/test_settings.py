@@ -110,17 +110,25 @@ def test_the_pages_are_off_in_production_unless_switched_on(door: OpenDoor, path
 
 
 @pytest.mark.parametrize(
-    ("public_url", "base", "sender"),
+    ("given", "base", "sender"),
     [
-        (None, "http://127.0.0.1:8000", "Twinauth <no-reply@localhost>"),
-        ("https://auth.example.com", "https://auth.example.com", "Twinauth <no-reply@auth.example.com>"),
-        ("https://example.com:8443/auth/", "https://example.com:8443/auth", "Twinauth <no-reply@example.com>"),
+        ({}, "http://127.0.0.1:8000", "Twinauth <no-reply@localhost>"),
+        (
+            {"public_url": "https://auth.example.com"},
+            "https://auth.example.com",
+            "Twinauth <no-reply@auth.example.com>",
+        ),
+        (
+            {"public_url": "https://example.com:8443/auth/"},
+            "https://example.com:8443/auth",
+            "Twinauth <no-reply@example.com>",
+        ),
     ],
 )
 def test_links_and_the_sender_come_from_the_public_url(
-    door: OpenDoor, public_url: str | None, base: str, sender: str
+    door: OpenDoor, given: dict[str, Any], base: str, sender: str
 ) -> None:
-    api = door(http=HttpSettings(public_url=public_url))
+    api = door(http=HttpSettings(**given))
     api.signup()
     verification = api.letter("email_verification")
     assert link_of(verification).startswith(f"{base}/verify-email#token=twm_")

@@ -213,6 +213,9 @@ def test_requests_come_in_through_the_gateway_by_weight(built: Manifests) -> Non
 @pytest.mark.parametrize("built", [name for name in OVERLAYS if "ingress" in name], indirect=True)
 def test_requests_come_in_through_the_ingress_with_tls(built: Manifests) -> None:
     assert not built.of("HTTPRoute")
+    asked = built.one("Ingress", "twinauth")["metadata"]["annotations"]
+    for what in ("proxy-request-buffering", "proxy-buffering"):  # slow clients are not for the doors to wait for
+        assert asked[f"nginx.ingress.kubernetes.io/{what}"] == "on"
     spec = built.one("Ingress", "twinauth")["spec"]
     (rule,), (tls,) = spec["rules"], spec["tls"]
     assert [rule["host"]] == tls["hosts"] == [HOSTS.get(built.name, "auth.example.com")]

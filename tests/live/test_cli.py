@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from cli.main import main
 from cli.serve import links_lead_past
 from core.settings.whole import Settings
-from servers.stopping import HURRY, ONE_SIGNAL
+from tests.support.commands import invoked
 from tests.support.contract import OPERATIONS, document
 from tests.support.databases import migrated_store, sqlite_url
-from tests.support.drivers import LiveDriver
-from tests.support.live import Figures, hanging
 from tests.support.postgres import free_port
-from tests.support.servers import HOST, Process, Server, eventually, run_command, running, serving
+from tests.support.servers import HOST, Server, run_command, serving
 from tests.support.settings import SECRET
 
 OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
 PLACEHOLDER = "changeme-changeme-changeme-changeme"
 COMMANDS = {
-    "serve": ["--framework", "--host", "--port", "--workers", "--reload"],
+    "serve": ["--framework", "--host", "--port", "--fastapi-port", "--flask-port", "--workers", "--reload"],
     "migrate": [],
     "keys": ["list", "rotate"],
     "keys list": [],
@@ -45,7 +36,6 @@ COMMANDS = {
     "openapi": [],
     "settings": [],
 }
-DOORS = {"FastAPI": 8000, "Flask": 5000}
 
 
 def migrated(folder: Path) -> str:
@@ -63,16 +53,7 @@ def plain_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_serve_on_a_taken_port_gives_up_with_one_line(framework: str, tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = run_command(tmp_path, "serve", "--framework", framework, "--port", str(port))
-    assert f"{HOST}:{port}" in plain_line(done)
-
-
-@pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["keys", "list"]])
+@pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["migrate"], ["keys", "list"]])
 def test_database_that_is_away_is_named_by_its_variable_and_not_by_its_url(
     arguments: list[str], tmp_path: Path
 ) -> None:
@@ -95,10 +76,8 @@ PRODUCTION = {
 @pytest.mark.parametrize(
     ("framework", "name", "value"),
     [
-        ("fastapi", "AUTH_SECRET_KEY", None),
-        ("flask", "AUTH_SECRET_KEY", PLACEHOLDER),
-        ("fastapi", "AUTH_SMTP_URL", "smtp://user:pa55word@mail.example.com"),
-        ("flask", "AUTH_PUBLIC_URL", "https://user:pa55word@auth.example.com"),
+        ("fastapi", "AUTH_SECRET_KEY", PLACEHOLDER),
+        ("flask", "AUTH_SMTP_URL", "smtp://user:pa55word@mail.example.com"),
     ],
 )
 def test_production_refuses_to_start_without_its_settings_and_shows_no_value(
@@ -144,7 +123,7 @@ def test_misspelt_setting_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_serve_with_another_secret_than_the_stored_keys_gives_up_with_one_line(tmp_path: Path) -> None:
     url = migrated(tmp_path)
-    assert run_command(tmp_path, "keys", "list", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    assert invoked(tmp_path, "keys", "list", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
     arguments = ("serve", "--framework", "flask", "--port", str(free_port()))
     line = plain_line(run_command(tmp_path, *arguments, AUTH_SECRET_KEY=OTHER_SECRET, AUTH_DATABASE_URL=url))
     assert "AUTH_SECRET_KEY" in line
@@ -193,93 +172,22 @@ def test_serve_with_a_catalogue_that_cannot_be_read_gives_up_with_one_line(tmp_p
     assert "fr.po" in line
 
 
-@pytest.fixture
-def _fixed_ports() -> None:
-    """`serve` without a framework takes the ports that the README names."""
-    for port in DOORS.values():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                pytest.skip(f"port {port} is taken, and `serve` without a framework has no other")
-
-
-def prints_both(process: Process) -> bool:
-    found = re.findall(r"^(\w+) +http://127\.0\.0\.1:(\d+)/docs$", process.printed(), re.MULTILINE)
-    return {name: int(port) for name, port in found} == DOORS
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_serve_opens_both_doors_says_where_and_ends_with_exit_code_0(tmp_path: Path, figures: Figures) -> None:
-    started = time.monotonic()
-    with running(tmp_path, "serve") as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        seconds = time.monotonic() - started
-        for port in DOORS.values():
-            assert LiveDriver(f"http://{HOST}:{port}").send("GET", "/readyz", [], b"").status == 200
-        process.terminate()
-        assert process.wait() == 0
-        assert process.leaves_nothing_behind()
-    figures(f"both doors open after {seconds:.2f} s")
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_second_sigterm_ends_both_doors_whatever_they_wait_for(tmp_path: Path) -> None:
-    file = tmp_path / "app.db"
-    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60", "AUTH_DRAIN": "60"}
-    with running(tmp_path, "serve", **settings) as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        with hanging(file, *DOORS.values()):
-            process.terminate()
-            time.sleep(ONE_SIGNAL + 0.5)
-            process.terminate()
-            told = time.monotonic()
-            assert process.wait() == 0
-            assert time.monotonic() - told < HURRY + 2
-        assert process.leaves_nothing_behind()
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_sigterm_to_every_process_lets_a_request_finish(tmp_path: Path) -> None:
-    """What the parent passes on is no second signal, and no more is the end of the other door."""
-    file = tmp_path / "app.db"
-    settings = {"AUTH_DATABASE_URL": f"sqlite:///{file}", "AUTH_DATABASE_TIMEOUT": "60"}
-    with running(tmp_path, "serve", **settings) as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        with hanging(file, DOORS["FastAPI"]):
-            os.killpg(process.popen.pid, signal.SIGTERM)
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(HURRY + 2)
-        assert process.wait() == 0
-
-
-@pytest.mark.usefixtures("_fixed_ports")
-def test_ctrl_c_closes_both_doors_without_a_traceback(tmp_path: Path) -> None:
-    with running(tmp_path, "serve") as process:
-        assert eventually(partial(prints_both, process), 30), process.printed()
-        os.killpg(process.popen.pid, signal.SIGINT)  # as a terminal does: to the whole group
-        process.wait()
-        assert process.leaves_nothing_behind()
-    assert "Traceback" not in process.printed()
-
-
-@pytest.mark.parametrize("empty_database", ["postgres"], indirect=True)
 def test_migrate_a_second_time_changes_nothing(empty_database: str, tmp_path: Path) -> None:
     for _ in range(2):
         done = run_command(tmp_path, "migrate", AUTH_DATABASE_URL=empty_database)
         assert (done.returncode, done.stdout) == (0, "The database is up to date.\n")
 
 
-@pytest.mark.parametrize("arguments", [["keys", "list"], ["outbox", "dead"], ["relay"]])
+@pytest.mark.parametrize("arguments", [["keys", "list"], ["clients", "list"], ["outbox", "dead"], ["relay"]])
 def test_command_that_needs_a_schema_says_how_to_get_it(arguments: list[str], tmp_path: Path) -> None:
-    line = plain_line(run_command(tmp_path, *arguments))
+    run = run_command if arguments == ["relay"] else invoked
+    line = plain_line(run(tmp_path, *arguments))
     assert line == "Error: the database needs its migrations: twinauth migrate"
 
 
 def listed(folder: Path, url: str) -> list[tuple[str, str, str]]:
     """Key id, algorithm and state of every key."""
-    done = run_command(folder, "keys", "list", AUTH_DATABASE_URL=url)
+    done = invoked(folder, "keys", "list", AUTH_DATABASE_URL=url)
     assert done.returncode == 0
     return [(kid, algorithm, state) for kid, algorithm, state, *_ in map(str.split, done.stdout.splitlines())]
 
@@ -288,15 +196,15 @@ def test_rotated_key_is_published_before_it_signs_and_keys_are_sealed_anew(tmp_p
     url = migrated(tmp_path)
     ((first, *rest),) = listed(tmp_path, url)
     assert rest == ["ES256", "signing"]
-    done = run_command(tmp_path, "keys", "rotate", "--algorithm", "RS256", AUTH_DATABASE_URL=url)
+    done = invoked(tmp_path, "keys", "rotate", "--algorithm", "RS256", AUTH_DATABASE_URL=url)
     assert done.returncode == 0
     second = done.stdout.split()[0]
     assert listed(tmp_path, url) == [(first, "ES256", "signing"), (second, "RS256", "next")]
-    assert "2 keys" in run_command(tmp_path, "keys", "reseal", AUTH_DATABASE_URL=url).stdout
+    assert "2 keys" in invoked(tmp_path, "keys", "reseal", AUTH_DATABASE_URL=url).stdout
 
 
 def test_openapi_prints_the_document(tmp_path: Path) -> None:
-    done = run_command(tmp_path, "openapi")
+    done = invoked(tmp_path, "openapi")
     assert (done.returncode, done.stderr) == (0, "")
     printed = json.loads(done.stdout)
     assert printed == document()
@@ -305,14 +213,13 @@ def test_openapi_prints_the_document(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_needs_no_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(main, [*name.split(), "--help"], prog_name="twinauth", env={"AUTH_ENV": "production"})
-    assert list(tmp_path.iterdir()) == []
-    assert (done.exit_code, done.stderr) == (0, "")
+def test_help_needs_no_settings(name: str, tmp_path: Path) -> None:
+    done = invoked(tmp_path, *name.split(), "--help", AUTH_ENV="production")
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: twinauth {name} ")
     for word in COMMANDS[name]:
         assert word in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
@@ -322,19 +229,11 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         assert re.search(rf"^  {name.split()[0]} +\S", done.stdout, re.MULTILINE)
 
 
-def test_server_that_reloads_answers_and_leaves_nothing_behind(framework: str, tmp_path: Path) -> None:
-    with serving(tmp_path, framework, options=["--reload"]) as (server,):
-        assert server.api.get("/healthz").status == 200
-        server.process.terminate()
-        server.process.wait()
-        assert server.process.leaves_nothing_behind()
-
-
 def test_clients_are_created_listed_rotated_and_disabled(tmp_path: Path) -> None:
     url = migrated(tmp_path)
 
     def clients(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_command(tmp_path, "clients", *arguments, AUTH_DATABASE_URL=url)
+        return invoked(tmp_path, "clients", *arguments, AUTH_DATABASE_URL=url)
 
     created = clients("create", "Reports", "--scope", "orders:read")
     lines = dict(line.split() for line in created.stdout.splitlines())
@@ -348,5 +247,5 @@ def test_clients_are_created_listed_rotated_and_disabled(tmp_path: Path) -> None
     assert "disabled" in listed
     assert "Reports" in listed
     assert lines["secret"] not in listed
-    for arguments in (("disable", "twc_none"), ("create", "x", "--scope", 'a"b')):
+    for arguments in (("disable", "twc_none"), ("rotate-secret", "twc_none"), ("create", "x", "--scope", 'a"b')):
         plain_line(clients(*arguments))

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from cli.main import main
 from core.mail.transports import recipient_of
+from tests.support.commands import invoked
 from tests.support.live import Pair
 from tests.support.mail import MailServer
 from tests.support.outbox import queued
-from tests.support.servers import CHEAP, STOP_SECONDS, Server, eventually, relaying, run_command, serving
+from tests.support.servers import CHEAP, STOP_SECONDS, Server, eventually, relaying, serving
 from tests.support.smtp_faults import PickyServer
 
 RESET = ("--kind", "password_reset")
@@ -39,7 +38,7 @@ def folder(door: Server) -> Path:
 
 
 def read(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_command(folder, "mail", "read", *arguments)
+    return invoked(folder, "mail", "read", *arguments)
 
 
 def plain_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -50,10 +49,10 @@ def plain_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def usage_line(*arguments: str) -> str:
+def usage_line(folder: Path, *arguments: str) -> str:
     """What a command that was called in a wrong way has to say, below how it is called."""
-    done = CliRunner().invoke(main, arguments, prog_name="twinauth")
-    assert (done.exit_code, done.stdout) == (2, "")
+    done = invoked(folder, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
     usage, *_, line = done.stderr.splitlines()
     assert usage.startswith("Usage: twinauth ")
     assert line.startswith("Error: ")
@@ -73,7 +72,7 @@ def test_message_of_development_stands_in_the_mailbox_and_in_the_log(door: Serve
     assert eventually(lambda: all(token in door.process.printed() for (token,) in tokens), STOP_SECONDS)
     answer = door.api.post("/v1/reset-password", {"token": tokens[1][0], "new_password": "a quite new sentence"})
     assert answer.status == 204
-    listed = [line for line in run_command(folder, "mail").stdout.splitlines() if email in line]
+    listed = [line for line in invoked(folder, "mail").stdout.splitlines() if email in line]
     # Newest first; a notice of the new password may be on its way still.
     assert [line.split("  ")[-1] for line in listed[-2:]] == ["Set a new password", "Confirm your e-mail address"]
 
@@ -84,7 +83,7 @@ def test_newest_message_of_a_kind_is_read_by_any_spelling_of_the_address(
     door.api.signup(email)
     for _ in range(2):
         door.api.post("/v1/send-password-reset", {"email": email})
-    assert eventually(lambda: run_command(folder, "mail").stdout.count(email) == 3, STOP_SECONDS)
+    assert eventually(lambda: invoked(folder, "mail").stdout.count(email) == 3, STOP_SECONDS)
     newest = read(folder, email.upper(), *RESET)
     verification = read(folder, email.upper(), "--kind", "email_verification")
     assert "/reset-password#token=" in newest.stdout
@@ -116,19 +115,19 @@ def test_reading_where_there_is_nothing_says_so_plainly_after_as_long_as_it_is_t
     started = time.monotonic()
     assert plain_line(read(tmp_path, "ann@example.com", "--wait", "1.5")) == "Error: there is no such message"
     assert time.monotonic() - started >= 1.5
-    nothing = run_command(tmp_path, "mail")
+    nothing = invoked(tmp_path, "mail")
     assert (nothing.returncode, nothing.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["ann@example.com", "--kind", "spam"], ["ann@example.com", "--wait", "-1"]])
-def test_reading_in_a_wrong_way_is_refused(arguments: list[str]) -> None:
-    usage_line("mail", "read", *arguments)
+def test_reading_in_a_wrong_way_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    usage_line(tmp_path, "mail", "read", *arguments)
 
 
 @pytest.mark.parametrize("arguments", [["mail"], ["mail", "read", "ann@example.com"]])
 def test_no_mail_is_kept_where_it_goes_to_a_server(arguments: list[str], tmp_path: Path) -> None:
     url = "smtp://user:pa55word@127.0.0.1:2525"
-    line = plain_line(run_command(tmp_path, *arguments, AUTH_SMTP_URL=url))
+    line = plain_line(invoked(tmp_path, *arguments, AUTH_SMTP_URL=url))
     assert "AUTH_SMTP_URL" in line
     assert "pa55word" not in line
 
@@ -139,7 +138,7 @@ def test_dead_letters_are_listed_without_saying_who_they_are_for_and_tried_anew(
     recipients = queued(settings["AUTH_DATABASE_URL"], 3)
 
     def outbox(*arguments: str) -> list[str]:
-        done = run_command(tmp_path, "outbox", *arguments, **settings)
+        done = invoked(tmp_path, "outbox", *arguments, **settings)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.splitlines()
 
@@ -160,13 +159,13 @@ def test_dead_letters_are_listed_without_saying_who_they_are_for_and_tried_anew(
             assert sorted(recipient_of(email) for email in server.wait_for(3)) == recipients
             assert outbox("retry", "--all") == ["0 to be tried anew"]
     # It is no dead letter any more.
-    line = plain_line(run_command(tmp_path, "outbox", "retry", first, **settings))
+    line = plain_line(invoked(tmp_path, "outbox", "retry", first, **settings))
     assert line == "Error: there is no such message among those given up"
 
 
 @pytest.mark.parametrize("arguments", [[], [UNKNOWN, "--all"], ["no-id"]])
-def test_trying_anew_in_a_wrong_way_is_refused(arguments: list[str]) -> None:
-    usage_line("outbox", "retry", *arguments)
+def test_trying_anew_in_a_wrong_way_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    usage_line(tmp_path, "outbox", "retry", *arguments)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

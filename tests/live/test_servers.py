@@ -52,9 +52,9 @@ def has_workers(server: Server, count: int) -> bool:
     return len(re.findall(r"Application startup complete|Booting worker", server.process.printed())) == count
 
 
-def test_workers_that_start_together_on_an_empty_database_share_one_key(empty_database: str, tmp_path: Path) -> None:
+def test_workers_that_start_together_on_an_empty_database_share_one_key(tmp_path: Path) -> None:
     """Of the processes that find no key, one makes it, and all sign with it."""
-    settings = {"AUTH_DATABASE_URL": empty_database, "AUTH_LOG_FORMAT": "json"}  # in which the servers speak
+    settings = {"AUTH_LOG_FORMAT": "json"}  # in which the servers speak
     with serving(tmp_path, *FRAMEWORKS, options=["--workers", "2"], **settings) as servers:
         for server in servers:
             assert eventually(partial(has_workers, server, 2), START_SECONDS)

@@ -134,24 +134,32 @@ class Caller:
         return response.status
 
 
-def test_nobody_is_dropped_on_a_connection_that_was_kept(
-    framework: str, email: str, tmp_path: Path, figures: Figures
-) -> None:
+def send_while_ready(server: Server, token: str) -> list[int]:
+    """As a load balancer does that makes a connection for each request, until the process says that it is not ready."""
+    statuses = []
+    while server.api.get("/readyz").status == 200:
+        statuses.append(server.api.whoami(token).status)
+    return statuses
+
+
+def test_nobody_is_dropped_while_a_process_stops(framework: str, email: str, tmp_path: Path, figures: Figures) -> None:
     """Not while many send, and with two workers that are told by two ways, as systemd does it."""
     with (
         serving(tmp_path, framework, options=["--workers", "2"], AUTH_DRAIN="1", **CHEAP) as (server,),
-        ThreadPoolExecutor(CALLERS) as pool,
+        ThreadPoolExecutor(2 * CALLERS) as pool,
     ):
         token = server.api.signed_in(email)["access_token"]
         callers = [Caller(server, token, pause) for pause in (0.0, LINGER / 4) * (CALLERS // 2)]
         sending = [pool.submit(caller.send) for caller in callers]
+        balanced = [pool.submit(send_while_ready, server, token) for _ in range(CALLERS)]
         assert eventually(lambda: min(len(caller.statuses) for caller in callers) >= 2, 30)
         os.killpg(server.process.popen.pid, signal.SIGTERM)
         for sender in sending:
             sender.result(30)
+        statuses = [status for caller in callers for status in caller.statuses]
+        statuses += [status for sender in balanced for status in sender.result(30)]
         assert server.process.wait() == 0
         assert server.process.leaves_nothing_behind()
-    statuses = [status for caller in callers for status in caller.statuses]
     figures(f"{framework}: {len(statuses)} requests, none dropped")
     assert set(statuses) == {200}
     assert [caller.lost for caller in callers] == [0] * CALLERS

@@ -123,7 +123,7 @@ def test_twice_as_much_takes_no_more_than_twice_as_long(name: str) -> None:
 
 def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
     """Every regular expression that a module of ours keeps."""
-    for name in ("core", "cli", "api_flask", "api_fastapi", "twinauth_verify"):
+    for name in ("core", "cli", "servers", "api_flask", "api_fastapi", "twinauth_verify"):
         package = import_module(name)
         for found in walk_packages(package.__path__, f"{name}."):
             for constant, value in vars(import_module(found.name)).items():
