@@ -22,7 +22,6 @@ from twinauth_verify.jws import read_jws
 
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.schemas import LoginRequest
-from core.contract.operation import OPERATIONS
 from core.errors import AuthError
 from core.http.edge.client_address import client_address
 from core.http.edge.routing import Routes
@@ -32,6 +31,7 @@ from core.mail.texts.editions import preferred_languages
 from core.oauth.model import is_well_formed, parse_scopes
 from core.sessions.refresh_tokens import RefreshTokens
 from core.users.addresses import canonical_or_none
+from tests.support.contract import OPERATIONS
 
 LENGTH = 20_000  # more than any field may have; a reader that looks at each pair of places takes seconds for it
 MOST_ROUNDS = 10
