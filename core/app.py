@@ -29,7 +29,7 @@ from core.mail.recipient_limit import RecipientLimit
 from core.mail.rendering import EmailRenderer
 from core.mail.texts.editions import Texts
 from core.mail.transports import LocalMailbox, Mailer, SmtpMailer, SmtpServer
-from core.mail.worker import MailWorker, MailWorkerSettings
+from core.mail.worker import MailWorker
 from core.oauth.clients import ClientService
 from core.oauth.introspection import TokenInspector
 from core.oauth.token_endpoint import TokenEndpoint
@@ -179,9 +179,7 @@ class _Wiring:
             ring=self.keys,
             clock=self._clock,
             issuer=self._settings.http.public_url,
-            audience=self._settings.tokens.audience,
-            client_id=self._settings.tokens.client_id,
-            lifetime=self._settings.tokens.access_ttl,
+            settings=self._settings.tokens,
         )
 
     @cached_property
@@ -219,7 +217,7 @@ class _Wiring:
 
     @cached_property
     def password_policy(self) -> PasswordPolicy:
-        return PasswordPolicy(min_length=self._settings.passwords.min_length)
+        return PasswordPolicy(self._settings.passwords)
 
     @cached_property
     def authentication(self) -> Authentication:
@@ -344,7 +342,7 @@ def build_mail_worker(
         composer=build_composer(settings, store=store, clock=clock),
         renderer=renderer or build_renderer(settings, open_texts(settings)),
         mailer=mailer or build_mailer(settings),
-        settings=MailWorkerSettings.of(settings.mail),
+        settings=settings.mail,
     )
 
 
@@ -377,7 +375,7 @@ def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Compose
         store=store,
         clock=clock,
         tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
-        recipient_limit=RecipientLimit(key=limit_key, limit=settings.mail.mail_limit),
+        recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
         settings=settings.mail,
     )
 

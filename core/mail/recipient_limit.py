@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from core.settings.groups import MailSettings
 from core.store import UnitOfWork
 from core.throttling.model import Counter, counter_key
 from core.users.addresses import canonical_or_none
@@ -35,9 +36,9 @@ def with_letter(counter: Counter, now: datetime, *, limit: int, missed_after: ti
 class RecipientLimit:
     """Counts letters to addresses."""
 
-    def __init__(self, *, key: bytes, limit: int) -> None:
+    def __init__(self, *, key: bytes, settings: MailSettings) -> None:
         self._key = key
-        self._limit = limit
+        self._limit = settings.mail_limit
 
     def count(
         self, work: UnitOfWork, topic: str, address: str, *, now: datetime, missed_after: timedelta | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -28,22 +27,6 @@ POLL = 2.0  # seconds between two checks of the outbox without a wake-up
 log = structlog.get_logger("relay")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailWorkerSettings:
-    """The settings of the mail worker."""
-
-    attempts: int
-    lease: timedelta
-
-    @classmethod
-    def of(cls, settings: MailSettings) -> MailWorkerSettings:
-        """Derive them from the mail settings."""
-        return cls(
-            attempts=settings.mail_attempts,
-            lease=settings.smtp_timeout * LEASE_ANSWERS,
-        )
-
-
 class MailWorker:
     """Sends due messages: in the caller's thread with `run_once` and `run`, in a new one with `start`."""
 
@@ -55,7 +38,7 @@ class MailWorker:
         composer: Composer,
         renderer: EmailRenderer,
         mailer: Mailer,
-        settings: MailWorkerSettings,
+        settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -64,6 +47,11 @@ class MailWorker:
         self._mailer = mailer
         self._settings = settings
         self._background = Background("relay", self.run_once, every=POLL, finish=mailer.close)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a message is this worker's own after it was claimed."""
+        return self._settings.smtp_timeout * LEASE_ANSWERS
 
     def run_once(self) -> int:
         """Try every due message; return the number of attempts.
@@ -106,7 +94,7 @@ class MailWorker:
             if not read.outbox.is_due(now=now):
                 return None
         with self._store.begin() as work:
-            message = work.outbox.claim(now=now, lease=self._settings.lease)
+            message = work.outbox.claim(now=now, lease=self.lease)
             work.commit()
         return message
 
@@ -137,7 +125,7 @@ class MailWorker:
         log.info("mail sent", mail=str(message.id), kind=message.kind, attempt=message.attempts)
 
     def _fail(self, message: Message, text: str) -> None:
-        if message.attempts >= self._settings.attempts:
+        if message.attempts >= self._settings.mail_attempts:
             self._give_up(message, text)
             return
         delay = retry_delay(message.attempts, jitter=random.random())  # noqa: S311 - spreads attempts, hides nothing

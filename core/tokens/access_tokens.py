@@ -16,7 +16,7 @@ from jwt.utils import base64url_decode, base64url_encode
 
 from core.clock import Clock
 from core.errors import InvalidToken
-from core.settings.groups import MAX_ACCESS_TTL
+from core.settings.groups import MAX_ACCESS_TTL, TokenSettings
 from core.strict_json import strict_loads
 from core.tokens.key_ring import KeyRing
 from core.users.model import User
@@ -62,15 +62,13 @@ class ClientClaims(AccessClaims):
 class AccessTokens:
     """Issues and verifies access tokens of one issuer for one audience."""
 
-    def __init__(
-        self, *, ring: KeyRing, clock: Clock, issuer: str, audience: str, client_id: str, lifetime: timedelta
-    ) -> None:
+    def __init__(self, *, ring: KeyRing, clock: Clock, issuer: str, settings: TokenSettings) -> None:
         self._ring = ring
         self._clock = clock
         self._issuer = issuer
-        self._audience = audience
-        self.client_id = client_id
-        self._lifetime = lifetime
+        self._audience = settings.audience
+        self.client_id = settings.client_id
+        self._lifetime = settings.access_ttl
         self._jws = jwt.PyJWS()
 
     def issue(self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime) -> tuple[str, datetime]:

@@ -25,7 +25,7 @@ from core.mail.model import message as new_message
 from core.mail.one_time_tokens import digest_of
 from core.mail.texts import editions
 from core.mail.transports import MailError, MailRefused, recipient_of
-from core.mail.worker import LEASE_ANSWERS, MailWorker, MailWorkerSettings
+from core.mail.worker import LEASE_ANSWERS, MailWorker
 from core.origin import Origin
 from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
@@ -158,9 +158,8 @@ def test_what_is_sent_keeps_nothing_personal(setup: Setup) -> None:
     assert (found.canonical_email, found.address, found.facts, found.seed) == (None, None, {}, b"")
 
 
-def test_a_lease_lasts_for_a_whole_conversation_of_slow_answers() -> None:
-    settings = MailWorkerSettings.of(MailSettings(smtp_timeout=timedelta(seconds=7)))
-    assert settings.lease == timedelta(seconds=84)
+def test_a_lease_lasts_for_a_whole_conversation_of_slow_answers(setup: Setup) -> None:
+    assert setup.worker(smtp_timeout=timedelta(seconds=7)).lease == timedelta(seconds=84)
 
 
 # What fails for now

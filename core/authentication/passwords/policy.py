@@ -5,6 +5,7 @@ import unicodedata
 from functools import cache
 
 from core.errors import FieldError, InvalidInput
+from core.settings.groups import PasswordSettings
 
 MAX_CHARACTERS = 128  # code points, which are at most 512 bytes
 # Code points as typed: decomposed, a character has at most four. A longer text is refused before NFC, which sorts marks
@@ -28,8 +29,8 @@ class PasswordPolicy:
     There are no composition rules, and length counts code points.
     """
 
-    def __init__(self, *, min_length: int) -> None:
-        self._min_length = min_length
+    def __init__(self, settings: PasswordSettings) -> None:
+        self._min_length = settings.min_length
 
     def load(self) -> None:
         """Read the common passwords, which takes 0.1 s and 17 MB, before a signup has to wait for them."""
