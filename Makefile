@@ -6,40 +6,50 @@ FRAMEWORK ?= both
 FASTAPI_PORT ?= 8000
 FLASK_PORT ?= 5000
 
-.PHONY: help serve test fuzz faults soak lab cost load stack-test check lint types walls coverage openapi texts lock audit clean
+.PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=flask for one; FASTAPI_PORT=8010 FLASK_PORT=5010).
 	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK) --fastapi-port $(FASTAPI_PORT) --flask-port $(FLASK_PORT)
 
-test: $(VENV)/.dev ## Run every test; those that measure time run alone.
-	$(BIN)/pytest $(PARALLEL) -m "not alone"
-	$(BIN)/pytest -m alone
+test: $(VENV)/.dev ## Run every test of tests/, and say what was skipped.
+	$(BIN)/pytest $(PARALLEL) tests
 
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 15
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 
-fuzz: $(VENV)/.dev ## Search both front doors for differences, for long, on both databases (AUTH_TEST_FUZZ_EXAMPLES=20000).
-	AUTH_TEST_FUZZ_EXAMPLES=$(AUTH_TEST_FUZZ_EXAMPLES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/fuzz tests/live/test_schemathesis.py
+proofs: $(VENV)/.dev ## A short round of everything in lab/; what measures time runs alone.
+	$(BIN)/pytest $(PARALLEL) -m "not alone" lab
+	$(BIN)/pytest -m alone lab
 
-AUTH_TEST_FUZZ_EXAMPLES ?= 20000
+# The long rounds: so many minutes for each search, each fault, each soak (make lab-fuzz MINUTES=60).
+LONG = AUTH_TEST_LAB_MINUTES=$(MINUTES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0
 
-faults: $(VENV)/.dev ## Play each fault for a minute, and check the history (AUTH_TEST_FAULT_SECONDS=60).
-	AUTH_TEST_FAULT_SECONDS=$(AUTH_TEST_FAULT_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/faults
+lab-faults: MINUTES ?= 1
+lab-faults: $(VENV)/.dev ## Break databases and doors for a minute each way, and check the history (MINUTES=1).
+	$(LONG) lab/faults
 
-AUTH_TEST_FAULT_SECONDS ?= 60
+lab-fuzz: MINUTES ?= 10
+lab-fuzz: $(VENV)/.dev ## Search both front doors for differences, on both databases (MINUTES=10).
+	$(LONG) lab/fuzz
 
-soak: $(VENV)/.dev ## Mixed load at both doors for ten minutes (AUTH_TEST_SOAK_SECONDS=600): nothing may grow.
-	AUTH_TEST_SOAK_SECONDS=$(AUTH_TEST_SOAK_SECONDS) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/soak
+lab-soak: MINUTES ?= 10
+lab-soak: $(VENV)/.dev ## Mixed load at both doors: nothing may grow (MINUTES=10).
+	$(LONG) lab/soak
 
-AUTH_TEST_SOAK_SECONDS ?= 600
-
-stack-test: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty-five minutes).
+lab-stack: $(VENV)/.dev ## Bring the stack up and down with Docker, and break parts of it on the way (twenty-five minutes).
 	AUTH_TEST_DOCKER=1 $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0 lab/stack
 
-lab: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
+lab-cluster: $(VENV)/.dev ## Kill the leader of a PostgreSQL cluster under load, and count what was lost (docs/guides/postgres.md).
 	$(BIN)/python -m lab.cluster trial
+
+lab-planted: $(VENV)/.dev ## Plant one fault after another, and see which tests see it (PLANTED='--list').
+	$(BIN)/python -m lab.planted_faults $(PLANTED)
+
+faults fuzz soak: %: lab-%
+stack-test: lab-stack
+lab: lab-cluster
 
 cost: $(VENV)/.dev ## What each operation costs, and what 100 million users would need (COST='--again --whoamis 5').
 	$(BIN)/python -m benchmarks.cost $(COST)
@@ -47,7 +57,7 @@ cost: $(VENV)/.dev ## What each operation costs, and what 100 million users woul
 load: $(VENV)/.dev ## What each door answers a second, and how fast (LOAD='--against FILE' fails where FILE was a quarter better).
 	$(BIN)/python -m benchmarks.load $(LOAD)
 
-check: lint types walls coverage ## What CI runs.
+check: lint types walls coverage proofs ## What CI runs.
 
 lint: $(VENV)/.dev ## Style.
 	$(BIN)/ruff format --check .
@@ -59,9 +69,8 @@ types: $(VENV)/.dev ## Types.
 walls: $(VENV)/.dev ## Who may import whom.
 	$(BIN)/lint-imports
 
-coverage: $(VENV)/.dev ## Every test, with branch coverage of the core and both front doors.
-	$(BIN)/pytest $(PARALLEL) -m "not alone" --cov --cov-report=term --cov-fail-under=95
-	$(BIN)/pytest -m alone
+coverage: $(VENV)/.dev ## make test, with branch coverage of the core and both front doors.
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term --cov-fail-under=95 tests
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
 	$(BIN)/twinauth openapi > tests/contract/openapi.json
@@ -72,14 +81,17 @@ texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new e
 
 lock: $(VENV)/.dev ## Resolve the dependencies anew, with hashes.
 	$(UV) --extra fastapi --extra flask --extra docs -o requirements/serve.txt pyproject.toml requirements/build.in
-	$(UV) --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
+	$(UV) -c requirements/serve.txt --all-extras -o requirements/dev.txt pyproject.toml requirements/build.in
 	$(UV) -c requirements/serve.txt --extra fastapi -o requirements/image-fastapi.txt pyproject.toml
 	$(UV) -c requirements/serve.txt --extra flask -o requirements/image-flask.txt pyproject.toml
 	$(UV) -c requirements/serve.txt --no-deps -o requirements/image-docs.txt requirements/docs.in
 	$(UV) -c requirements/serve.txt -o requirements/image-build.txt requirements/build.in
 
 UV = $(BIN)/uv pip compile $(LOCK)
-LOCK := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
+LOCK := --quiet --universal --only-binary :all: --python-version 3.11 --generate-hashes --upgrade --custom-compile-command "make lock"
+
+installs: $(VENV)/.dev ## Install both locks in fresh environments, with the oldest pip and with the newest (lab/installs).
+	@lab/installs/run $(BIN)/python
 
 audit: $(VENV)/.dev ## Licences, a bill of materials in build/, and known vulnerabilities (asks pypi.org).
 	@mkdir -p build
@@ -97,18 +109,16 @@ LICENCES := 0BSD;Apache Software License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;A
 clean: ## Remove what the targets above made, but no data.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-# pip refuses anything whose hash is not in the lock; the project itself is built by the locked hatchling.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+# What an environment needs is made again when the lock, a project or the interpreter changes; the script says what is
+# missing for it, in one line.
+INSTALL = @requirements/install $(PYTHON) $(VENV)
+
+$(VENV)/.serve: requirements/serve.txt requirements/install pyproject.toml $(VENV)/bin/python
+	$(INSTALL) requirements/serve.txt -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/install pyproject.toml verifier/pyproject.toml $(VENV)/bin/python
+	$(INSTALL) requirements/dev.txt -e . -e ./verifier
+	@touch $@
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.serve: requirements/serve.txt pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) --require-hashes -r requirements/serve.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e .
-	@touch $@
-
-$(VENV)/.dev: requirements/dev.txt pyproject.toml verifier/pyproject.toml | $(VENV)/bin/python
-	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./verifier
-	@touch $@

@@ -5,20 +5,26 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api_fastapi.errors import install_error_handlers
-from api_fastapi.routes import router
+from api_fastapi.routes import accounts, authentication, oauth, sessions, site, tokens
 from core.app import AuthApp
 from core.http import openapi
 from core.http.edge.asgi import AsgiEdge
 from core.http.edge.edge import Edge
 from core.http.pages import Pages
+from core.http.problems import Problems
+
+ROUTERS = tuple(module.router for module in (accounts, authentication, sessions, oauth, tokens, site))
 
 
-def create_app(auth: AuthApp) -> FastAPI:
-    """Make the application around a service that the caller built; it is closed when the application stops."""
+def create_app(auth: AuthApp, *further: APIRouter) -> FastAPI:
+    """Make the application around a service that the caller built; the end of its lifespan closes the service.
+
+    A capability outside the core brings its own router.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -30,25 +36,26 @@ def create_app(auth: AuthApp) -> FastAPI:
         title=openapi.TITLE,
         version=openapi.VERSION,
         description=openapi.DESCRIPTION,
-        openapi_tags=openapi.TAGS,
+        openapi_tags=openapi.tags(auth.contract),
         openapi_url=None,  # the contract has its own operation for the document
         redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.auth = auth
-    app.state.edge = Edge(auth.settings, door="fastapi")  # the server answers by it as well
-    app.state.pages = Pages(auth.texts, auth.settings)
-    app.include_router(router)
+    app.state.edge = Edge(auth.settings, auth.contract, door="fastapi")  # the server's guard uses it too
+    app.state.pages = Pages(auth.texts, auth.settings, auth.contract)
+    for router in (*ROUTERS, *further):
+        app.include_router(router)
     install_error_handlers(app)
     app.add_middleware(AsgiEdge, edge=app.state.edge)
-    app.openapi = lambda: generated_document(app)  # type: ignore[method-assign]  # as FastAPI's guide does it
+    app.openapi = lambda: generated_document(app, auth)  # type: ignore[method-assign]  # as FastAPI's guide does it
     return app
 
 
-def generated_document(app: FastAPI) -> dict[str, Any]:
-    """The document that FastAPI makes from its routes, with our error models in the place of its own.
+def generated_document(app: FastAPI, auth: AuthApp) -> dict[str, Any]:
+    """Make FastAPI's document from its routes, with our error models instead of its own.
 
-    FastAPI adds its 422 wherever a route takes anything, also where nothing can be invalid.
+    FastAPI adds its 422 to every route with input, even if none of it can be invalid.
     """
     document = get_openapi(
         title=app.title,
@@ -57,10 +64,15 @@ def generated_document(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
         routes=app.routes,
     )
+    operations = auth.contract.operations
+    problems = Problems(auth.contract.problems)
     for methods in document["paths"].values():
-        for operation in methods.values():
-            if "HTTPValidationError" in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
+        for described in methods.values():
+            responses = described["responses"]
+            if "HTTPValidationError" in str(responses.get("422")):
+                del responses["422"]
+            others = openapi.other_responses(operations[described["operationId"]], problems)
+            responses.update({str(status): response for status, response in others.items()})
     definitions = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         definitions.pop(name, None)

@@ -3,41 +3,41 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData, QueryParams
 
-from core.contract.operation import OPERATIONS, Operation
-from core.http import openapi, reading
+from core.contract.operation import Operation
+from core.http import reading
 
 
 class ContractRequest(Request):
-    """A request whose input was read by the contract's own rules; FastAPI gets values, not text."""
+    """A request whose input was read by the contract's rules; FastAPI gets values, not text."""
 
     input: reading.Input
 
     async def json(self) -> Any:
-        """The JSON body."""
+        """Return the JSON body."""
         return self.input.json
 
     async def _get_form(self, **_: Any) -> FormData:
-        """The form, behind Starlette's own `form()`."""
+        """Return the form; Starlette's `form()` calls this."""
         return FormData(self.input.form or {})
 
     @property
     def query_params(self) -> QueryParams:
-        """The query, where the operation takes one."""
+        """The query, if the operation takes one."""
         return QueryParams(self.input.query or {})
 
 
 class ContractRoute(APIRoute):
-    """A route that reads its input by the contract and reports what is invalid in the contract's form."""
+    """A route that reads its input and reports invalid input by the contract."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
         handle = super().get_route_handler()
-        operation = OPERATIONS[self.operation_id or ""]
+        operation = operation_of(self)
 
         async def handler(request: Request) -> Response:
             contract_request = ContractRequest(request.scope, request.receive)
@@ -55,26 +55,44 @@ class ContractRoute(APIRoute):
         return handler
 
 
-def endpoint(router: APIRouter, operation_id: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Bind a handler to an operation: path, method, models, status and documentation come from the table."""
-    operation = OPERATIONS[operation_id]
-    # An answer without a model has no body, or one of its own; a JSON response would still claim a content type.
+def endpoint(router: APIRouter, operation: Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Bind a handler to an operation, which gives path, method, models, status and texts.
+
+    `api_fastapi.app.generated_document` adds its errors to FastAPI's document.
+    """
+    # An answer without a model has no body, or one that is not JSON; a JSONResponse would still set a content type.
     bare: dict[str, Any] = {"response_class": _bare(operation)} if operation.response is None else {}
-    return router.api_route(
+    route = router.api_route(
         operation.path,
         methods=[operation.method],
         status_code=operation.status,
         response_model=operation.response,
         response_description=operation.success,
-        responses=openapi.other_responses(operation),
-        tags=[operation.tag.value],
+        tags=[str(operation.tag)],
         summary=operation.summary,
         description=operation.description,
         operation_id=operation.id,
-        response_model_exclude_none=operation.sparse,
+        response_model_exclude_none=operation.omit_null,
         include_in_schema=operation.documented,
         **bare,
     )
+
+    def bind(handler: Callable[..., Any]) -> Callable[..., Any]:
+        handler.operation = operation  # type: ignore[attr-defined]  # read by `operation_of`
+        return route(handler)
+
+    return bind
+
+
+def operation_of(route: APIRoute) -> Operation:
+    """Return the operation of a route."""
+    operation: Operation = route.endpoint.operation  # type: ignore[attr-defined]  # set by `endpoint`
+    return operation
+
+
+def path_parameter(operation: Operation, name: str) -> object:
+    """Declare a path parameter with its text from the contract."""
+    return Path(description=operation.parameters[name].description)
 
 
 def _bare(operation: Operation) -> type[Response]:

@@ -1,1 +1,0 @@
-"""The Flask front door. Each module has its twin in `api_fastapi`."""

@@ -12,8 +12,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from api_flask.answers import response_of
 from api_flask.dependencies import authenticate, identify
 from core.contract.answer import Answer
-from core.contract.operation import OPERATIONS, Caller, Operation, Parameter
-from core.http import problems, reading
+from core.contract.operation import Auth, Operation, Parameter
+from core.http import reading
+from core.http.problems import JSON
 
 View = Callable[..., Any]
 AnyView = TypeVar("AnyView", bound=MethodView)
@@ -21,13 +22,12 @@ AnyView = TypeVar("AnyView", bound=MethodView)
 _PATH_TYPES: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (str, UUID)}
 
 
-def endpoint(operation_id: str) -> Callable[[View], View]:
+def endpoint(operation: Operation) -> Callable[[View], View]:
     """Bind a method of a `MethodView` to an operation.
 
-    The input is read, the caller authenticated (`flask.g.principal`), the input validated, in this order; what the
-    method returns is shown as the operation's response model.
+    The input is read, the caller authenticated (`flask.g.principal`), and the input validated, in this order; the
+    result of the method becomes the body.
     """
-    operation = OPERATIONS[operation_id]
 
     def decorate(method: View) -> View:
         @wraps(method)
@@ -38,7 +38,7 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
                 body=request.get_data(),
                 query=request.query_string,
             )
-            _ask_who_calls(operation.caller)
+            _identify_caller(operation.auth)
             return _response(operation, method(self, **_validated(operation, given, arguments)))
 
         view.operation = operation  # type: ignore[attr-defined]  # read by `add_view`
@@ -48,7 +48,7 @@ def endpoint(operation_id: str) -> Callable[[View], View]:
 
 
 def add_view(blueprint: Blueprint, view: type[AnyView]) -> type[AnyView]:
-    """Add a view at the path that its methods share, and give it back, as a decorator does."""
+    """Add a view at the path that its methods share; used as a decorator."""
     operations: list[Operation] = [getattr(view, name.lower()).operation for name in sorted(view.methods or ())]
     (path,) = {operation.path for operation in operations}
     blueprint.add_url_rule(
@@ -59,11 +59,11 @@ def add_view(blueprint: Blueprint, view: type[AnyView]) -> type[AnyView]:
     return view
 
 
-def _ask_who_calls(caller: Caller) -> None:
-    match caller:
-        case Caller.USER:
+def _identify_caller(auth: Auth) -> None:
+    match auth:
+        case Auth.USER:
             authenticate()
-        case Caller.CLIENT | Caller.OPTIONAL_CLIENT:
+        case Auth.CLIENT | Auth.OPTIONAL_CLIENT:
             identify()
 
 
@@ -76,7 +76,7 @@ def _validated(operation: Operation, given: reading.Input, path: dict[str, str])
             **_model("query", operation.query, given.query),
         }
     except ValidationError as error:
-        # Pydantic locates inside the value it was given; the contract, like FastAPI, from the request on.
+        # Pydantic's locations begin inside the value; the contract's, as FastAPI's, with the part of the request.
         part = ("path", *path) if path else ("input",)
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise reading.invalid(operation, [{**one, "loc": (*part, *one["loc"])} for one in found]) from None
@@ -95,5 +95,5 @@ def _response(operation: Operation, result: Any) -> Response:
         return result
     if not isinstance(result, BaseModel):
         return response_of(Answer(operation.status))
-    body = result.model_dump_json(exclude_none=operation.sparse).encode()
-    return response_of(Answer.of(problems.JSON, body, status=operation.status))
+    body = result.model_dump_json(exclude_none=operation.omit_null).encode()
+    return response_of(Answer.of(JSON, body, status=operation.status))

@@ -1,11 +1,9 @@
-"""What views depend on: the service, the caller, and the principal in `flask.g`."""
+"""The dependencies of views: the service, the origin, and the authenticated caller in `flask.g`."""
 
-from collections.abc import Callable
-
-from flask import Response, after_this_request, current_app, g, request
+from flask import current_app, g, request
 
 from core.app import AuthApp
-from core.http.edge import request_context
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.oauth.model import Credentials
@@ -14,51 +12,48 @@ from core.sessions.model import Principal
 
 
 def auth_app() -> AuthApp:
-    """The service of this application."""
+    """Return the service of this application."""
     auth: AuthApp = current_app.extensions["twinauth"]
     return auth
 
 
 def site_pages() -> Pages:
-    """The pages of this application."""
+    """Return the pages of this application."""
     pages: Pages = current_app.extensions["twinauth_pages"]
     return pages
 
 
+def current_context() -> RequestContext:
+    """Return the context of the request, which the edge has put into the environ."""
+    context: RequestContext = request.environ[CONTEXT]
+    return context
+
+
 def current_origin() -> Origin:
-    """Where the request came from."""
-    return request_context.current().client
+    """Return the origin of the request."""
+    return current_context().origin
 
 
 def identify() -> None:
-    """Put the client id and secret that the request brings, if any, into `flask.g`."""
+    """Put the client id and secret of the request, if any, into `flask.g`."""
     g.credentials = client_credentials(request.headers.get("authorization"))
 
 
 def current_credentials() -> Credentials | None:
-    """The client id and secret that `identify` found."""
+    """Return the client id and secret that `identify` has found."""
     credentials: Credentials | None = g.credentials
     return credentials
 
 
-def after_response(task: Callable[[], None]) -> None:
-    """Run a task when the answer has been sent, as FastAPI's `BackgroundTasks` does."""
-
-    @after_this_request
-    def attach(response: Response) -> Response:
-        response.call_on_close(task)
-        return response
-
-
 def authenticate() -> None:
-    """Put the user and session that the request's access token speaks for into `flask.g`.
+    """Put the user and session of the request's access token into `flask.g`.
 
-    Nowhere else: identity kept on a function or a module leaks into the requests of other threads.
+    A function or a module must not keep them: they would leak into the requests of other threads.
     """
-    g.principal = auth_app().authentication.whoami(bearer_token(request.headers.get("authorization")))
+    g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
 
 
 def current_principal() -> Principal:
-    """The user and session that `authenticate` found."""
+    """Return the user and session that `authenticate` has found."""
     principal: Principal = g.principal
     return principal

@@ -8,7 +8,7 @@ import click
 from cli.messages import exit_with_message, open_checked_store
 from core.app import build_key_ring
 from core.clock import SystemClock
-from core.settings import Algorithm
+from core.settings.groups import Algorithm
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import current
 

@@ -1,4 +1,4 @@
-"""Plain errors for plain mistakes: one line instead of a traceback."""
+"""Errors that an operator can correct: one line instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,15 @@ from sqlalchemy.exc import DBAPIError
 from core.errors import DatabaseUnavailable, InvalidInput, NotFound, NotReady
 from core.mail.texts.editions import TextsError
 from core.oauth.errors import InvalidScope
-from core.settings import Settings, SettingsError, load_settings
+from core.settings.files import SettingsError
+from core.settings.loading import load_settings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
 
 
 def settings() -> Settings:
-    """Read the settings, or end with one line that names what is wrong."""
+    """Read the settings, or exit with one line that names the mistake."""
     try:
         return load_settings()
     except SettingsError as error:
@@ -24,9 +26,9 @@ def settings() -> Settings:
 
 @contextmanager
 def open_checked_store() -> Iterator[tuple[Settings, SqlStore]]:
-    """The settings and the store, with the schema that this version needs."""
+    """Open the store, and check that it has the schema of this version."""
     found = settings()
-    store = open_store(found.database_url, found.database)
+    store = open_store(found.database.url.get_secret_value(), found.database)
     try:
         store.check()
         yield found, store
@@ -47,7 +49,7 @@ _LINES: dict[type[Exception], str] = {
 
 @contextmanager
 def exit_with_message() -> Iterator[None]:
-    """Turn what an operator can mend into one line."""
+    """Turn errors that an operator can correct into one line."""
     try:
         yield
     except (SettingsError, TextsError) as error:

@@ -20,7 +20,7 @@ def dead() -> None:
         for message in read.outbox.failed():
             click.echo(
                 f"{message.id}  {message.dead_at:%Y-%m-%d %H:%M}Z  {message.attempts:3} attempts  "
-                f"{message.kind.value:22}  {message.last_error}"
+                f"{message.kind:22}  {message.last_error}"
             )
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from cli import ports
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
@@ -51,7 +51,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         chosen = {framework: port or chosen[framework]}
     listeners = {name: ports.bound(host, number, option=f"--{name}-port") for name, number in chosen.items()}
     found = import_module("cli.startup").startup(workers)
-    if found.log_format == "console":
+    if found.logging.format == "console":
         _say_where(found, host, chosen)
     if len(listeners) == 1 and not reload and not _has_terminal():
         _serve_here(framework, listeners[framework], found, workers)
@@ -81,12 +81,14 @@ def _has_terminal() -> bool:
 
 def _say_where(found: Settings, host: str, chosen: dict[str, int]) -> None:
     for name, port in chosen.items():
-        click.echo(f"{NAMES[name]:8} {_address(host, port)}{'/docs' if found.docs_enabled else ''}")
+        click.echo(f"{NAMES[name]:8} {_address(host, port)}{'/docs' if found.http.docs else ''}")
     if found.mail.smtp_url is None:
         click.echo("Mail     is shown here, and by `twinauth mail`")
     (first, *others) = chosen.values()
     if not others and (address := links_lead_past(found, host, first)):
-        click.echo(f"Links in mail lead to {found.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}")
+        click.echo(
+            f"Links in mail lead to {found.http.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
+        )
     click.echo(f"Ctrl-C   stops {'both' if others else 'it'}")
 
 
@@ -96,10 +98,10 @@ def links_lead_past(found: Settings, host: str, port: int) -> str | None:
     The public URL is the issuer of tokens as well. So it does not follow the port by itself: two doors in two terminals
     would refuse each other's tokens.
     """
-    if found.http.public_url is not None:
+    if "public_url" in found.http.model_fields_set:
         return None
     address = _address(HOST if host in _INCLUDE_HOST else host, port)
-    return None if address == found.public_url else address
+    return None if address == found.http.public_url else address
 
 
 def _address(host: str, port: int) -> str:

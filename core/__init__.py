@@ -1,1 +1,0 @@
-"""The auth service, free of any web framework."""

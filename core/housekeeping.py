@@ -1,11 +1,8 @@
-"""Housekeeping: the next signing key is published in time, and rows that say nothing any more are deleted."""
-
-from __future__ import annotations
+"""Housekeeping: publishing the next signing key in time, and deleting rows that are no longer needed."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -13,70 +10,56 @@ import structlog
 from core.background import Background
 from core.clock import Clock
 from core.errors import DatabaseUnavailable
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing
 
 EVERY = timedelta(minutes=1)
-BATCH = 500  # rows; a transaction of some milliseconds, also where SQLite has one writer
-# For how long what is over is kept: a session for its user to see in an export, a message that was given up for the
-# operator to revive it.
-SESSION_RETENTION = timedelta(days=7)
-DEAD_MESSAGE_RETENTION = timedelta(days=30)
+BATCH = 500  # rows; a transaction of some milliseconds, so that SQLite's one writer is soon free again
 
 log = structlog.get_logger("housekeeping")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long rows are kept when they are over."""
-
-    messages: timedelta
-    audit_events: timedelta
-    session_lifetime: timedelta
-    """How long a session can live that is made now. After a change, older ones go a little later than they could."""
+Purges = Mapping[str, Callable[[UnitOfWork, datetime, Settings, int], int]]
+"""By the table: a function that deletes its old rows, up to a limit, and returns their number."""
 
 
 class Housekeeper:
-    """Does what is due by itself. Every serving process does it; they do not get in each other's way."""
+    """Runs in every serving process; the processes do not disturb each other."""
 
-    def __init__(self, *, store: Store, clock: Clock, ring: KeyRing, settings: Settings) -> None:
+    def __init__(self, *, store: Store, clock: Clock, ring: KeyRing, settings: Settings, purges: Purges) -> None:
         self._store = store
         self._clock = clock
         self._ring = ring
-        self._retention = Retention(
-            messages=settings.mail.mail_retention,
-            audit_events=settings.audit.retention,
-            session_lifetime=settings.tokens.session_lifetime,
-        )
-        # Not all processes at the same second.
+        self._settings = settings
+        self._purges = purges
+        # Jitter, so that the processes do not all run in the same second.
         every = EVERY.total_seconds() * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work, hides nothing
         self._background = Background("housekeeping", self.run_once, every=every)
 
     def start(self) -> None:
-        """Begin to run in the background."""
+        """Start to run in the background."""
         self._background.start()
 
     def stop(self) -> None:
-        """Finish the key that is being made, or the batch that is being deleted."""
+        """Finish the current key or batch, and stop."""
         self._background.stop()
 
     def run_once(self) -> int:
-        """Publish the next signing key where it is due, and delete everything that is over; how many rows that were.
+        """Publish the next signing key if it is due, delete old rows, and return the number of rows.
 
         Raises:
             DatabaseUnavailable: the database is away.
-            ExceptionGroup: what cannot be done; the rest is.
+            ExceptionGroup: the parts that failed, after all others were done.
 
         """
         total = 0
         failures: list[Exception] = []
-        with _noted(failures):  # first: after a long pause there may be hours of deleting
+        with _collected(failures):  # first: after a long downtime, deleting may take hours
             self._rotate_when_due()
-        for kind in _PURGES:
-            with _noted(failures):
-                total += self._all_of(kind)
+        for table in self._purges:
+            with _collected(failures):
+                total += self._purge_table(table)
         if failures:
             raise ExceptionGroup("some of the housekeeping cannot be done", failures)
         return total
@@ -85,47 +68,31 @@ class Housekeeper:
         if not self._background.is_stopping:
             self._ring.rotate_when_due()
 
-    def _all_of(self, kind: str) -> int:
+    def _purge_table(self, table: str) -> int:
         total = 0
         while not self._background.is_stopping:
-            count = self._batch(_PURGES[kind])
+            count = self._purge_batch(table)
             total += count
             if count < BATCH:
                 break
         if total:
-            log.info("deleted", rows=total, kind=kind)
+            log.info("deleted", rows=total, table=table)
         return total
 
     @retried
-    def _batch(self, purge: Purge) -> int:
+    def _purge_batch(self, table: str) -> int:
         with self._store.begin() as work:
-            count = purge(work, self._clock.now(), self._retention)
+            count = self._purges[table](work, self._clock.now(), self._settings, BATCH)
             work.commit()
         return count
 
 
 @contextmanager
-def _noted(failures: list[Exception]) -> Iterator[None]:
-    """Let the work go on behind a failure, unless all of it would fail alike."""
+def _collected(failures: list[Exception]) -> Iterator[None]:
+    """Collect a failure, so that the other parts go on; without a database all of them would fail."""
     try:
         yield
     except DatabaseUnavailable:
         raise
-    except Exception as failure:  # noqa: BLE001 - raised when everything was tried
+    except Exception as failure:  # noqa: BLE001 - raised after all parts were tried
         failures.append(failure)
-
-
-Purge = Callable[["UnitOfWork", datetime, Retention], int]
-
-_PURGES: dict[str, Purge] = {
-    "sessions": lambda work, now, kept: work.sessions.purge(
-        before=now - SESSION_RETENTION, made_before=now - SESSION_RETENTION - kept.session_lifetime, limit=BATCH
-    ),
-    "messages": lambda work, now, kept: work.outbox.purge(
-        sent_before=now - kept.messages, dead_before=now - DEAD_MESSAGE_RETENTION, limit=BATCH
-    ),
-    "links": lambda work, now, _: work.one_time_tokens.purge(now=now, limit=BATCH),
-    "counters": lambda work, now, _: work.counters.purge(now=now, limit=BATCH),
-    "revocations": lambda work, now, _: work.revocations.purge(now=now, limit=BATCH),
-    "audit events": lambda work, now, kept: work.audit.purge(before=now - kept.audit_events, limit=BATCH),
-}

@@ -1,4 +1,4 @@
-"""Logging: one shape for our lines and everybody else's, JSON in production, readable in development."""
+"""Logging: one format for our lines and the libraries', JSON in production, readable in development."""
 
 import logging
 import sys
@@ -6,13 +6,13 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from core.settings import Settings
+from core.settings.whole import Settings
 
 
 def configure(settings: Settings) -> None:
-    """Send every log line of this process, ours and the libraries', to stderr in one format.
+    """Write every log line of this process, ours and the libraries', to stderr in one format.
 
-    Tracebacks are written without local variables: they hold passwords and tokens.
+    Tracebacks have no local variables, because those hold passwords and tokens.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -32,7 +32,7 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(settings.log_format),
+                *_renderers(settings.logging.format),
             ],
         )
     )
@@ -45,5 +45,5 @@ def configure(settings: Settings) -> None:
 def _renderers(log_format: str) -> "list[Processor]":
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    formatter = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)]

@@ -3,8 +3,9 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -14,13 +15,22 @@ from core.errors import DatabaseUnavailable, NotReady
 from core.mail.sql import SqlOneTimeTokens, SqlOutbox
 from core.oauth.sql import SqlClients
 from core.sessions.sql import SqlSessions
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
+from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
-from core.storage.engine import database_errors, is_away, limit, open_engine, patience, reading, sqlstate_of
+from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
 from core.storage.schema import HEAD_REVISION
+from core.store import Port
 from core.throttling.sql import SqlCounters
 from core.tokens.sql import SqlKeys, SqlRevocations
 from core.users.sql import SqlUsers
+
+metadata = schema.metadata
+"""Every table: the imported modules have added theirs."""
+
+P = TypeVar("P")
+Ports = Mapping[Port[Any], Callable[[Connection], Any]]
+"""Makers of the ports of further capabilities, each from a connection."""
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
@@ -28,8 +38,10 @@ UNDEFINED_TABLE = "42P01"  # SQLSTATE
 class SqlUnitOfWork:
     """The ports on one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, further: Ports, wake: Callable[[], None]) -> None:
         self._connection = connection
+        self._further = further
+        self._wake = wake
         self.users = SqlUsers(connection)
         self.sessions = SqlSessions(connection)
         self.keys = SqlKeys(connection)
@@ -40,21 +52,26 @@ class SqlUnitOfWork:
         self.counters = SqlCounters(connection)
         self.audit = SqlAuditLog(connection)
 
+    def port(self, key: Port[P]) -> P:
+        made: P = self._further[key](self._connection)
+        return made
+
     def commit(self) -> None:
-        """Make everything so far durable."""
         with database_errors(committing=True):
             try:
                 self._connection.commit()
             except BaseException:
                 self._undo()
                 raise
+        if self.outbox.has_added:
+            self._wake()
 
     def _undo(self) -> None:
-        """Leave no transaction open. SQLAlchemy takes it for ended, and would give a connection back that holds it."""
+        """Leave no transaction open: SQLAlchemy considers it ended, and would return the connection with it."""
         if self._connection.invalidated:
             return
         if self._connection.dialect.name == "sqlite":
-            # On a full disk a connection that is closed may be the last one that reads: a new one needs a new file.
+            # On a full disk, do not close the connection: a new one must create a file, and could not even read.
             with suppress(sqlite3.Error):
                 self._connection.connection.rollback()
                 return
@@ -64,34 +81,34 @@ class SqlUnitOfWork:
 class SqlStore:
     """The `Store` on PostgreSQL or SQLite."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, further: Ports | None = None) -> None:
         self.engine = engine
+        self._further = further or {}
+        self._wake: Callable[[], None] = _do_nothing
         self._reading = reading(engine)
         self._writers = threading.Lock()
-        self._patience = patience(engine)
-        self._breaker = CircuitBreaker(self._patience)
+        self._timeout = timeout_of(engine)
+        self._breaker = CircuitBreaker(self._timeout)
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
-        """Open a transaction; leaving it without `commit` rolls it back."""
-        deadline = self._deadline()  # of the wait for the turn as well
+        deadline = self._deadline()  # includes the wait for the writers' turn
         with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
             connection.begin()
-            yield SqlUnitOfWork(connection)
+            yield SqlUnitOfWork(connection, self._further, self._wake)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
-        """Open for single reads, each its own statement."""
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
-            yield SqlUnitOfWork(connection)
+            yield SqlUnitOfWork(connection, self._further, self._wake)
 
     def _deadline(self) -> float:
-        """When a unit of work that begins now has to end, by the monotonic clock."""
-        return time.monotonic() + self._patience
+        """Return the time by which a unit of work that begins now has to end, by the monotonic clock."""
+        return time.monotonic() + self._timeout
 
     @contextmanager
     def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:
-        """A connection for one unit of work, all of which ends in time."""
+        """Open a connection for one unit of work, which ends by the deadline."""
         self._breaker.check()
         try:
             with connected_before(deadline, engine.connect) as connection:
@@ -105,9 +122,9 @@ class SqlStore:
 
     @contextmanager
     def _turn(self, deadline: float) -> Iterator[None]:
-        """Wait for the writers before this one, on SQLite.
+        """On SQLite, wait for the earlier writers.
 
-        It has one writer at a time and lets the others try again at random, so that one of many may wait in vain.
+        SQLite has one writer at a time and lets the others retry at random, so that one of many may wait in vain.
         """
         if self.engine.dialect.name != "sqlite":
             yield
@@ -119,11 +136,11 @@ class SqlStore:
         finally:
             self._writers.release()
 
-    def check(self) -> None:
-        """Ask whether the database answers and has the schema of this version, or a newer one.
+    def on_message(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
 
-        Schemas only grow from one release to the next (decision 12), so what a newer one has besides is not in the way.
-        """
+    def check(self) -> None:
+        """Check the schema. A newer one will do: schemas only grow from one release to the next (decision 12)."""
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
             try:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -135,10 +152,13 @@ class SqlStore:
             raise NotReady
 
     def close(self) -> None:
-        """Close every connection."""
         self.engine.dispose()
 
 
-def open_store(url: str, settings: DatabaseSettings) -> SqlStore:
-    """Open the database at ``url``; nothing is connected before the first use."""
-    return SqlStore(open_engine(url, settings))
+def open_store(url: str, settings: DatabaseSettings, further: Ports | None = None) -> SqlStore:
+    """Open a database, with the ports of further capabilities; the first use connects."""
+    return SqlStore(open_engine(url, settings), further)
+
+
+def _do_nothing() -> None:
+    """Wake nothing: this process has no mail worker, and another one polls the outbox."""

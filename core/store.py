@@ -1,7 +1,9 @@
-"""The store as the core sees it: units of work over the ports of the nouns."""
+"""The store as the core sees it: units of work with a port for each kind of data."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from core.audit.model import AuditLog
 from core.mail.model import OneTimeTokens, Outbox
@@ -11,9 +13,18 @@ from core.throttling.model import Counters
 from core.tokens.model import Keys, Revocations
 from core.users.model import Users
 
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Port(Generic[P]):
+    """The name and the type of a port that a capability outside the core adds."""
+
+    name: str
+
 
 class UnitOfWork(Protocol):
-    """The ports inside one transaction. Leaving it without `commit` undoes everything."""
+    """The ports inside one transaction. Leaving it without `commit` rolls it back."""
 
     @property
     def users(self) -> Users:
@@ -37,12 +48,12 @@ class UnitOfWork(Protocol):
 
     @property
     def revocations(self) -> Revocations:
-        """What verifiers must be told."""
+        """The revocations for verifiers."""
         ...
 
     @property
     def outbox(self) -> Outbox:
-        """The messages on their way."""
+        """The messages to send."""
         ...
 
     @property
@@ -52,7 +63,7 @@ class UnitOfWork(Protocol):
 
     @property
     def counters(self) -> Counters:
-        """What was attempted too often."""
+        """The counters of the rate limits."""
         ...
 
     @property
@@ -60,15 +71,24 @@ class UnitOfWork(Protocol):
         """The audit log."""
         ...
 
+    def port(self, key: Port[P]) -> P:
+        """Return the port of a capability outside the core.
+
+        Raises:
+            KeyError: the store was opened without it.
+
+        """
+        ...
+
     def commit(self) -> None:
-        """Make everything so far durable."""
+        """Commit everything so far, and then wake the mail worker if a message was stored."""
         ...
 
 
 class Store(Protocol):
-    """Where the data lives.
+    """The database.
 
-    Everything here and in the ports raises `DatabaseUnavailable` when the database cannot be reached in time.
+    All methods here and in the ports raise `DatabaseUnavailable` if the database cannot be reached in time.
     """
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
@@ -76,11 +96,15 @@ class Store(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:
-        """Open for single reads, each its own statement without a transaction around it."""
+        """Open for single reads, each in its own statement without a transaction."""
+        ...
+
+    def on_message(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` after each commit that stored a message."""
         ...
 
     def check(self) -> None:
-        """Ask whether the database answers and has the schema of this version, or a newer one.
+        """Check that the database answers and has the schema of this version, or a newer one.
 
         Raises:
             NotReady: it has an older schema, or none.
@@ -89,5 +113,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         ...

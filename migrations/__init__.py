@@ -1,1 +1,0 @@
-"""Alembic's environment, and the function that brings a database to the head revision."""

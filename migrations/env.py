@@ -1,9 +1,9 @@
-"""Alembic's environment: one transaction on a connection that the caller opened and locked."""
+"""Alembic's environment: one transaction on a connection that the caller has opened and locked."""
 
 from alembic import context
 from sqlalchemy import Connection
 
-from core.storage.schema import metadata
+from core.sql_store import metadata
 
 connection: Connection = context.config.attributes["connection"]
 context.configure(

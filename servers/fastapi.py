@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from core.settings import Settings
+from core.settings.whole import Settings
 from servers.stopping import GRACE, GracefulShutdown, end_with, ignore_signals, on_signals
 from servers.uvicorn_guard import GuardedProtocol
 
@@ -35,7 +35,7 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
         headers=[] if keep_alive else [("Connection", "close")],
         timeout_graceful_shutdown=GRACE,
     )
-    if settings.log_format == "console":
+    if settings.logging.format == "console":
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
     _serve_alone(config, listener) if workers == 1 else _serve_with_workers(config, listener)
     ignore_signals()

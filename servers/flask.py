@@ -10,14 +10,14 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
 from core.http.edge.limits import MAX_FIELD, MAX_FIELDS
-from core.settings import Settings
+from core.settings.whole import Settings
 from servers.gunicorn_guard import GuardedWorker
 from servers.stopping import GRACE, GracefulShutdown, on_signals
 
 
 def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
     """Serve until a signal ends it."""
-    quiet = logging.WARNING if settings.log_format == "console" else logging.INFO  # DEBUG would quote requests
+    quiet = logging.WARNING if settings.logging.format == "console" else logging.INFO  # DEBUG would quote requests
     _Gunicorn(
         {
             "bind": f"fd://{listener.detach()}",

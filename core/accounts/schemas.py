@@ -1,16 +1,13 @@
-"""What the operations of accounts take and show."""
+"""Request models of accounts."""
 
 import unicodedata
-import uuid
-from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from core.authentication.schemas import EmailText, NewPasswordText, PasswordText
-from core.contract.fields import EXAMPLE_ID, EXAMPLE_TIME, RequestModel, ResponseModel, _text
-from core.users.model import User as CoreUser
+from core.contract.fields import RequestModel, text_field
 
 
 def _printable(text: str) -> str:
@@ -20,11 +17,11 @@ def _printable(text: str) -> str:
 
 
 EmailTokenText = Annotated[
-    str, _text("The token of the link.", example="twm_3jX0v9m1QdK5y8hB2sUe7wZa4tRfLcPn", maximum=512)
+    str, text_field("The token of the link.", example="twm_3jX0v9m1QdK5y8hB2sUe7wZa4tRfLcPn", maximum=512)
 ]
 DisplayName = Annotated[
     str,
-    _text("Name to show to others.", example="Ann", maximum=100),
+    text_field("Name to show to others.", example="Ann", maximum=100),
     AfterValidator(_printable),
 ]
 
@@ -80,30 +77,3 @@ class VerifyEmailRequest(RequestModel):
     """The token of a link."""
 
     token: EmailTokenText
-
-
-class User(ResponseModel):
-    """An account."""
-
-    id: uuid.UUID = Field(examples=[EXAMPLE_ID])
-    email: str = Field(examples=["ann@example.com"], json_schema_extra={"format": "email"})
-    email_verified: bool = Field(description="Whether the owner has proved to receive mail there.")
-    display_name: str | None = Field(examples=["Ann"])
-    roles: list[str] = Field(examples=[["admin"]])
-    is_active: bool = Field(description="Whether the account may be used.")
-    created_at: datetime = Field(examples=[EXAMPLE_TIME])
-    updated_at: datetime = Field(examples=[EXAMPLE_TIME])
-
-    @classmethod
-    def of(cls, user: CoreUser) -> Self:
-        """Show a user."""
-        return cls(
-            id=user.id,
-            email=user.email,
-            email_verified=user.email_verified,
-            display_name=user.display_name,
-            roles=list(user.roles),
-            is_active=user.is_active,
-            created_at=user.created_at,
-            updated_at=user.updated_at,
-        )

@@ -1,11 +1,8 @@
-"""Accounts: signing up, and what owners change about themselves."""
+"""Accounts: signing up, and changes that users make to their own account."""
 
 from __future__ import annotations
 
-import uuid
-
-from core.accounts.model import MOST_EVENTS, Export
-from core.audit.model import AuditEvent, EventKind, event
+from core.audit.model import EventKind, event
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
@@ -16,6 +13,7 @@ from core.mail.one_time_tokens import revoke_links
 from core.origin import Origin
 from core.sessions.model import EndReason, Principal
 from core.sessions.service import end_sessions
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.model import CounterKind
@@ -37,7 +35,7 @@ class Accounts:
         throttle: Throttle,
         reauthentication: Reauthentication,
         policy: PasswordPolicy,
-        verified_only: bool,
+        settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -45,13 +43,13 @@ class Accounts:
         self._throttle = throttle
         self._reauthentication = reauthentication
         self._policy = policy
-        self._verified_only = verified_only
+        self._settings = settings
 
     def sign_up(self, email: str, password: str, display_name: str | None, origin: Origin) -> User | None:
-        """Create an account and send its owner a link that verifies the address.
+        """Create an account and send the user a link that verifies the address.
 
-        An account that has the address already is left as it is, and its owner told. Where only verified addresses
-        may log in, the caller is not told which of the two happened (None), and both cost the same.
+        An existing account with the address does not change, and its owner gets a notice. Where only verified
+        addresses may log in, both cases return None and cost the same, so that the caller cannot tell them apart.
 
         Raises:
             InvalidInput: the address or the password is refused.
@@ -66,7 +64,7 @@ class Accounts:
             self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, origin)
             password_hash = self._passwords.hash(password)
         user = self._add(address, password_hash, display_name, origin)
-        if self._verified_only:
+        if self._settings.require_verified_email:
             return None
         if user is None:
             raise EmailTaken
@@ -86,7 +84,7 @@ class Accounts:
             updated_at=now,
         )
         with self._store.begin() as work:
-            # No question first: of many equal signups at once, the unique constraint lets exactly one through.
+            # No check first: of many equal signups at once, the unique constraint allows exactly one.
             added = work.users.add(Account(user=user, password_hash=password_hash), canonical_email=address.canonical)
             if added:
                 work.audit.add(event(EventKind.SIGNED_UP, at=now, origin=origin, user_id=user.id))
@@ -106,7 +104,7 @@ class Accounts:
         with self._store.begin() as work:
             user = work.users.set_display_name(principal.user.id, display_name, at=now)
             if user is None:
-                raise InvalidToken  # the account went away since the token was checked
+                raise InvalidToken  # the account was deleted since the token was checked
             work.audit.add(event(EventKind.ACCOUNT_UPDATED, at=now, origin=origin, user_id=user.id))
             work.commit()
         return user
@@ -121,25 +119,22 @@ class Accounts:
 
         """
         self._policy.check(new_password, address=principal.user.email, field="new_password")
-        self._reauthentication.confirm(
-            principal,
-            current_password,
-            origin,
-            lambda old_hash: self._replace_password(principal, old_hash, self._passwords.hash(new_password), origin),
-            failure=EventKind.PASSWORD_CHANGE_FAILED,
-        )
+        with self._reauthentication.proof(principal, origin, failure=EventKind.PASSWORD_CHANGE_FAILED) as proof:
+            for old_hash in proof.check_password(current_password):
+                new_hash = self._passwords.hash(new_password)
+                proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
 
     def delete(self, principal: Principal, current_password: str, origin: Origin) -> None:
-        """Remove the user and all that belongs to it; of the audit log, the network addresses.
+        """Delete the user with all data, and remove the network addresses from the user's audit events.
 
         Raises:
             WrongPassword: the password is wrong.
             Overloaded: too many passwords are being checked.
 
         """
-        self._reauthentication.confirm(
-            principal, current_password, origin, lambda checked: self._delete(principal, checked, origin)
-        )
+        with self._reauthentication.proof(principal, origin) as proof:
+            for checked in proof.check_password(current_password):
+                proof.is_done = self._delete(principal, checked, origin)
 
     @retried
     def _delete(self, principal: Principal, password_hash: str, origin: Origin) -> bool:
@@ -151,53 +146,12 @@ class Accounts:
             end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
             if (canonical := work.users.remove(user_id)) is None:
                 return False
-            # A request for a link names nobody yet, but the address.
+            # An unsent request for a link names the address and no user.
             work.outbox.forget_address(canonical)
             work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
             work.audit.forget_addresses(user_id)
             work.commit()
         return True
-
-    @retried
-    def export(self, principal: Principal, origin: Origin) -> Export:
-        """Everything that is stored about the user, but events beyond the newest `MOST_EVENTS`.
-
-        It is read outside a transaction, in which nobody else could write to SQLite. Recorded is it last, and only of
-        an account that is still there: nothing is given out without its row, and nothing that was read is missing
-        because the account was being deleted meanwhile.
-
-        Raises:
-            InvalidToken: the account went away meanwhile.
-
-        """
-        user_id = principal.user.id
-        with self._store.reading() as read:
-            sessions = read.sessions.of(user_id)
-            messages = read.outbox.of(user_id)
-            one_time_tokens = read.one_time_tokens.of(user_id)
-            events = read.audit.of(user_id, limit=MOST_EVENTS + 1)
-        user, exported = self._record_export(user_id, origin)
-        return Export(
-            at=exported.at,
-            user=user,
-            sessions=sessions,
-            messages=messages,
-            one_time_tokens=one_time_tokens,
-            events=[*events[-MOST_EVENTS:], exported],
-            has_older_events=len(events) > MOST_EVENTS,
-        )
-
-    @retried
-    def _record_export(self, user_id: uuid.UUID, origin: Origin) -> tuple[User, AuditEvent]:
-        now = self._clock.now()
-        exported = event(EventKind.ACCOUNT_EXPORTED, at=now, origin=origin, user_id=user_id)
-        with self._store.begin() as work:
-            user = work.users.lock(user_id)
-            if user is None:
-                raise InvalidToken  # the account went away since the token was checked
-            work.audit.add(exported)
-            work.commit()
-        return user, exported
 
     @retried
     def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, origin: Origin) -> bool:

@@ -1,30 +1,27 @@
-"""Authentication: who logs in, and whom a token speaks for."""
+"""Logging in with an address and a password."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime
 
 from core.audit.model import EventKind, event
 from core.authentication.errors import EmailNotVerified, InvalidCredentials, Overloaded
-from core.authentication.passwords.hasher import PasswordHasher
-from core.authentication.reauthentication import if_proven
+from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
-from core.errors import InvalidToken
 from core.mail.model import MessageKind, message
 from core.origin import Origin
-from core.sessions.model import Principal, Session, TokenPair
+from core.sessions.model import Session, TokenPair
 from core.sessions.service import SessionService
+from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.throttle import Attempt, Throttle
-from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.users.addresses import canonical_or_none
 from core.users.model import Account
 
 
 class Authentication:
-    """Login, and whoami."""
+    """Starts sessions for users who log in with a password."""
 
     def __init__(
         self,
@@ -33,66 +30,43 @@ class Authentication:
         clock: Clock,
         passwords: PasswordHasher,
         sessions: SessionService,
-        access_tokens: AccessTokens,
         throttle: Throttle,
-        verified_only: bool,
+        settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
         self._throttle = throttle
-        self._verified_only = verified_only
+        self._settings = settings
         self._sessions = sessions
-        self._access_tokens = access_tokens
-
-    def whoami(self, access_token: str) -> Principal:
-        """The user and session that a token speaks for: one signature check and one statement.
-
-        Raises:
-            InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
-
-        """
-        match self._access_tokens.verify(access_token):
-            case UserClaims(session_id=session_id, user_id=user_id):
-                return self._principal(session_id, user_id)
-            case ClientClaims():
-                raise InvalidToken  # there is no user behind it
-
-    @retried
-    def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
-        with self._store.reading() as read:
-            user = read.sessions.principal(session_id, user_id, now=self._clock.now())
-        if user is None:
-            raise InvalidToken
-        return Principal(user=user, session_id=session_id)
 
     def login(self, email: str, password: str, origin: Origin) -> TokenPair:
         """Start a session for an address and its password.
 
-        An unknown address, a wrong password and an inactive user answer alike and cost alike.
+        An unknown address, a wrong password and an inactive user get the same answer at the same cost.
 
         Raises:
-            InvalidCredentials: they do not belong together.
-            EmailNotVerified: they do, but only verified addresses may log in; a new link is on its way.
+            InvalidCredentials: no active account has this address with this password.
+            EmailNotVerified: the password is right, but only verified addresses may log in; a new link will be sent.
             TooManyAttempts: too many passwords were wrong.
             Overloaded: too many passwords are being checked.
 
         """
+        account = None
         with self._passwords.reserve(), self._throttle.attempt(email, origin) as attempt:
-            account, pair = if_proven(
-                password,
-                by=self._passwords,
-                find=lambda: self._account(email),
-                act=lambda account: self._admit(account, password, origin, attempt),
-            )
-        if pair is None:
-            self._record_failure(account, origin)
-            raise InvalidCredentials
-        return pair
+            for _ in range(CHECKS):
+                account = self._account(email)
+                if not self._passwords.matches(password, account) or account is None:
+                    break
+                pair = self._admit(account, password, origin, attempt)
+                if pair is not None:
+                    return pair
+        self._record_failure(account, origin)
+        raise InvalidCredentials
 
-    def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt | None) -> TokenPair | None:
-        """Start a session for who has proved to be the owner; None where the hash was replaced meanwhile."""
-        if self._verified_only and not account.user.email_verified:
+    def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt) -> TokenPair | None:
+        """Start a session; None if the hash was replaced since it was checked."""
+        if self._settings.require_verified_email and not account.user.email_verified:
             self._refuse_unverified(account, origin)
             raise EmailNotVerified
         now = self._clock.now()
@@ -103,11 +77,11 @@ class Authentication:
     def _account(self, email: str) -> Account | None:
         canonical = canonical_or_none(email)
         with self._store.reading() as read:
-            # Asked in vain for an address that cannot exist, so that it takes the same time.
+            # Also for a text that is no address, so that it takes the same time.
             return read.users.by_email(canonical or "")
 
     def _upgrade(self, account: Account, password: str) -> str | None:
-        """A hash of today's scheme and cost, where the stored one is not, and where there is time to make it."""
+        """Make a hash of the current scheme and cost if the stored one is older; None if the hash pool is full."""
         if not self._passwords.needs_upgrade(account.password_hash):
             return None
         try:
@@ -117,7 +91,7 @@ class Authentication:
 
     @retried
     def _start_session(
-        self, account: Account, upgraded: str | None, origin: Origin, attempt: Attempt | None, now: datetime
+        self, account: Account, upgraded: str | None, origin: Origin, attempt: Attempt, now: datetime
     ) -> Session | None:
         user_id, password_hash = account.user.id, account.password_hash
         with self._store.begin() as work:
@@ -136,18 +110,18 @@ class Authentication:
 
     @retried
     def _refuse_unverified(self, account: Account, origin: Origin) -> None:
-        """Send another link: the first one may have expired, and without a login none can be asked for."""
+        """Send another link: the first one may have expired, and only a logged-in user can request one."""
         now, user_id = self._clock.now(), account.user.id
         with self._store.begin() as work:
             if work.users.lock(user_id) is None:
-                raise InvalidCredentials  # the account went away since its password was checked
+                raise InvalidCredentials  # the account was deleted since its password was checked
             work.audit.add(event(EventKind.LOGIN_FAILED, at=now, origin=origin, user_id=user_id))
             work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=user_id))
             work.commit()
 
     @retried
     def _record_failure(self, account: Account | None, origin: Origin) -> None:
-        """Commit what must survive the refusal, for a known and an unknown address alike."""
+        """Commit the event before the refusal is raised, for known and unknown addresses alike."""
         with self._store.begin() as work:
             user_id = account.user.id if account else None
             work.audit.add(event(EventKind.LOGIN_FAILED, at=self._clock.now(), origin=origin, user_id=user_id))

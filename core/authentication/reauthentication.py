@@ -1,13 +1,11 @@
-"""Reauthentication: what is done for who knows the password of an account, and only as long as it is that one."""
+"""Re-authentication: a user repeats the password before a change that a stolen token alone must not allow."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from core.audit.model import EventKind, event
 from core.authentication.errors import WrongPassword
-from core.authentication.passwords.hasher import PasswordHasher
+from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
 from core.errors import InvalidToken
 from core.origin import Origin
@@ -17,37 +15,39 @@ from core.store import Store
 from core.throttling.throttle import Throttle
 from core.users.model import Account
 
-T = TypeVar("T")
 
+class Proof:
+    """One re-authentication, and whether the change that it allows is done."""
 
-def if_proven(
-    password: str, *, by: PasswordHasher, find: Callable[[], Account | None], act: Callable[[Account], T | None]
-) -> tuple[Account | None, T | None]:
-    """Act for an active account whose password this is: who is meant, and what came of it.
+    def __init__(self, reauthentication: "Reauthentication", principal: Principal) -> None:
+        self._reauthentication = reauthentication
+        self._principal = principal
+        self.is_done = False
 
-    An address without an account costs what one with an account costs. No connection is held while the hash is
-    computed, which takes a quarter of a second: so ``act`` looks whether the hash is still the one that was checked,
-    and gives None where it is not.
+    def check_password(self, password: str) -> Iterator[str]:
+        """Yield the hash that the password matches, and again after it was replaced, until the change is done.
 
-    Raises:
-        Overloaded: too many passwords are being checked.
+        A wrong password yields nothing. No connection is kept while a hash is computed, which takes a quarter of a
+        second: the caller changes an account only if its hash is still this one. If it was replaced meanwhile, the new
+        one is checked: either a login of the same user has upgraded it, and the password still matches, or it belongs
+        to a new password, which does not match.
 
-    """
-    account = None
-    # Twice: a hash that was replaced while it was being checked is checked again. It was either upgraded by a login of
-    # the same user, which takes nothing from the password, or belongs to a new password, which does not match.
-    for _ in range(2):
-        account = find()
-        matches = by.verify(password, account.password_hash if account else None)
-        if not matches or account is None or not account.user.is_active:
-            return account, None
-        if (outcome := act(account)) is not None:
-            return account, outcome
-    return account, None
+        Raises:
+            InvalidToken: the account was deleted since the token was checked.
+            Overloaded: too many passwords are being checked.
+
+        """
+        for _ in range(CHECKS):
+            stored = self._reauthentication.matching_hash(self._principal, password)
+            if stored is None:
+                return
+            yield stored
+            if self.is_done:
+                return
 
 
 class Reauthentication:
-    """Asks a user who is logged in for the password, before what a stolen token alone must not do."""
+    """Checks the password of a user who is logged in."""
 
     def __init__(self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle) -> None:
         self._store = store
@@ -55,37 +55,32 @@ class Reauthentication:
         self._passwords = passwords
         self._throttle = throttle
 
-    def confirm(
-        self,
-        principal: Principal,
-        password: str,
-        origin: Origin,
-        change: Callable[[str], bool],
-        *,
-        failure: EventKind = EventKind.CONFIRMATION_FAILED,
-    ) -> None:
-        """Make a change for who knows the current password, and not only holds a token.
+    @contextmanager
+    def proof(
+        self, principal: Principal, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
+    ) -> Iterator[Proof]:
+        """Count an attempt, and take it back if the password was right.
 
-        ``change`` is given the hash that was checked; it gives False where that is no longer the account's.
+        The caller makes its change inside, for each hash of `Proof.check_password`, until it succeeds.
 
         Raises:
-            InvalidToken: the account went away since the token was checked.
-            WrongPassword: the password is wrong.
+            WrongPassword: the password is wrong, so the change was not made.
             TooManyAttempts: too many passwords were wrong.
             Overloaded: too many passwords are being checked.
 
         """
         with self._passwords.reserve(), self._throttle.attempt(principal.user.email, origin) as attempt:
-            _, is_changed = if_proven(
-                password,
-                by=self._passwords,
-                find=lambda: self._account(principal),
-                act=lambda account: change(account.password_hash) or None,
-            )
-        if not is_changed:
+            proof = Proof(self, principal)
+            yield proof
+        if not proof.is_done:
             self._record_failure(failure, principal, origin)
             raise WrongPassword
         self._throttle.forget(attempt)
+
+    def matching_hash(self, principal: Principal, password: str) -> str | None:
+        """Return the stored hash of the user if the password matches it and the account is active."""
+        account = self._account(principal)
+        return account.password_hash if self._passwords.matches(password, account) else None
 
     @retried
     def _account(self, principal: Principal) -> Account:

@@ -1,11 +1,26 @@
-"""What answers show of errors."""
+"""Errors in answers: their models, and the HTTP form of an error."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Self
 
 from pydantic import Field
 
 from core.contract.fields import ResponseModel
-from core.errors import FieldError
+from core.errors import AuthError, FieldError
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemForm:
+    """The status, the title and the explanation of an error."""
+
+    status: HTTPStatus
+    title: str
+    explanation: str
+
+
+ProblemForms = Mapping[type[AuthError], ProblemForm]
 
 
 class ProblemType(ResponseModel):
@@ -38,7 +53,7 @@ class InputError(ResponseModel):
 
     @classmethod
     def of(cls, error: FieldError) -> Self:
-        """Show an error; without a field, it is in the whole input."""
+        """Show an error; one without a field is about the whole input."""
         return cls(pointer=f"/{error.field}" if error.field else "", code=error.code, message=error.message)
 
 

@@ -1,1 +1,0 @@
-"""The HTTP contract as data: operations, models, errors, documents, and the edge. Still without a framework."""

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document that the operations make. FastAPI makes its own from its routes; a test holds both equal."""
+"""The OpenAPI 3.1 document, made from the operations. FastAPI makes its own from its routes; a test compares both."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -8,9 +8,11 @@ from uuid import UUID
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from core.contract.operation import OPERATIONS, TAG_DESCRIPTIONS, Caller, Operation
+from core.contract.contract import Contract
+from core.contract.operation import Auth, Operation
 from core.contract.problem import InputProblem, OAuthError, Problem
-from core.http import problems
+from core.http.problems import JSON, Problems, media_type_of, model_of
+from core.oauth.operations import TOKEN
 
 TITLE = "Twinauth"
 VERSION = version("twinauth")
@@ -18,14 +20,13 @@ DESCRIPTION = (
     "Accounts, sessions and JWT access tokens. Two front doors, Flask and FastAPI, answer alike over one database: "
     "a token from one works at the other, and a session ended at one is dead at both."
 )
-TAGS = [{"name": tag.value, "description": text} for tag, text in TAG_DESCRIPTIONS.items()]
 
 PASSWORD_SCHEME = "PasswordGrant"  # noqa: S105 - the name of a scheme
 BEARER_SCHEME = "AccessToken"
 CLIENT_SCHEME = "Client"
 CLIENT_SCHEME_TEXT = "Id and secret of a registered client."
-# Relative to the document, so that it holds behind a proxy that adds a prefix.
-TOKEN_URL = OPERATIONS["token"].path.removeprefix("/")
+# Relative to the document, so that it also works behind a proxy that adds a prefix.
+TOKEN_URL = TOKEN.path.removeprefix("/")
 PASSWORD_SCHEME_TEXT = "Log in with e-mail address and password; leave the client fields empty."  # noqa: S105
 BEARER_SCHEME_TEXT = "Paste an access token."
 SECURITY_SCHEMES: dict[str, Any] = {
@@ -42,50 +43,56 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
     CLIENT_SCHEME: {"type": "http", "description": CLIENT_SCHEME_TEXT, "scheme": "basic"},
 }
-# Of the operations that refuse everybody else.
-_SECURITY: dict[Caller, list[dict[str, list[str]]]] = {
-    Caller.USER: [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}],
-    Caller.CLIENT: [{CLIENT_SCHEME: []}],
+# The security requirements of operations that refuse unauthenticated requests.
+_SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
+    Auth.USER: [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}],
+    Auth.CLIENT: [{CLIENT_SCHEME: []}],
 }
 
 _REF = "#/components/schemas/{model}"
 _ERROR_MODELS: tuple[type[BaseModel], ...] = (Problem, InputProblem, OAuthError)
 
 
-def document() -> dict[str, Any]:
-    """The whole document."""
-    documented = [operation for operation in OPERATIONS.values() if operation.documented]
+def document(contract: Contract) -> dict[str, Any]:
+    """Make the whole document."""
+    documented = [operation for operation in contract.operations.values() if operation.documented]
+    problems = Problems(contract.problems)
     references, definitions = _schemas(documented)
     paths: dict[str, dict[str, Any]] = {}
     for operation in documented:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, references)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, references, problems)
     made = {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "description": DESCRIPTION, "version": VERSION},
         "paths": paths,
         "components": {"schemas": {**definitions, **error_schemas()}, "securitySchemes": SECURITY_SCHEMES},
-        "tags": TAGS,
+        "tags": tags(contract),
     }
     document: dict[str, Any] = _without_nulls(made)
     return document
 
 
+def tags(contract: Contract) -> list[dict[str, str]]:
+    """Return the chapters of the document."""
+    return [{"name": name, "description": text} for name, text in contract.tags.items()]
+
+
 def error_schemas() -> dict[str, Any]:
-    """The schemas of error bodies, which no route of FastAPI names."""
+    """Return the schemas of error bodies, which no route of FastAPI names."""
     _, definitions = models_json_schema([(model, "serialization") for model in _ERROR_MODELS], ref_template=_REF)
     return dict(definitions["$defs"])
 
 
-def other_responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
-    """Every other answer of an operation, by status, each error code with an example."""
+def other_responses(operation: Operation, problems: Problems) -> dict[int | str, dict[str, Any]]:
+    """Return every other answer of an operation, by status, each error code with an example."""
     responses: dict[int | str, dict[str, Any]] = {
-        int(status): {"description": text} for status, text in operation.notes.items()
+        int(status): {"description": text} for status, text in operation.other_statuses.items()
     }
     for error in sorted(operation.all_errors, key=lambda error: (problems.status_of(error), error.code)):
         response = responses.setdefault(int(problems.status_of(error)), {"description": "", "content": {}})
         response["description"] = ", ".join(filter(None, (response["description"], f"`{error.code}`")))
-        content = response["content"].setdefault(problems.media_type_of(error), {"examples": {}})
-        content["schema"] = {"$ref": _REF.format(model=problems.model_of(error).__name__)}
+        content = response["content"].setdefault(media_type_of(error), {"examples": {}})
+        content["schema"] = {"$ref": _REF.format(model=model_of(error).__name__)}
         content["examples"][error.code] = {"value": problems.example(error)}
     return responses
 
@@ -105,28 +112,28 @@ def _schemas(
     return references, definitions["$defs"]
 
 
-def _operation(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, references: Mapping[Any, Any], problems: Problems) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "tags": [operation.tag.value],
+        "tags": [str(operation.tag)],
         "summary": operation.summary,
         "description": operation.description,
         "operationId": operation.id,
     }
-    if operation.caller in _SECURITY:
-        made["security"] = _SECURITY[operation.caller]
+    if operation.auth in _SECURITY:
+        made["security"] = _SECURITY[operation.auth]
     if parameters := [*_path_parameters(operation), *_query_parameters(operation)]:
         made["parameters"] = parameters
     if operation.json is not None:
-        made["requestBody"] = _body(references[operation.json, "validation"], problems.JSON)
+        made["requestBody"] = _body(references[operation.json, "validation"], JSON)
     if operation.form is not None:
         made["requestBody"] = _body(references[operation.form, "validation"], "application/x-www-form-urlencoded")
     success: dict[str, Any] = {"description": operation.success}
     if operation.response is not None:
-        success["content"] = {problems.JSON: {"schema": references[operation.response, "serialization"]}}
+        success["content"] = {JSON: {"schema": references[operation.response, "serialization"]}}
     if operation.media_type is not None:
         success["content"] = {operation.media_type: {"schema": {"type": "string"}}}
     made["responses"] = {str(int(operation.status)): success} | {
-        str(status): response for status, response in other_responses(operation).items()
+        str(status): response for status, response in other_responses(operation, problems).items()
     }
     return made
 

@@ -1,4 +1,4 @@
-"""The pages that people see: the documentation, and where the links of letters lead. Nothing comes from outside."""
+"""The pages for people: the documentation and the pages of links in letters. They load nothing from other hosts."""
 
 import json
 from functools import cache
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from core.contract.answer import Answer
+from core.contract.contract import Contract
+from core.contract.problem import ProblemType
 from core.errors import NotFound
 from core.http import openapi
+from core.http.problems import JSON, Problems
 from core.mail.texts.editions import Texts
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HTML = "text/html; charset=utf-8"
 
@@ -42,7 +45,7 @@ _REDOC = _TEMPLATE.format(
     body='<div id="redoc"></div>\n<script src="assets/redoc.standalone.js"></script>\n'
     '<script src="assets/redoc-init.js"></script>',
 )
-# Started from files of their own: the content security policy allows no script inside a page.
+# In separate files, because the content security policy allows no script inside a page.
 _SWAGGER_INIT = """SwaggerUIBundle({
   url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
@@ -72,46 +75,57 @@ _PACKAGED = {
 
 
 class Pages:
-    """The pages of one process. Those of the documentation may be switched off; then they are 404."""
+    """The pages of one process. The documentation may be switched off; then its pages are 404."""
 
-    def __init__(self, texts: Texts, settings: Settings) -> None:
-        """Try every page where the texts are not all ours.
+    def __init__(self, texts: Texts, settings: Settings, contract: Contract) -> None:
+        """Try every page if the operator has texts of their own.
 
         Raises:
-            TextsError: one of them cannot be shown.
+            TextsError: one of them cannot be rendered.
 
         """
         self._texts = texts
-        self._has_docs = settings.docs_enabled
+        self._contract = contract
+        self._problems = Problems(contract.problems)
+        self._has_docs = settings.http.docs
         self._min_length = settings.passwords.min_length
         if texts.folder is not None:
             self._try_all()
 
     def openapi(self) -> Answer:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         self._require_docs()
-        return _document()
+        return _document(self._contract)
 
     def docs(self) -> Answer:
-        """Swagger UI."""
+        """Return Swagger UI."""
         self._require_docs()
         return Answer.of(HTML, _SWAGGER.encode())
 
     def redoc(self) -> Answer:
-        """ReDoc."""
+        """Return ReDoc."""
         self._require_docs()
         return Answer.of(HTML, _REDOC.encode())
 
     def reset_password(self, languages: str) -> Answer:
-        """Where the link of a password reset leads."""
+        """Return the page for the link of a password reset."""
         return self._of_link("reset_password", languages)
 
     def verify_email(self, languages: str) -> Answer:
-        """Where the link of a verification leads."""
+        """Return the page for the link of a verification."""
         return self._of_link("verify_email", languages)
 
+    def problem_type(self, code: str) -> ProblemType:
+        """Return the explanation of an error code.
+
+        Raises:
+            NotFound: there is no such code.
+
+        """
+        return self._problems.explain(code)
+
     def asset(self, name: str) -> Answer:
-        """A script, a style or the icon.
+        """Return a script, a style or the icon.
 
         Raises:
             NotFound: there is none of this name; names are looked up, never joined to a path.
@@ -149,8 +163,8 @@ def _static(name: str) -> bytes:
 
 
 @cache
-def _document() -> Answer:
-    return Answer.of("application/json", json.dumps(openapi.document(), ensure_ascii=False).encode())
+def _document(contract: Contract) -> Answer:
+    return Answer.of(JSON, json.dumps(openapi.document(contract), ensure_ascii=False).encode())
 
 
 @cache
@@ -159,7 +173,7 @@ def _packaged(name: str) -> Answer:
 
 
 def _package_folder() -> Path:
-    """The folder of the assets inside their package, found without importing it."""
+    """Find the folder of the assets in their package, without importing it."""
     spec: Any = find_spec("fastapi_offline")
     if spec is None:
         raise NotFound

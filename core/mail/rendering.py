@@ -1,9 +1,9 @@
-"""Letters: what a message becomes when it is sent, rendered from templates in the reader's language."""
+"""Letters, rendered from templates in the language of the recipient."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
@@ -15,29 +15,29 @@ from email_validator import validate_email
 
 from core.mail.model import MessageKind
 from core.mail.texts.editions import Texts
-from core.settings import Settings
+from core.settings.whole import Settings
 
 KIND_HEADER = "X-Twinauth-Message"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """Everything that one e-mail says, and to whom."""
+    """The content and the recipient of one e-mail."""
 
     id: uuid.UUID
-    kind: MessageKind
+    kind: str
     recipient: str
     languages: str
     at: datetime
-    """When what it tells of happened."""
+    """The time of the event that it reports."""
     facts: Mapping[str, str]
     token: str | None = field(default=None, repr=False)
     lifetime: timedelta | None = None
-    """How long the token works."""
+    """How long the token is valid."""
 
 
-# Where the links of letters lead; the token stands in the fragment, which is sent to no server, in no Referer.
-_PAGES = {
+# The pages of the links. The token is in the fragment, which browsers send to no server and in no Referer.
+_PAGES: Mapping[str, str] = {
     MessageKind.PASSWORD_RESET: "/reset-password",
     MessageKind.EMAIL_VERIFICATION: "/verify-email",
     MessageKind.EMAIL_CHANGE: "/verify-email",
@@ -47,18 +47,19 @@ _PAGES = {
 class EmailRenderer:
     """Turns letters into e-mails."""
 
-    def __init__(self, texts: Texts, settings: Settings) -> None:
-        """Try every letter where the texts are not all ours.
+    def __init__(self, texts: Texts, settings: Settings, *, kinds: Sequence[str] = tuple(MessageKind)) -> None:
+        """Try every letter if the operator has texts of their own.
 
         Raises:
-            TextsError: one of them cannot be written.
+            TextsError: one of them cannot be rendered.
 
         """
         self._texts = texts
-        self._public_url = settings.public_url
+        self._kinds = kinds
+        self._public_url = settings.http.public_url
         host = settings.public_host
         self._domain = f"[IPv6:{host}]" if ":" in host else host  # RFC 5321 section 4.1.3
-        self._sender = _sender(settings.mail_from)
+        self._sender = _sender(settings.mail.mail_from)
         if texts.folder is not None:
             self._try_all()
 
@@ -74,27 +75,27 @@ class EmailRenderer:
             "link": self._link(letter),
             "lifetime": letter.lifetime,
         }
-        text = edition.text(f"letters/{letter.kind.value}.jinja", layout="letters/layout.txt", **values)
-        html = edition.html(f"letters/{letter.kind.value}.jinja", layout="letters/layout.html", **values)
-        subject = edition.block(f"letters/{letter.kind.value}.jinja", "subject", **values)
+        text = edition.text(f"letters/{letter.kind}.jinja", layout="letters/layout.txt", **values)
+        html = edition.html(f"letters/{letter.kind}.jinja", layout="letters/layout.html", **values)
+        subject = edition.block(f"letters/{letter.kind}.jinja", "subject", **values)
         email = EmailMessage(policy=SMTP)
         email["From"] = self._sender
         email["To"] = _recipient(letter.recipient)
         email["Subject"] = subject
         email["Date"] = format_datetime(letter.at)
         email["Message-ID"] = f"<{letter.id}@{self._domain}>"
-        # RFC 3834: nobody's holiday answers.
+        # RFC 3834: no automatic replies, such as out-of-office notes.
         email["Auto-Submitted"] = "auto-generated"
-        email[KIND_HEADER] = letter.kind.value
+        email[KIND_HEADER] = letter.kind
         email.set_content(text)
         email.add_alternative(html, subtype="html")
-        email["Content-Language"] = edition.language  # after the content, which clears all that begins so
+        email["Content-Language"] = edition.language  # last: setting the content removes every Content-* field
         return email
 
     def _try_all(self) -> None:
         for language in self._texts.languages:
-            for kind in MessageKind:
-                with self._texts.trying(f"letters/{kind.value}.jinja", language):
+            for kind in self._kinds:
+                with self._texts.trying(f"letters/{kind}.jinja", language):
                     self.write(_sample(kind, language))
 
     def _link(self, letter: Letter) -> str | None:
@@ -102,8 +103,8 @@ class EmailRenderer:
         return None if page is None or letter.token is None else f"{self._public_url}{page}#token={letter.token}"
 
 
-def _sample(kind: MessageKind, language: str) -> Letter:
-    """A letter to nobody."""
+def _sample(kind: str, language: str) -> Letter:
+    """Make a letter that is only rendered, never sent."""
     has_link = kind in _PAGES
     return Letter(
         id=uuid.UUID(int=0),
@@ -123,6 +124,6 @@ def _sender(mailbox: str) -> Address:
 
 
 def _recipient(address: str) -> Address:
-    """A user's address as a header field takes it: the domain in ASCII, which every server understands."""
+    """Return an address for a header field, with the domain in ASCII, which every server understands."""
     found = validate_email(address, check_deliverability=False)
     return Address(username=found.local_part, domain=found.ascii_domain)

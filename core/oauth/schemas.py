@@ -1,4 +1,4 @@
-"""What the OAuth endpoints take and show."""
+"""Request and response models of the OAuth endpoints."""
 
 from typing import Literal, Self
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
 from core.oauth.model import ActiveToken, Grant, TokenRequest
-from core.settings import Settings
+from core.settings.whole import Settings
 from core.tokens import access_tokens
 from core.users import addresses
 
@@ -117,8 +117,8 @@ class Introspection(ResponseModel):
             token_type=token.token_type,
             scope=token.scope,
             roles=None if token.roles is None else list(token.roles),
-            iss=settings.public_url,
-            aud=settings.audience,
+            iss=settings.http.public_url,
+            aud=settings.tokens.audience,
             iat=None if token.issued_at is None else int(token.issued_at.timestamp()),
             exp=int(token.expires_at.timestamp()),
         )

@@ -1,4 +1,4 @@
-"""What the operations of sessions take and show."""
+"""Request and response models of sessions."""
 
 import uuid
 from datetime import datetime
@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, RequestModel, ResponseModel, _text
+from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, RequestModel, ResponseModel, text_field
 from core.sessions.model import Principal
 from core.sessions.model import Session as CoreSession
 from core.sessions.model import TokenPair as CoreTokenPair
 
-RefreshTokenText = Annotated[str, _text("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
+RefreshTokenText = Annotated[str, text_field("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
 
 
 class RefreshRequest(RequestModel):
@@ -80,3 +80,30 @@ class SessionList(ResponseModel):
     def of(cls, sessions: list[CoreSession], principal: Principal) -> Self:
         """Show the sessions of a user."""
         return cls(items=[Session.of(session, principal) for session in sessions])
+
+
+class ExportedSession(ResponseModel):
+    """A login, live or ended."""
+
+    id: uuid.UUID = Field(examples=[EXAMPLE_SESSION_ID])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
+    last_used_at: datetime = Field(examples=[EXAMPLE_TIME])
+    expires_at: datetime = Field(examples=[EXAMPLE_TIME])
+    ended_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+    end_reason: str | None = Field(examples=["logout"])
+    user_agent: str = Field(examples=["curl/8.5.0"])
+    ip: str = Field(examples=["192.0.2.7"])
+
+    @classmethod
+    def of(cls, session: CoreSession) -> Self:
+        """Show a session."""
+        return cls(
+            id=session.id,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            expires_at=session.ends_at,
+            ended_at=session.ended_at,
+            end_reason=session.end_reason,
+            user_agent=session.user_agent,
+            ip=session.ip,
+        )

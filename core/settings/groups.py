@@ -1,11 +1,11 @@
-"""The settings in frozen groups, one a concern."""
+"""The settings in frozen groups, one for each concern."""
 
 import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from core.settings.files import SettingsGroup
@@ -14,31 +14,37 @@ from core.settings.values import DatabaseUrl, Mailbox, Networks, Origins, Public
 PREFIX = "AUTH_"
 ENV_FILE = ".env"
 
-# The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
+# The upper bound of an access token's lifetime, whatever is set: keys are published and tokens are refused by it.
 MAX_ACCESS_TTL = timedelta(hours=1)
 
 Algorithm = Literal["ES256", "RS256", "EdDSA"]
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def named(prefix: str) -> SettingsConfigDict:
-    """How a group is read whose variables begin with `AUTH_` and this."""
+    """Configure a group whose variables begin with `AUTH_` and this prefix."""
     return SettingsConfigDict(
-        env_prefix=PREFIX + prefix, env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX + prefix,
+        env_file=ENV_FILE,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=False,  # empty defaults are replaced later by `Settings`
     )
 
 
 class DatabaseSettings(SettingsGroup):
-    """Where the data lives."""
+    """The database and its connections."""
 
     model_config = named("DATABASE_")
 
-    url: DatabaseUrl | None = Field(
-        None, description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder"
+    url: DatabaseUrl = Field(
+        SecretStr(""),
+        description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder",
     )
     pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
     timeout: Seconds = Field(
@@ -58,7 +64,7 @@ class TokenSettings(SettingsGroup):
     model_config = named("TOKEN_")
 
     algorithm: Algorithm = Field("ES256", description="Algorithm of newly made signing keys")
-    audience: str | None = Field(None, description="`aud` of access tokens; without it, the public URL")
+    audience: str = Field("", description="`aud` of access tokens; without it, the public URL")
     client_id: str = Field("twinauth", min_length=1, description="`client_id` of tokens from a login")
     access_ttl: Seconds = Field(
         timedelta(minutes=15),
@@ -126,13 +132,13 @@ class PasswordSettings(SettingsGroup):
 
 
 class HttpSettings(SettingsGroup):
-    """What the outside sees."""
+    """Addresses, proxies, origins and connections."""
 
     model_config = named("")
 
-    public_url: PublicUrl | None = Field(
-        None,
-        description="URL under which clients reach it, and issuer of tokens; `http://127.0.0.1:8000` in development",
+    public_url: PublicUrl = Field(
+        "http://127.0.0.1:8000",
+        description="URL under which clients reach it, and issuer of tokens; production must say it",
     )
     trusted_proxies: Networks = Field(
         (),
@@ -156,13 +162,13 @@ class HttpSettings(SettingsGroup):
         "than the load balancer takes to notice",
     )
     served_by: bool = Field(False, description="Name the front door that answered in `X-Served-By`")
-    docs: bool | None = Field(
-        None, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
+    docs: bool = Field(
+        True, description="Serve `/docs`, `/redoc` and `/openapi.json`; on in development, off in production"
     )
 
 
 class MailSettings(SettingsGroup):
-    """Mail: how it leaves, what stands in it, and what depends on it."""
+    """Sending mail, its texts, and operations that need it."""
 
     model_config = named("")
 
@@ -178,7 +184,7 @@ class MailSettings(SettingsGroup):
         description="Seconds to wait for each answer of the mail server; four times as long in all to connect, and to "
         "send a message",
     )
-    mail_from: Mailbox | None = Field(None, description="Sender; `no-reply@` the host of the public URL by default")
+    mail_from: Mailbox = Field("", description="Sender; `no-reply@` the host of the public URL by default")
     mail_language: str = Field("en", description="Language of mail to those whose browser asks for none that there is")
     texts_dir: Path | None = Field(
         None, description="Folder with templates and catalogues that take the place of the ones that come with it"
@@ -217,7 +223,7 @@ class MailSettings(SettingsGroup):
 
 
 class ThrottleSettings(SettingsGroup):
-    """How much is allowed before pauses begin. What is spent comes back with time."""
+    """The bursts of the rate limits; each is refilled with time."""
 
     model_config = named("")
 
@@ -244,18 +250,18 @@ class ThrottleSettings(SettingsGroup):
 
 
 class LoggingSettings(SettingsGroup):
-    """What is written down, and how."""
+    """The level and the format of the log."""
 
     model_config = named("LOG_")
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is written")
-    format: Literal["json", "console"] | None = Field(
-        None, description="`json` or `console`; console in development, json in production"
+    format: Literal["json", "console"] = Field(
+        "console", description="`json` or `console`; console in development, json in production"
     )
 
 
 class AuditSettings(SettingsGroup):
-    """What is remembered of what happened."""
+    """The retention of audit events."""
 
     model_config = named("AUDIT_")
 

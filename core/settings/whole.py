@@ -1,10 +1,10 @@
-"""All settings together: what must be there in production, and what follows from what was given."""
+"""All settings together: the requirements of production, and the defaults that follow from other settings."""
 
 import re
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
@@ -24,16 +24,16 @@ from core.settings.groups import (
 from core.settings.secret_key import development_secret, refuse_weak
 from core.settings.values import Secrets
 
-# A JWKS is cached for five minutes; a key that signs sooner would meet verifiers that do not know it.
+# Verifiers cache a JWKS for five minutes, so a key that signs sooner would be unknown to some of them.
 MIN_PROPAGATION = timedelta(minutes=6)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-FREE_THREADS = 32  # for requests that neither hash nor wait for it
+FREE_THREADS = 32  # for requests that neither hash nor wait in the hash queue
 
 Environment = Literal["development", "production"]
 
 
 class Settings(SettingsGroup):
-    """All settings. Build it with `load_settings`, which turns every mistake into one plain line."""
+    """All settings. Load them with `load_settings`, which turns every mistake into one line."""
 
     model_config = named("")
 
@@ -69,11 +69,11 @@ class Settings(SettingsGroup):
             return self
         missing = [
             name
-            for name, value in (
-                ("AUTH_SECRET_KEY", self.secret_key),
-                ("AUTH_PUBLIC_URL", self.http.public_url),
+            for name, is_given in (
+                ("AUTH_SECRET_KEY", self.secret_key is not None),
+                ("AUTH_PUBLIC_URL", "public_url" in self.http.model_fields_set),
             )
-            if value is None
+            if not is_given
         ]
         if missing:
             raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
@@ -89,70 +89,52 @@ class Settings(SettingsGroup):
             raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
         return self
 
+    @model_validator(mode="after")
+    def _resolved(self) -> Self:
+        """Fill in missing values that follow from other settings, so that each value has one name."""
+        self._resolve("database", url=SecretStr(f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"))
+        self._resolve("tokens", audience=self.http.public_url)
+        self._resolve("mail", mail_from=f"Twinauth <no-reply@{self._mail_domain()}>")
+        if self.is_production:
+            self._resolve("http", docs=False)
+            self._resolve("logging", format="json")
+        return self
+
+    def _resolve(self, group: str, **values: Any) -> None:
+        found = getattr(self, group)
+        given = found.model_dump(exclude_unset=True)
+        missing = {name: value for name, value in values.items() if given.get(name) in (None, "")}
+        # The settings are frozen, but this is still their construction.
+        object.__setattr__(self, group, found.model_copy(update=missing))
+
+    def _mail_domain(self) -> str:
+        is_address = re.fullmatch(r"[0-9.]+|.*:.*", self.public_host)
+        return "localhost" if is_address else self.public_host
+
     @property
     def is_production(self) -> bool:
-        """Whether convenience ends."""
+        """Whether the strict rules of production apply."""
         return self.env == "production"
 
     @cached_property
-    def secret(self) -> SecretStr:
-        """The secret key, made and kept in the data folder where development has none."""
-        return self.secret_key or development_secret(self.data_dir)
-
-    @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """The secret key and those before it."""
-        return (self.secret, *self.old_secret_keys)
-
-    @property
-    def public_url(self) -> str:
-        """The public URL without a slash at its end."""
-        return self.http.public_url or "http://127.0.0.1:8000"
+        """The secret key and the earlier ones. Development makes one and stores it in the data folder."""
+        return (self.secret_key or development_secret(self.data_dir), *self.old_secret_keys)
 
     @property
     def mailbox_dir(self) -> Path:
-        """The folder of the messages that development keeps."""
+        """The folder in which development stores messages."""
         return self.data_dir / "mail"
 
     @property
     def public_host(self) -> str:
         """The host of the public URL."""
-        return urlsplit(self.public_url).hostname or "localhost"
-
-    @property
-    def mail_from(self) -> str:
-        """Who mail comes from."""
-        if self.mail.mail_from is not None:
-            return self.mail.mail_from
-        is_address = re.fullmatch(r"[0-9.]+|.*:.*", self.public_host)
-        return f"Twinauth <no-reply@{'localhost' if is_address else self.public_host}>"
-
-    @property
-    def audience(self) -> str:
-        """The audience of access tokens."""
-        return self.tokens.audience or self.public_url
-
-    @property
-    def database_url(self) -> str:
-        """The database URL."""
-        if self.database.url is not None:
-            return self.database.url.get_secret_value()
-        return f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"
+        return urlsplit(self.http.public_url).hostname or "localhost"
 
     @property
     def threads(self) -> int:
-        """The threads that a serving process needs: those that hash or wait for it, and some for the others."""
+        """The threads of a serving process: those that hash or wait in the hash queue, and some for other requests."""
         return self.passwords.hash_concurrency + self.passwords.hash_queue + FREE_THREADS
-
-    @property
-    def docs_enabled(self) -> bool:
-        """Whether the documentation pages are served."""
-        return not self.is_production if self.http.docs is None else self.http.docs
-
-    @property
-    def log_format(self) -> str:
-        """The format of log lines."""
-        return self.logging.format or ("json" if self.is_production else "console")
 
 
 def _sends_password_in_clear(smtp_url: str) -> bool:

@@ -1,4 +1,4 @@
-"""The tally: the counters in a unit of work, under keys that show nobody what is counted."""
+"""The counters in a unit of work, under hashed keys that do not show what is counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CounterKeys = Mapping[CounterKind, str]
 
 
 class CounterStore:
-    """Holds and stores counters by their rules, and knows under which keys they lie."""
+    """Locks, reads and saves counters by their rules, and makes their keys."""
 
     def __init__(self, *, key: bytes, rules: Rules) -> None:
         self._key = key
@@ -23,28 +23,28 @@ class CounterStore:
         return counter_key(self._key, kind.value, *parts)
 
     def lock(self, work: UnitOfWork, keys: CounterKeys, now: datetime) -> dict[CounterKind, Counter]:
-        """The counters under these keys, held until the unit of work ends."""
-        # In one order for everybody, so that two attempts never wait for each other.
-        held = work.counters.lock(sorted(keys.values()), now=now)
-        return {kind: held[key] for kind, key in keys.items()}
+        """Lock the counters under these keys until the unit of work ends."""
+        # Every attempt locks in the same order, so that two attempts never deadlock.
+        locked = work.counters.lock(sorted(keys.values()), now=now)
+        return {kind: locked[key] for kind, key in keys.items()}
 
     def read(self, read: UnitOfWork, keys: CounterKeys, now: datetime) -> dict[CounterKind, Counter]:
-        """The counters under these keys as they stand: enough to refuse an attempt, too little to let one through.
+        """Read the counters under these keys without a lock: enough to refuse an attempt, too little to allow one.
 
-        Who is refused by them waits for nobody. Held, one counter would be a line of all who are refused from an
-        address block, each with a connection that is missing elsewhere meanwhile.
+        A refused attempt waits for no other. With a lock, all refused attempts of an address block would queue at one
+        counter, each with a connection that other requests lack meanwhile.
         """
         seen = read.counters.read(list(keys.values()), now=now)
         return {kind: seen[key] for kind, key in keys.items()}
 
     def save(self, work: UnitOfWork, keys: CounterKeys, counters: Mapping[CounterKind, Counter]) -> None:
-        """Store counters that are held."""
+        """Store locked counters."""
         for kind, counter in counters.items():
             work.counters.save(keys[kind], counter, expires_at=expiry(counter, self.rules[kind]))
 
     def change(
         self, work: UnitOfWork, keys: CounterKeys, now: datetime, changed: Callable[[CounterKind, Counter], Counter]
     ) -> None:
-        """Hold counters, and store what each is made to be."""
-        held = self.lock(work, keys, now)
-        self.save(work, keys, {kind: changed(kind, counter) for kind, counter in held.items()})
+        """Lock counters, change each, and store it."""
+        locked = self.lock(work, keys, now)
+        self.save(work, keys, {kind: changed(kind, counter) for kind, counter in locked.items()})

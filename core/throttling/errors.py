@@ -1,4 +1,4 @@
-"""What an attempt that comes too soon is refused with."""
+"""The error of an attempt that comes too soon."""
 
 import math
 from datetime import timedelta
@@ -7,11 +7,11 @@ from core.errors import AuthError
 
 
 class TooManyAttempts(AuthError):
-    """Too many attempts were made; carries the whole seconds after which the next one is looked at."""
+    """Too many attempts were made; carries the whole seconds to wait before the next one."""
 
     code = "too_many_attempts"
     detail = "There were too many attempts. Wait for the seconds in Retry-After."
 
-    def __init__(self, pause: timedelta = timedelta(seconds=1)) -> None:
-        self.retry_after = max(1, math.ceil(pause.total_seconds()))
+    def __init__(self, wait: timedelta = timedelta(seconds=1)) -> None:
+        self.retry_after = max(1, math.ceil(wait.total_seconds()))
         super().__init__()

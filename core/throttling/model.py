@@ -1,14 +1,13 @@
-"""The counters of the throttle: what is remembered of attempts, how much is allowed, and what an attempt makes of it.
+"""The throttle's rate limits: counters, rules, and the decision about an attempt.
 
-Three counters are asked before a password is checked, each with an allowance that is spent by a failure and comes back
-with time:
+Three counters are checked before a password is. Each allows a burst of failures, refilled one at a time:
 
-- the account from this address block: few guesses, then pauses that double;
+- the account from this address block: few guesses, then waits that double;
 - the address block over all accounts, against lists of stolen passwords;
 - the account from all blocks that have never logged in to it, against guesses spread over many addresses.
 
-The last one is not asked of a block that has logged in to the account before, or has reset its password: an attacker
-spends it for other strangers, never for the owner at home.
+The last one does not apply to a block that has logged in to the account before, or has reset its password: an
+attacker exhausts it for other strangers, never for the owner at home.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 
 FAMILIAR = timedelta(days=90)
-IPV6_BLOCK = 64  # what one customer is given; single addresses in it are free to take
-FIRST_PAUSE = timedelta(seconds=1)  # when the allowance is spent; each further attempt doubles it
+IPV6_BLOCK = 64  # bits; a customer gets a whole /64 and may use any address in it
+FIRST_WAIT = timedelta(seconds=1)  # after the burst; each further attempt doubles it
 RECORDED_REFUSALS = 100
 ZERO = timedelta(0)
 
 
 class CounterKind(StrEnum):
-    """What is counted."""
+    """What a counter counts."""
 
     ACCOUNT_FROM_BLOCK = "account_from_block"
     BLOCK = "block"
@@ -40,24 +39,24 @@ class CounterKind(StrEnum):
     SIGNUPS_FROM_BLOCK = "signups_from_block"
     MAIL_FROM_BLOCK = "mail_from_block"
     REFUSALS_FROM_BLOCK = "refusals_from_block"
-    """Refusals that are put down; they slow nobody down."""
+    """Refusals in the audit log: beyond the limit they are not recorded, and nobody waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How much a counter allows."""
+    """The rate limit of a counter."""
 
-    allowance: int
-    """Attempts that are free."""
-    recovery: timedelta
-    """After which one attempt is forgotten."""
-    longest_pause: timedelta
+    burst: int
+    """Attempts before the first wait."""
+    refill_interval: timedelta
+    """Time after which one attempt is forgotten."""
+    longest_wait: timedelta
 
 
 Rules = Mapping[CounterKind, Rule]
 
-# The recovery and the longest pause of each.
-_PACES = {
+# The refill interval and the longest wait of each counter.
+_INTERVALS = {
     CounterKind.ACCOUNT_FROM_BLOCK: (timedelta(minutes=10), timedelta(minutes=15)),
     CounterKind.BLOCK: (timedelta(seconds=10), timedelta(minutes=1)),
     CounterKind.ACCOUNT_FROM_STRANGERS: (timedelta(minutes=10), timedelta(minutes=15)),
@@ -68,8 +67,8 @@ _PACES = {
 
 
 def rules(settings: ThrottleSettings) -> Rules:
-    """How much each counter allows."""
-    allowances = {
+    """Make the rule of each counter."""
+    bursts = {
         CounterKind.ACCOUNT_FROM_BLOCK: settings.throttle_account,
         CounterKind.BLOCK: settings.throttle_block,
         CounterKind.ACCOUNT_FROM_STRANGERS: settings.throttle_strangers,
@@ -78,22 +77,22 @@ def rules(settings: ThrottleSettings) -> Rules:
         CounterKind.REFUSALS_FROM_BLOCK: RECORDED_REFUSALS,
     }
     return {
-        kind: Rule(allowance=allowances[kind], recovery=recovery, longest_pause=longest_pause)
-        for kind, (recovery, longest_pause) in _PACES.items()
+        kind: Rule(burst=bursts[kind], refill_interval=refill_interval, longest_wait=longest_wait)
+        for kind, (refill_interval, longest_wait) in _INTERVALS.items()
     }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:
-    """What is remembered of attempts under one key."""
+    """The attempts under one key."""
 
     count: int
     at: datetime
-    """When the last one was made."""
+    """The time of the last attempt."""
     since: datetime | None = None
-    """From when on the next one is being forgotten, if not from the last attempt."""
+    """The start of the current refill interval; None if it is the last attempt."""
     familiar_until: datetime | None = None
-    """Until when an address block counts as the account's own."""
+    """The time until which an address block counts as the account's own."""
 
     def is_familiar(self, now: datetime) -> bool:
         """Whether the address block has logged in to the account."""
@@ -104,81 +103,83 @@ class Counters(Protocol):
     """Port: the counters inside one unit of work."""
 
     def lock(self, keys: Sequence[str], *, now: datetime) -> Mapping[str, Counter]:
-        """The counters under these keys, held until the unit of work ends; new ones stand at nothing."""
+        """Lock the counters under these keys until the unit of work ends; new ones start at zero."""
         ...
 
     def read(self, keys: Sequence[str], *, now: datetime) -> Mapping[str, Counter]:
-        """The counters under these keys as they stand, kept from nobody; new ones stand at nothing."""
+        """Read the counters under these keys as they were last committed, without a lock; new ones are zero."""
         ...
 
     def save(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
-        """Store a counter that is held."""
+        """Store a locked counter."""
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Delete up to ``limit`` counters that say nothing any more; how many there were."""
+        """Delete up to ``limit`` expired counters, except locked ones; return their number."""
         ...
 
 
 def counter_key(secret: bytes, *parts: str) -> str:
-    """Where a counter lies: hashed under a key of ours, for what people type as their address may be their password."""
+    """Return the key of a counter: a keyed hash, because users sometimes type a password as their address."""
     return hmac.new(secret, "\n".join(parts).encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """An attempt comes too soon: this is left until the next one may be made."""
+    """An attempt comes too soon; ``left`` is the time until the next one is allowed."""
 
     left: timedelta
 
 
-def decide(held: Mapping[CounterKind, Counter], rules: Rules, now: datetime) -> Wait | dict[CounterKind, Counter]:
-    """What an attempt makes of the counters that it is counted in, or the longest pause that one of them asks for."""
-    asked = _asked(held, now)
-    pause = max(state_of(counter, rules[kind], now)[1] for kind, counter in asked.items())
-    if pause > ZERO:
-        return Wait(pause)
-    return {kind: after_attempt(counter, rules[kind], now) for kind, counter in asked.items()}
+def decide(counters: Mapping[CounterKind, Counter], rules: Rules, now: datetime) -> Wait | dict[CounterKind, Counter]:
+    """Return the counters after an attempt, or the longest wait that one of them imposes."""
+    applied = _applied(counters, now)
+    wait = max(state_of(counter, rules[kind], now)[1] for kind, counter in applied.items())
+    if wait > ZERO:
+        return Wait(wait)
+    return {kind: after_attempt(counter, rules[kind], now) for kind, counter in applied.items()}
 
 
-def _asked(held: Mapping[CounterKind, Counter], now: datetime) -> Mapping[CounterKind, Counter]:
-    own = held.get(CounterKind.ACCOUNT_FROM_BLOCK)
+def _applied(counters: Mapping[CounterKind, Counter], now: datetime) -> Mapping[CounterKind, Counter]:
+    """Leave out the counter of strangers for a block that has logged in to the account."""
+    own = counters.get(CounterKind.ACCOUNT_FROM_BLOCK)
     if own is None or not own.is_familiar(now):
-        return held
-    return {kind: counter for kind, counter in held.items() if kind != CounterKind.ACCOUNT_FROM_STRANGERS}
+        return counters
+    return {kind: counter for kind, counter in counters.items() if kind != CounterKind.ACCOUNT_FROM_STRANGERS}
 
 
 def state_of(counter: Counter, rule: Rule, now: datetime) -> tuple[int, timedelta]:
-    """The attempts that are still remembered, and the pause that is left before the next one.
+    """Return the number of attempts not yet forgotten, and the time left to wait before the next one.
 
-    A clock that was set back makes a pause no longer than it was.
+    A clock that was set back does not lengthen a wait.
     """
     remembered = max(counter.count - _forgotten(counter, rule, now), 0)
-    beyond = remembered - rule.allowance
+    beyond = remembered - rule.burst
     if beyond < 0:
         return remembered, ZERO
-    pause = min(FIRST_PAUSE * 2 ** min(beyond, 32), rule.longest_pause)
-    return remembered, max(pause - max(now - counter.at, ZERO), ZERO)
+    wait = min(FIRST_WAIT * 2 ** min(beyond, 32), rule.longest_wait)
+    return remembered, max(wait - max(now - counter.at, ZERO), ZERO)
 
 
 def after_attempt(counter: Counter, rule: Rule, now: datetime) -> Counter:
-    """The counter with one attempt more. What was being forgotten meanwhile is not begun anew."""
+    """Return the counter with one more attempt. The current refill interval goes on, it does not start again."""
     remembered, _ = state_of(counter, rule, now)
-    since = (counter.since or counter.at) + rule.recovery * _forgotten(counter, rule, now) if remembered else now
+    forgotten = _forgotten(counter, rule, now)
+    since = (counter.since or counter.at) + rule.refill_interval * forgotten if remembered else now
     return replace(counter, count=remembered + 1, at=now, since=since)
 
 
 def _forgotten(counter: Counter, rule: Rule, now: datetime) -> int:
-    return max(now - (counter.since or counter.at), ZERO) // rule.recovery
+    return max(now - (counter.since or counter.at), ZERO) // rule.refill_interval
 
 
 def undo(counter: Counter) -> Counter:
-    """The counter without its last attempt."""
+    """Return the counter without its last attempt."""
     return replace(counter, count=max(counter.count - 1, 0))
 
 
 def after_success(kind: CounterKind, counter: Counter, now: datetime) -> Counter:
-    """What a right password makes of a counter that had counted it."""
+    """Return a counter after an attempt that it had counted turned out to be a right password."""
     match kind:
         case CounterKind.ACCOUNT_FROM_BLOCK:
             return Counter(count=0, at=now, familiar_until=now + FAMILIAR)
@@ -189,13 +190,13 @@ def after_success(kind: CounterKind, counter: Counter, now: datetime) -> Counter
 
 
 def expiry(counter: Counter, rule: Rule) -> datetime:
-    """When a counter says nothing any more, at the latest."""
-    forgotten_at = counter.at + rule.recovery * counter.count + rule.longest_pause
+    """Return the time from which a counter has no effect any more."""
+    forgotten_at = counter.at + rule.refill_interval * counter.count + rule.longest_wait
     return max(forgotten_at, counter.familiar_until or forgotten_at)
 
 
 def block_of(ip: str) -> str:
-    """The block that an address is counted with: itself, or of IPv6 the first 64 bits."""
+    """Return the block of an address: for IPv4 the address itself, for IPv6 its first 64 bits."""
     try:
         address = ip_address(ip)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Refusals in the audit log: so many of an address block, and the log does not grow with a flood."""
+"""Refusals in the audit log, limited for each address block, so that a flood does not make the log grow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.throttling.model import CounterKind, Wait, block_of, decide
 
 
 class RejectionLog:
-    """Puts refusals down that cost whoever causes them next to nothing."""
+    """Records refusals that cost their caller next to nothing."""
 
     def __init__(self, *, store: Store, clock: Clock, counters: CounterStore) -> None:
         self._store = store
@@ -20,22 +20,22 @@ class RejectionLog:
         self._counters = counters
 
     def record(self, kind: EventKind, origin: Origin, *, subject: str | None = None) -> None:
-        """Put a refusal down, unless there were too many; what is beyond stands in the access log alone."""
+        """Record a refusal, unless there were too many; those beyond the limit are in the access log only."""
         refusals = CounterKind.REFUSALS_FROM_BLOCK
         keys = {refusals: self._counters.key_of(refusals, block_of(origin.ip))}
         if self._has_room(keys):
-            self._put_down(keys, kind, origin, subject)
+            self._add(keys, kind, origin, subject)
 
     @retried
     def _has_room(self, keys: CounterKeys) -> bool:
-        """Whether the counter lets one more through, as far as one sees without a lock."""
+        """Whether the counter allows one more, as read without a lock."""
         now = self._clock.now()
         with self._store.reading() as read:
-            seen = self._counters.read(read, keys, now)
-        return not isinstance(decide(seen, self._counters.rules, now), Wait)
+            counters = self._counters.read(read, keys, now)
+        return not isinstance(decide(counters, self._counters.rules, now), Wait)
 
     @retried
-    def _put_down(self, keys: CounterKeys, kind: EventKind, origin: Origin, subject: str | None) -> None:
+    def _add(self, keys: CounterKeys, kind: EventKind, origin: Origin, subject: str | None) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
             counted = decide(self._counters.lock(work, keys, now), self._counters.rules, now)

@@ -13,7 +13,7 @@ from core.throttling.model import Counter
 throttle_counters = Table(
     "throttle_counters",
     metadata,
-    # A keyed hash of what is counted: addresses that people type are not stored, and may be passwords.
+    # A keyed hash: the addresses that users type are not stored, because they may be passwords.
     Column("key", String(64), primary_key=True),
     Column("count", Integer, nullable=False),
     Column("at", UtcDateTime, nullable=False),
@@ -39,28 +39,25 @@ class SqlCounters:
         self._connection = connection
 
     def lock(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
-        """The counters under these keys, locked until the transaction ends."""
-        # One statement inserts what is missing, locks all, and reads: between two of them a purge could delete.
-        held = upsert(self._connection, throttle_counters).values(
+        # One statement inserts missing rows, locks all and reads them: between two statements a purge could delete.
+        inserted = upsert(self._connection, throttle_counters).values(
             [
                 {"key": key, "count": 0, "at": now, "since": None, "familiar_until": None, "expires_at": now}
                 for key in sorted(keys)
             ]
         )
         found = self._connection.execute(
-            held.on_conflict_do_update(
-                index_elements=[throttle_counters.c.key], set_={"key": held.excluded.key}
+            inserted.on_conflict_do_update(
+                index_elements=[throttle_counters.c.key], set_={"key": inserted.excluded.key}
             ).returning(*_COLUMNS)
         )
         return _by_key(found)
 
     def read(self, keys: Sequence[str], *, now: datetime) -> dict[str, Counter]:
-        """The counters under these keys as they were committed last, without a lock."""
         found = self._connection.execute(select(*_COLUMNS).where(throttle_counters.c.key.in_(keys)))
         return {key: Counter(count=0, at=now) for key in keys} | _by_key(found)
 
     def save(self, key: str, counter: Counter, *, expires_at: datetime) -> None:
-        """Store a counter that is held."""
         self._connection.execute(
             update(throttle_counters)
             .where(throttle_counters.c.key == key)
@@ -74,14 +71,14 @@ class SqlCounters:
         )
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Delete up to ``limit`` counters that say nothing any more, passing over those that somebody holds."""
         old = self._connection.scalars(
             select(throttle_counters.c.key)
             .where(throttle_counters.c.expires_at < now)
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()
-        # Apart: inside a DELETE, PostgreSQL may run the question more than once, and each time pass over what it holds.
+        # Two statements: inside a DELETE, PostgreSQL may run the SELECT more than once, and each time skip the rows
+        # that it has locked itself.
         return self._connection.execute(delete(throttle_counters).where(throttle_counters.c.key.in_(old))).rowcount
 
 

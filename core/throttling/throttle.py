@@ -1,6 +1,6 @@
-"""The throttle: counts attempts where every process sees them, and says how long to wait before the next one.
+"""The throttle: counts attempts in the database, for all processes, and refuses those that come too soon.
 
-Who guesses is slowed down, and nobody is locked out.
+Guesses are slowed down, and nobody is locked out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = structlog.get_logger("throttle")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt that was counted before its outcome is known: of a hundred at once, the allowance is let through."""
+    """An attempt, counted before its outcome is known: of a hundred at once, only the burst is allowed."""
 
     keys: Mapping[CounterKind, str]
 
@@ -35,21 +35,18 @@ class Attempt:
 class Throttle:
     """Counts attempts and refuses those that come too soon."""
 
-    def __init__(self, *, store: Store, clock: Clock, counters: CounterStore, is_on: bool) -> None:
+    def __init__(self, *, store: Store, clock: Clock, counters: CounterStore) -> None:
         self._store = store
         self._clock = clock
         self._counters = counters
-        self._is_on = is_on
 
-    def begin(self, email: str, origin: Origin) -> Attempt | None:
-        """Count an attempt to prove a password, before it is checked; None where nothing is counted.
+    def begin(self, email: str, origin: Origin) -> Attempt:
+        """Count an attempt to prove a password, before it is checked.
 
         Raises:
-            TooManyAttempts: it comes too soon. That is not counted, so that waiting helps.
+            TooManyAttempts: it comes too soon. Such an attempt is not counted, so that waiting helps.
 
         """
-        if not self._is_on:
-            return None
         account, block = canonical_or_none(email) or "", block_of(origin.ip)
         parts = {
             CounterKind.ACCOUNT_FROM_BLOCK: (account, block),
@@ -59,90 +56,104 @@ class Throttle:
         return self._count({kind: self._counters.key_of(kind, *parts[kind]) for kind in parts}, origin)
 
     @contextmanager
-    def attempt(self, email: str, origin: Origin) -> Iterator[Attempt | None]:
-        """Count an attempt around its check, and take it back where that gives no answer.
+    def attempt(self, email: str, origin: Origin) -> Iterator[Attempt]:
+        """Count an attempt around its check, and take it back if the check raises.
 
-        It was not looked at then, or it was right and led nowhere; whoever asked was told nothing of it.
+        Then the password was not checked, or was right without effect; the caller learns nothing about it.
 
         Raises:
             TooManyAttempts: it comes too soon.
 
         """
-        begun = self.begin(email, origin)
+        counted = self.begin(email, origin)
         try:
-            yield begun
+            yield counted
         except BaseException:
-            self.forget(begun)
+            self.forget(counted)
             raise
 
     def count(self, kind: CounterKind, origin: Origin) -> None:
-        """Count what an address block may do only so often.
+        """Count a request that has a rate limit for each address block.
 
         Raises:
             TooManyAttempts: it comes too soon.
 
         """
-        if self._is_on:
-            self._count({kind: self._counters.key_of(kind, block_of(origin.ip))}, origin)
+        self._count({kind: self._counters.key_of(kind, block_of(origin.ip))}, origin)
 
     def _count(self, keys: CounterKeys, origin: Origin) -> Attempt:
-        self._look(keys, origin)
-        return self._hold(keys, origin)
+        self._refuse_early(keys, origin)
+        return self._decide_locked(keys, origin)
 
     @retried
-    def _look(self, keys: CounterKeys, origin: Origin) -> None:
-        """Refuse who has to wait anyway, without a lock and without a write."""
+    def _refuse_early(self, keys: CounterKeys, origin: Origin) -> None:
+        """Refuse an attempt that has to wait anyway, without a lock and without a write."""
         now = self._clock.now()
         with self._store.reading() as read:
-            seen = self._counters.read(read, keys, now)
-        _let_through(decide(seen, self._counters.rules, now), origin)
+            counters = self._counters.read(read, keys, now)
+        _allowed(decide(counters, self._counters.rules, now), origin)
 
     @retried
-    def _hold(self, keys: CounterKeys, origin: Origin) -> Attempt:
-        """Count an attempt, or refuse it: others may have spent the allowance that it saw. This is what decides."""
+    def _decide_locked(self, keys: CounterKeys, origin: Origin) -> Attempt:
+        """Count an attempt or refuse it, under the lock: others may have used up the burst since it was read."""
         now = self._clock.now()
         with self._store.begin() as work:
-            counted = _let_through(decide(self._counters.lock(work, keys, now), self._counters.rules, now), origin)
+            counted = _allowed(decide(self._counters.lock(work, keys, now), self._counters.rules, now), origin)
             self._counters.save(work, keys, counted)
             for kind, counter in counted.items():
-                if counter.count == self._counters.rules[kind].allowance:
+                if counter.count == self._counters.rules[kind].burst:
                     work.audit.add(event(EventKind.THROTTLED, at=now, origin=origin))
             work.commit()
         return Attempt(keys={kind: keys[kind] for kind in counted})
 
     @retried
-    def forget(self, attempt: Attempt | None) -> None:
-        """Take an attempt back: its password was never checked, or was right and led nowhere."""
-        if attempt is None:
-            return
+    def forget(self, attempt: Attempt) -> None:
+        """Take an attempt back: its password was not checked, or was right without effect."""
         with self._store.begin() as work:
             self._counters.change(work, attempt.keys, self._clock.now(), lambda _, counter: undo(counter))
             work.commit()
 
-    def record_success(self, work: UnitOfWork, attempt: Attempt | None) -> None:
-        """Note, in the unit of work that lets somebody in, that the password was right.
+    def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
+        """Record, in the unit of work that starts the session, that the password was right.
 
-        The failures before it are forgotten for the account. Not for the block: an attacker could log in to an account
-        of his own between the guesses.
+        Earlier failures are forgotten for the account, but not for the block: an attacker could log in to their own
+        account between the guesses.
         """
-        if attempt is not None:
-            self._note_success(work, attempt.keys)
+        self._apply_success(work, attempt.keys)
 
     def trust_origin(self, work: UnitOfWork, email: str, origin: Origin) -> None:
-        """Make an address block the account's own: its owner has reset the password from there."""
-        if not self._is_on:
-            return
+        """Make an address block the account's own: the owner has reset the password from there."""
         kind = CounterKind.ACCOUNT_FROM_BLOCK
         key = self._counters.key_of(kind, canonical_or_none(email) or "", block_of(origin.ip))
-        self._note_success(work, {kind: key})
+        self._apply_success(work, {kind: key})
 
-    def _note_success(self, work: UnitOfWork, keys: CounterKeys) -> None:
+    def _apply_success(self, work: UnitOfWork, keys: CounterKeys) -> None:
         now = self._clock.now()
         self._counters.change(work, keys, now, partial(after_success, now=now))
 
 
-def _let_through(weighed: Wait | dict[CounterKind, Counter], origin: Origin) -> dict[CounterKind, Counter]:
-    if isinstance(weighed, Wait):
-        log.warning("throttled", ip=origin.ip, seconds=round(weighed.left.total_seconds(), 1))
-        raise TooManyAttempts(weighed.left)
-    return weighed
+class NoThrottle(Throttle):
+    """Counts nothing and refuses nothing: an operator has switched the throttle off."""
+
+    def begin(self, email: str, origin: Origin) -> Attempt:  # noqa: ARG002
+        """Allow the attempt."""
+        return Attempt(keys={})
+
+    def count(self, kind: CounterKind, origin: Origin) -> None:
+        """Allow the request."""
+
+    def forget(self, attempt: Attempt) -> None:
+        """Do nothing: nothing was counted."""
+
+    def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
+        """Do nothing."""
+
+    def trust_origin(self, work: UnitOfWork, email: str, origin: Origin) -> None:
+        """Do nothing."""
+
+
+def _allowed(decision: Wait | dict[CounterKind, Counter], origin: Origin) -> dict[CounterKind, Counter]:
+    if isinstance(decision, Wait):
+        log.warning("throttled", ip=origin.ip, seconds=round(decision.left.total_seconds(), 1))
+        raise TooManyAttempts(decision.left)
+    return decision

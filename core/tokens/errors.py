@@ -1,11 +1,11 @@
-"""What the key ring refuses; no caller sees it."""
+"""The errors of the key ring; no caller of the API sees them."""
 
 from __future__ import annotations
 
 
-class KeyRingLockedError(Exception):
-    """The secret key is not the one under which the private keys were stored."""
-
-
 class KeyNumberTakenError(Exception):
     """Another process added a key at the same moment."""
+
+
+class KeyRingLockedError(Exception):
+    """The private keys were encrypted under another secret key."""

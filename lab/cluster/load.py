@@ -1,6 +1,6 @@
 """Users of whom each lives once, and callers who only want to know whether they are served.
 
-A crowd that shares its accounts makes every history hard to read where many outcomes are unknown: what one of them may
+Users that share their accounts make every history hard to read where many outcomes are unknown: what one of them may
 have done excuses what is gone. Here nobody touches the account of another, and whoever was left in doubt goes away. So
 everything that was acknowledged must be there.
 """

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from psycopg import sql
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.cluster.cluster import MEND_SECONDS, Cluster, LabError, Node, running_cluster
 from lab.cluster.load import Answers, Load, counted
 from lab.faults.history import Kind, Record, violations
-from lab.faults.stage import GRACE
+from lab.faults.setup import GRACE
 from lab.faults.workload import Service, remains_of
 from tests.support.databases import empty
 from tests.support.servers import CHEAP, START_SECONDS, Server, eventually, running

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from lab.faults.postgres import Postgres, own_postgres
-from tests.live.conftest import figures, framework
-
-__all__ = ["figures", "framework"]  # the fixtures of the live tests
 
 
 @pytest.fixture(scope="module")

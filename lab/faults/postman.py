@@ -18,7 +18,8 @@ from core.app import build_composer
 from core.clock import SystemClock
 from core.mail.model import Message, MessageKind, OneTimeToken
 from core.mail.sql import outbox
-from core.settings import DatabaseSettings, MailSettings, Settings
+from core.settings.groups import DatabaseSettings, MailSettings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from core.storage.engine import database_errors, reading
 from core.storage.retries import retried

@@ -12,7 +12,7 @@ import pytest
 
 from api_flask.app import create_app
 from core.app import build
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import (
     NEVER,
@@ -26,13 +26,13 @@ from lab.faults.history import (
     violations,
 )
 from lab.faults.postgres import own_postgres
-from lab.faults.workload import Account, Crowd, Service, remains_of
+from lab.faults.workload import Account, Service, Users, remains_of
 from migrations.runner import upgrade
-from tests.conftest import AMPLE, make_settings
 from tests.support.api import Api
 from tests.support.clock import FakeClock
 from tests.support.drivers import WsgiDriver
 from tests.support.servers import eventually
+from tests.support.settings import AMPLE, make_settings
 
 ANN, BOB, EVE = (uuid.UUID(int=number) for number in (1, 2, 3))
 ONE, TWO = (uuid.UUID(int=number) for number in (11, 12))
@@ -683,14 +683,14 @@ def test_a_database_that_acknowledges_what_it_has_not_written_is_found_out(*, li
         auth.keys.ensure()
         record = Record()
         door = Api(WsgiDriver(create_app(auth)), auth, FakeClock())
-        crowd = Crowd(Service([door], record), seed=1)
-        crowd.accounts = [Account(f"user{number}@example.com") for number in range(20)]
-        for number, account in enumerate(crowd.accounts):
+        users = Users(Service([door], record), seed=1)
+        users.accounts = [Account(f"user{number}@example.com") for number in range(20)]
+        for number, account in enumerate(users.accounts):
             Service([door], record).signup(door, account, f"sentence number {number}")
         postgres.kill()
         postgres.heal()
         assert eventually(lambda: door.get("/readyz").status == 200, 10)
-        crowd.ask_for_everything()
+        users.ask_for_everything()
         operations = record.operations
         found = violations(operations, remains_of(url, operations), grace=GRACE)
         auth.close()

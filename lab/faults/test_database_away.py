@@ -18,14 +18,14 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from core.storage.deadlines import REST
-from core.storage.schema import metadata
+from core.sql_store import metadata
+from core.storage.deadlines import OPEN_SECONDS
 from lab.faults.postgres import Postgres
 from lab.faults.processes import family_of
 from lab.faults.proxy import Proxy, proxying
-from tests.live.conftest import Figures
 from tests.support.api import PASSWORD
 from tests.support.drivers import Answer
+from tests.support.live import Figures
 from tests.support.servers import CHEAP, FRAMEWORKS, Server, eventually, serving
 
 pytestmark = pytest.mark.alone
@@ -294,7 +294,7 @@ def test_while_the_database_is_silent_one_caller_finds_out_and_the_others_are_to
     def rage(framework: str) -> None:
         ann = visitors[framework]
         assert ann.whoami().status == 503
-        time.sleep(1.1 * REST)  # the next one is let through again
+        time.sleep(1.1 * OPEN_SECONDS)  # the next one is let through again
         storms[framework].rage(ann.server, [ann.whoami] * AT_ONCE)
 
     with _stopped(near):

@@ -12,9 +12,10 @@ from sqlalchemy import make_url
 
 from lab.faults.postgres import Postgres
 from lab.faults.proxy import Proxy, proxying
-from lab.faults.stage import SECONDS, Stage, staged
+from lab.faults.setup import Setup, set_up
 from lab.faults.workload import wait_until
-from tests.live.conftest import Figures
+from lab.rounds import IS_LONG
+from tests.support.live import Figures
 from tests.support.servers import FRAMEWORKS
 
 LASTS = 1.0  # seconds; longer than the doors wait for the database
@@ -27,21 +28,18 @@ def proxy(own: Postgres) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def stage(own: Postgres, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def setup(own: Postgres, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     with own.database() as url:
         through = make_url(url).set(port=proxy.port).render_as_string(hide_password=False)
-        with staged(tmp_path_factory.mktemp("stage"), url, served_url=through) as made:
+        with set_up(tmp_path_factory.mktemp("setup"), url, served_url=through) as made:
             yield made
-
-
-IS_LONG = SECONDS > 0
 
 
 class Faults:
     """Each goes wrong for a while and is over at its end."""
 
-    def __init__(self, stage: Stage, postgres: Postgres, proxy: Proxy) -> None:
-        self._stage = stage
+    def __init__(self, setup: Setup, postgres: Postgres, proxy: Proxy) -> None:
+        self._setup = setup
         self._postgres = postgres
         self._proxy = proxy
 
@@ -129,7 +127,7 @@ class Faults:
     def workers_killed(self, choose: random.Random) -> Iterator[None]:
         for _ in range(2):
             for framework in FRAMEWORKS:
-                self._stage.kill_a_worker(framework, choose)
+                self._setup.kill_a_worker(framework, choose)
             _last(choose.uniform(0.2, 0.4))
         yield
 
@@ -137,7 +135,7 @@ class Faults:
     def doors_stopped(self, choose: random.Random) -> Iterator[None]:
         """They hold locks meanwhile, and go on with what nobody waits for any more."""
         for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
-            with self._stage.stopped(framework):
+            with self._setup.stopped(framework):
                 _last(LASTS)
             _last(choose.uniform(0.1, 0.3))
         yield
@@ -146,18 +144,18 @@ class Faults:
     def doors_restarted(self, choose: random.Random) -> Iterator[None]:
         """In good order, one after the other, as a deployment does."""
         for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
-            self._stage.end(framework)
-            self._stage.open(framework)
+            self._setup.end(framework)
+            self._setup.open(framework)
             _last(choose.uniform(0.1, 0.3))
         yield
 
     @contextmanager
     def doors_killed(self, choose: random.Random) -> Iterator[None]:
         for framework in FRAMEWORKS:
-            self._stage.kill(framework)
+            self._setup.kill(framework)
             _last(choose.uniform(0.1, 0.3))
         for framework in FRAMEWORKS:
-            self._stage.open(framework)
+            self._setup.open(framework)
         yield
 
 
@@ -184,15 +182,15 @@ def _last(seconds: float) -> None:
 
 
 @pytest.fixture
-def faults(stage: Stage, own: Postgres, proxy: Proxy) -> Iterator[Faults]:
-    yield Faults(stage, own, proxy)
+def faults(setup: Setup, own: Postgres, proxy: Proxy) -> Iterator[Faults]:
+    yield Faults(setup, own, proxy)
     own.heal()
     proxy.heal()
 
 
 @pytest.mark.parametrize("fault", [fault.__name__ for fault in FAULTS + LONG * IS_LONG])
 def test_what_was_acknowledged_is_kept_and_what_was_ended_stays_so(
-    stage: Stage, faults: Faults, fault: str, figures: Figures
+    setup: Setup, faults: Faults, fault: str, figures: Figures
 ) -> None:
-    for line in stage.play(getattr(faults, fault)):
+    for line in setup.play(getattr(faults, fault)):
         figures(f"postgres {fault}: {line}")

@@ -9,52 +9,52 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from lab.faults.stage import Stage, staged
+from lab.faults.setup import Setup, set_up
 from lab.faults.workload import wait_until
-from tests.live.conftest import Figures
 from tests.support.databases import sqlite_url
+from tests.support.live import Figures
 from tests.support.servers import FRAMEWORKS
 
 STANDS_STILL = 1.0  # seconds; longer than the doors wait for the database
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("stage")
-    with sqlite_url(folder) as url, staged(folder, url) as made:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    folder = tmp_path_factory.mktemp("setup")
+    with sqlite_url(folder) as url, set_up(folder, url) as made:
         yield made
 
 
 @contextmanager
-def _workers_killed(stage: Stage, choose: random.Random) -> Iterator[None]:
+def _workers_killed(setup: Setup, choose: random.Random) -> Iterator[None]:
     """In the middle of a transaction, a commit or a checkpoint; the others go on with the same file."""
     for _ in range(3):
         for framework in FRAMEWORKS:
-            stage.kill_a_worker(framework, choose)
+            setup.kill_a_worker(framework, choose)
         wait_until(time.monotonic() + choose.uniform(0.1, 0.4))
     yield
 
 
 @contextmanager
-def _everything_killed(stage: Stage, choose: random.Random) -> Iterator[None]:
+def _everything_killed(setup: Setup, choose: random.Random) -> Iterator[None]:
     """Nobody is left who has the file open, and the next one finds what was not checkpointed."""
     for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
-        stage.kill(framework)
+        setup.kill(framework)
     for framework in FRAMEWORKS:
-        stage.open(framework)
+        setup.open(framework)
     yield
 
 
 @contextmanager
-def _doors_stopped(stage: Stage, choose: random.Random) -> Iterator[None]:
+def _doors_stopped(setup: Setup, choose: random.Random) -> Iterator[None]:
     """Who stands still may hold the one lock that every writer needs."""
     for framework in choose.sample(FRAMEWORKS, len(FRAMEWORKS)):
-        with stage.stopped(framework):
+        with setup.stopped(framework):
             wait_until(time.monotonic() + STANDS_STILL)
     yield
 
 
-FAULTS: dict[str, Callable[[Stage, random.Random], AbstractContextManager[None]]] = {
+FAULTS: dict[str, Callable[[Setup, random.Random], AbstractContextManager[None]]] = {
     "workers killed": _workers_killed,
     "everything killed": _everything_killed,
     "doors stopped": _doors_stopped,
@@ -62,6 +62,6 @@ FAULTS: dict[str, Callable[[Stage, random.Random], AbstractContextManager[None]]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_was_acknowledged_is_kept_and_what_was_ended_stays_so(stage: Stage, fault: str, figures: Figures) -> None:
-    for line in stage.play(lambda choose: FAULTS[fault](stage, choose)):
+def test_what_was_acknowledged_is_kept_and_what_was_ended_stays_so(setup: Setup, fault: str, figures: Figures) -> None:
+    for line in setup.play(lambda choose: FAULTS[fault](setup, choose)):
         figures(f"sqlite {fault}: {line}")

@@ -15,11 +15,11 @@ from core.origin import Origin
 from core.sessions.model import TokenPair
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
-from tests.conftest import make_settings
-from tests.storage.values import NOW, audit_event, events_in
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.databases import empty
+from tests.support.settings import make_settings
+from tests.support.values import NOW, audit_event, events_in
 
 LOST = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '08P01', MESSAGE = 'server conn crashed?'; END $$"
 REFUSE_COMMITS = """
@@ -174,14 +174,14 @@ def test_a_commit_that_is_answered_so_by_the_server_is_not_done_again(store: Sql
 USE_CASES: dict[str, Callable[[AuthApp, TokenPair], object]] = {
     "sign up": lambda app, _pair: app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT),
     "log in": lambda app, _pair: app.authentication.login(EMAIL, PASSWORD, CLIENT),
-    "whoami": lambda app, pair: app.authentication.whoami(pair.access_token),
+    "whoami": lambda app, pair: app.sessions.whoami(pair.access_token),
     "refresh": lambda app, pair: app.sessions.refresh(pair.refresh_token, CLIENT),
     "change password": lambda app, pair: app.accounts.change_password(
-        app.authentication.whoami(pair.access_token), PASSWORD, OTHER_PASSWORD, CLIENT
+        app.sessions.whoami(pair.access_token), PASSWORD, OTHER_PASSWORD, CLIENT
     ),
-    "log out": lambda app, pair: app.sessions.logout(app.authentication.whoami(pair.access_token), CLIENT),
+    "log out": lambda app, pair: app.sessions.logout(app.sessions.whoami(pair.access_token), CLIENT),
     "ask for a reset": lambda app, _pair: app.password_reset.request(EMAIL, CLIENT),
-    "delete": lambda app, pair: app.accounts.delete(app.authentication.whoami(pair.access_token), PASSWORD, CLIENT),
+    "delete": lambda app, pair: app.accounts.delete(app.sessions.whoami(pair.access_token), PASSWORD, CLIENT),
 }
 
 

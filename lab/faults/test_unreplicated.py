@@ -11,14 +11,14 @@ import pytest
 from psycopg import sql
 
 from core.errors import DatabaseUnavailable
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, open_store
 from core.storage.retries import retried
 from lab.faults.postgres import Postgres
 from migrations.runner import upgrade
-from tests.storage.values import audit_event, events_in
 from tests.support.databases import empty
 from tests.support.servers import eventually
+from tests.support.values import audit_event, events_in
 
 BRIEF, LONG = 0.7, 20.0  # seconds of patience: less, and more than anybody here waits
 

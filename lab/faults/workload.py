@@ -24,7 +24,7 @@ from core.errors import AuthError
 from core.mail.model import MessageKind
 from core.mail.sql import outbox
 from core.sessions.sql import sessions
-from core.settings import DatabaseSettings, PasswordSettings
+from core.settings.groups import DatabaseSettings, PasswordSettings
 from core.sql_store import open_store
 from core.users.addresses import parse_email
 from core.users.sql import users
@@ -254,7 +254,7 @@ def _contents(refresh_token: str) -> tuple[uuid.UUID, int]:
     return uuid.UUID(bytes=raw[:16]), int.from_bytes(raw[16:22])
 
 
-class Crowd:
+class Users:
     """Users who share a few accounts, each in a thread of its own, until they are told to stop."""
 
     def __init__(self, service: Service, seed: int) -> None:

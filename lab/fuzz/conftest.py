@@ -16,16 +16,16 @@ import pytest
 from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
-from core.settings import HttpSettings, TokenSettings
+from core.settings.groups import HttpSettings, TokenSettings
 from core.sql_store import SqlStore
-from lab.fuzz.budget import LONG
+from lab.fuzz.twins import AGE, Known, Letterbox, Twins, copy_database, furnish, put_back, quick_store, rows_of
 from lab.fuzz.wire import LiveTwins
-from lab.fuzz.worlds import AGE, Known, Letterbox, Twins, copy_database, furnish, put_back, quick_store, rows_of
-from tests.conftest import SECRET, make_settings
+from lab.rounds import IS_LONG
 from tests.support.clock import START, FakeClock
 from tests.support.databases import postgres_url, sqlite_url
 from tests.support.drivers import AsgiDriver, WsgiDriver
 from tests.support.servers import CHEAP, serving
+from tests.support.settings import SECRET, make_settings
 
 ORIGIN = "https://app.example.com"
 # Both on, so that what a client writes into these fields is read at all.
@@ -33,7 +33,7 @@ HTTP: dict[str, Any] = {"trusted_proxies": (ip_network("127.0.0.0/8"),), "cors_o
 
 
 def _furnished(store: SqlStore, begin: datetime, **changes: Any) -> tuple[Known, datetime]:
-    """Make the world that is copied; the moment at which it stands still then."""
+    """Make the database that is copied; the moment at which it stands still then."""
     clock, letterbox = FakeClock(begin), Letterbox()
     auth = build(make_settings(**changes), store=store, clock=clock, mailer=letterbox)
     return furnish(auth, clock, letterbox), clock.at
@@ -65,7 +65,7 @@ def _file_of(store: SqlStore) -> Path:
     return Path(str(store.engine.url.database))
 
 
-@pytest.fixture(scope="session", params=("sqlite", "postgres") if LONG else ("sqlite",))
+@pytest.fixture(scope="session", params=("sqlite", "postgres") if IS_LONG else ("sqlite",))
 def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copies]:
     """Every day on SQLite, where a copy takes a millisecond; a long search on PostgreSQL as well."""
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def twins(copies: Copies, loop: asyncio.AbstractEventLoop) -> Twins:
-    """Both doors in this process, each with a world of its own, and one clock that stands still."""
+    """Both doors in this process, each with a database of its own, and one clock that stands still."""
     changes = {"http": HttpSettings(**HTTP)}
     known, beginning = _furnished(copies.template, START, **changes)
     restore, clock = copies.restorer(), FakeClock(beginning)
@@ -103,7 +103,7 @@ def twins(copies: Copies, loop: asyncio.AbstractEventLoop) -> Twins:
 
 @pytest.fixture(scope="session")
 def live_twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveTwins]:
-    """Both servers, each in a process of its own and over a world of its own."""
+    """Both servers, each in a process of its own and over a database of its own."""
     folder = tmp_path_factory.mktemp("live-twins")
     tokens = TokenSettings(access_ttl=timedelta(hours=1))
     with quick_store(f"sqlite:///{folder / 'template.db'}") as store:

@@ -13,14 +13,15 @@ from typing import Any
 
 import schemathesis
 
-from core.contract.operation import OPERATIONS, Caller
+from core.contract.operation import Auth
 from tests.support.api import PASSWORD, Api
 from tests.support.clock import FakeClock
+from tests.support.contract import OPERATIONS
 from tests.support.drivers import LiveDriver
 
 URL, CLIENT = os.environ["AUTH_TEST_URL"], os.environ["AUTH_TEST_CLIENT"]
-BEARER = [operation.path for operation in OPERATIONS.values() if operation.caller is Caller.USER]
-BASIC = [operation.path for operation in OPERATIONS.values() if operation.caller is Caller.CLIENT]
+BEARER = [operation.path for operation in OPERATIONS.values() if operation.auth is Auth.USER]
+BASIC = [operation.path for operation in OPERATIONS.values() if operation.auth is Auth.CLIENT]
 
 api = Api(LiveDriver(URL), None, FakeClock())  # type: ignore[arg-type]  # what lies behind it is in another process
 

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from core.accounts.schemas import ResetPasswordRequest, VerifyEmailRequest
-from core.contract.operation import OPERATIONS, Caller, Operation
+from core.contract.operation import Auth, Operation
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.oauth.schemas import TokenForm
 from core.tokens.schemas import RevocationsQuery
-from lab.fuzz.worlds import Asked, Known
+from lab.fuzz.twins import Asked, Known
 from tests.support.api import PASSWORD
+from tests.support.contract import OPERATIONS
 
 Draw = Callable[..., Any]
 Mutation = Callable[[Draw, Asked, Operation, Known], Asked]
@@ -802,12 +803,12 @@ def right_requests(draw: Draw, operation: Operation, known: Known) -> Asked:
     if operation.form is not None:
         pairs = list(draw(members(operation.form, known)).items())
         asked = replace(with_field(asked, "Content-Type", FORM), body=as_form(pairs, plus=draw(st.booleans())))
-    if operation.caller is Caller.USER:
+    if operation.auth is Auth.USER:
         token = draw(st.sampled_from((*[*known.access_tokens[:2]] * 12, *known.access_tokens)))
         asked = with_field(asked, "Authorization", f"Bearer {token}")
     of_client = 7 if b"client_credentials" in asked.body else 1
-    is_client = operation.caller is Caller.CLIENT
-    if is_client or (operation.caller is Caller.OPTIONAL_CLIENT and draw(st.integers(0, 7)) < of_client):
+    is_client = operation.auth is Auth.CLIENT
+    if is_client or (operation.auth is Auth.OPTIONAL_CLIENT and draw(st.integers(0, 7)) < of_client):
         pair = draw(st.sampled_from((known.clients[0], *known.clients)))
         asked = with_field(asked, "Authorization", f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}")
     return asked

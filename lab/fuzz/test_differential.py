@@ -7,11 +7,11 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contract.operation import OPERATIONS
 from core.http.edge.routing import Routes
 from lab.fuzz.budget import budget
 from lab.fuzz.strategies import countable_requests
-from lab.fuzz.worlds import Twins
+from lab.fuzz.twins import Twins
+from tests.support.contract import OPERATIONS
 
 
 def _outcomes(twins: Twins) -> Counter[tuple[str, bool]]:

@@ -27,16 +27,16 @@ from api_fastapi.app import create_app as create_fastapi
 from api_flask.app import create_app as create_flask
 from core.app import build
 from core.mail.model import MessageKind
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from lab.fuzz.budget import budget
-from lab.fuzz.worlds import CounterStore, Letterbox, quick_store
-from tests.conftest import make_settings
-from tests.contract.conftest import House
+from lab.fuzz.twins import CountingDriver, Letterbox, quick_store
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.clock import START, FakeClock
 from tests.support.databases import empty, sqlite_url
 from tests.support.drivers import AsgiDriver, Driver, WsgiDriver
 from tests.support.mail import RecordingMailer
+from tests.support.services import Service
+from tests.support.settings import make_settings
 
 GRACE = timedelta(seconds=10)
 ACCESS = timedelta(minutes=15)
@@ -90,16 +90,16 @@ class Model:
 class Sequences(RuleBasedStateMachine):
     """Each rule asks one door and says beforehand what it must answer."""
 
-    def __init__(self, house: House, letterbox: Letterbox) -> None:
+    def __init__(self, service: Service, letterbox: Letterbox) -> None:
         super().__init__()
-        self._house, self._letterbox, self._clock = house, letterbox, house.clock
+        self._service, self._letterbox, self._clock = service, letterbox, service.clock
         self._model = Model()
         letterbox.letters.clear()
-        empty(house.store)
+        empty(service.store)
         self._clock.at = START
 
     def _at(self, door: str) -> Api:
-        return self._house.api(door)
+        return self._service.api(door)
 
     def _login(self, number: int) -> Login:
         return self._model.logins[number % len(self._model.logins)]
@@ -237,7 +237,7 @@ class Sequences(RuleBasedStateMachine):
     def ask_for_a_new_password(self, door: str, email: str, spelt: Callable[[str], str]) -> None:
         before = len(self._letterbox.tokens(MessageKind.PASSWORD_RESET))
         assert self._at(door).post("/v1/send-password-reset", {"email": spelt(email)}).status == 202
-        self._house.auth.mail_worker.run_once()
+        self._service.auth.mail_worker.run_once()
         sent = self._letterbox.tokens(MessageKind.PASSWORD_RESET)[before:]
         # An account is sent five an hour and more only when none works; where there is none, nothing is sent.
         assert len(sent) <= (email in self._model.passwords)
@@ -323,9 +323,9 @@ def test_what_happens_at_one_door_holds_at_both(tmp_path: Path, loop: asyncio.Ab
     with sqlite_url(tmp_path) as url, quick_store(url) as store:
         auth = build(settings, store=store, clock=clock, mailer=letterbox)
         flask, fastapi = WsgiDriver(create_flask(auth)), AsgiDriver(create_fastapi(auth), loop)
-        doors_of: dict[str, Driver] = {"flask": CounterStore(flask, tally), "fastapi": CounterStore(fastapi, tally)}
-        house = House(store, auth, clock, RecordingMailer(), doors_of)
-        run_state_machine_as_test(lambda: Sequences(house, letterbox), settings=budget(30))  # type: ignore[arg-type]  # it takes any maker of machines
+        doors_of: dict[str, Driver] = {"flask": CountingDriver(flask, tally), "fastapi": CountingDriver(fastapi, tally)}
+        service = Service(store, auth, clock, RecordingMailer(), doors_of)
+        run_state_machine_as_test(lambda: Sequences(service, letterbox), settings=budget(30))  # type: ignore[arg-type]  # it takes any maker of machines
     # A search in which nothing succeeds says nothing of what ends.
     assert {path for path, succeeded in tally if succeeded} >= ASKED
     assert {path for path, succeeded in tally if not succeeded} >= ASKED - {"/v1/revoke", "/v1/send-password-reset"}

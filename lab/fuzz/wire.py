@@ -1,4 +1,4 @@
-"""Requests as bytes, and both servers, each over a world of its own, to send them to."""
+"""Requests as bytes, and both servers, each over a database of its own, to send them to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from hypothesis import strategies as st
 
 from lab.fuzz.strategies import requests
-from lab.fuzz.worlds import Asked, Known, copy_database, settled
+from lab.fuzz.twins import Asked, Known, copy_database, settled
 from tests.support.drivers import Answer
 from tests.support.servers import parsed
 
@@ -29,7 +29,7 @@ REFUSED = (400, 408, 413, 414, 431)  # what one parser may say of that which the
 
 @dataclass(frozen=True, repr=False)
 class LiveTwins:
-    """Both servers, each in a process of its own and over its own copy of one world."""
+    """Both servers, each in a process of its own and over its own copy of one database."""
 
     flask: str
     fastapi: str
@@ -37,7 +37,7 @@ class LiveTwins:
     folder: Path
 
     def reset(self) -> None:
-        """Bring both worlds back to their beginning, behind the servers' backs."""
+        """Bring both databases back to their beginning, behind the servers' backs."""
         for framework in ("flask", "fastapi"):
             copy_database(self.folder / "template.db", self.folder / f"{framework}.db")
 

@@ -1,11 +1,10 @@
 """Mixed load at both doors for long: nothing grows but the number of answers.
 
-Ten minutes in `make soak` (AUTH_TEST_SOAK_SECONDS); some seconds in the everyday run, so that it goes on working.
+Ten minutes in `make lab-soak`; some seconds in the short round, so that it goes on working.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import statistics
@@ -21,18 +20,19 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from core import housekeeping
-from core.storage.schema import metadata
+from core.sql_store import metadata
 from lab.faults.processes import family_of
+from lab.rounds import seconds
 from lab.soak.processes import NOTHING, Holding, held_by
 from lab.soak.time_passes import pass_by, prepare
-from tests.live.conftest import Figures
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.databases import postgres_url
+from tests.support.live import Figures
 from tests.support.mail import MailServer
 from tests.support.servers import CHEAP, FRAMEWORKS, Server, serving
 
-SECONDS = float(os.environ.get("AUTH_TEST_SOAK_SECONDS", "12"))
-IS_LONG = SECONDS >= 300  # only then is there something to say of growth
+SECONDS = seconds(12)
+IS_TOLD_APART = SECONDS >= 300  # growth from the filling of pools and caches
 WARM_UP = SECONDS / 5  # pools fill, caches fill, code is compiled
 SAMPLES = 60
 VISITORS = 6
@@ -182,7 +182,7 @@ def test_nothing_grows(postgres: str, tmp_path: Path, figures: Figures) -> None:
     for server in servers:
         (first, *_, last) = (sample.doors[server.framework] for sample in soak.samples)
         assert NOTHING not in (first, last)
-    if IS_LONG:
+    if IS_TOLD_APART:
         assert_flat(soak)
 
 

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from lab.stack.compose import Stack, standing
-from tests.live.conftest import figures
-
-__all__ = ["figures"]  # the fixture of the live tests
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     if not os.environ.get("AUTH_TEST_DOCKER"):
-        pytest.skip("needs a Docker engine, and takes minutes: make stack-test")
+        pytest.skip("no Docker engine asked for: make lab-stack")
     with standing(tmp_path_factory.mktemp("secrets")) as found:
         yield found

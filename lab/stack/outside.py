@@ -1,7 +1,7 @@
 """The contract asked from outside: at a stack that runs, through its proxy, with its database to arrange and to look.
 
 `AUTH_TEST_STACK` is the address of the proxy, `AUTH_TEST_STACK_DOOR` the door to which it sends everything, and
-`AUTH_TEST_STACK_SECRETS` the folder with the stack's secrets. `make stack-test` sets them.
+`AUTH_TEST_STACK_SECRETS` the folder with the stack's secrets. `make lab-stack` sets them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.app import AuthApp, build
-from core.settings import DatabaseSettings, HttpSettings, MailSettings, Settings
+from core.settings.groups import DatabaseSettings, HttpSettings, MailSettings
+from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from tests.support.clock import FakeClock
 from tests.support.mail import RecordingMailer

@@ -24,24 +24,24 @@ import pytest
 from dotenv import dotenv_values
 
 from core.http.edge.edge import HSTS
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import open_store
 from lab.faults.history import Outcome, Record, violations
-from lab.faults.stage import GRACE
-from lab.faults.workload import Crowd, Service, remains_of, slowest
-from lab.fuzz.test_named_cases import WHOLE
+from lab.faults.setup import GRACE
+from lab.faults.workload import Service, Users, remains_of, slowest
+from lab.fuzz.odd_requests import ODD_REQUESTS
+from lab.fuzz.twins import Known
 from lab.fuzz.wire import LiveTwins
-from lab.fuzz.worlds import Known
 from lab.stack.compose import DOORS, FILES, PROJECT, UP_SECONDS, Stack, docker
-from tests.live.conftest import Figures
-from tests.live.test_guides import blocks
-from tests.live.test_wire import UNREAD, UNREADABLE
 from tests.support.api import PASSWORD
 from tests.support.certificates import certificate
 from tests.support.databases import empty
+from tests.support.documents import blocks
 from tests.support.drivers import Answer, LiveDriver
+from tests.support.live import Figures
 from tests.support.postgres import free_port
 from tests.support.servers import HOST, ROOT, Process, Server, eventually, parsed
+from tests.support.unreadable import UNREAD, UNREADABLE
 
 BASE = "python:3.13-slim"
 MAY_ADD = 90_000_000  # bytes on top of the base
@@ -49,7 +49,7 @@ FIRST_ANSWER = 3.0  # seconds
 RETRIED = 60.0  # seconds, in which the relay tries again after 5, 10 and 20 at most
 GUIDE = ROOT / "docs" / "guides" / "stack.md"
 FOLDER = ROOT / "deploy" / "compose"
-# The faults are played with mail that stays where it can be counted, and without a throttle that would stop the crowd.
+# The faults are played with mail that stays where it can be counted, and without a throttle that would stop the users.
 CROWDED = {"STACK_RELAY": "false", "STACK_THROTTLE": "false"}
 
 
@@ -470,10 +470,10 @@ def _server(stack: Stack, door: str) -> Server:
     return Server(door, 8000, cast("Process", None), host=address)
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE))
+@pytest.mark.parametrize("name", sorted(ODD_REQUESTS))
 def test_neither_image_reads_what_the_other_does_not(stack: Stack, tmp_path: Path, name: str) -> None:
     flask, fastapi = (_server(stack, door).url for door in ("flask", "fastapi"))
-    LiveTwins(flask, fastapi, cast("Known", None), tmp_path).ask(WHOLE[name])
+    LiveTwins(flask, fastapi, cast("Known", None), tmp_path).ask(ODD_REQUESTS[name])
 
 
 @pytest.mark.parametrize("name", sorted(UNREADABLE))
@@ -496,14 +496,14 @@ def crowded(stack: Stack, figures: Figures, name: str) -> Iterator[Record]:
     finally:
         store.close()
     record = Record()
-    crowd = Crowd(Service([stack.api], record), seed=int(time.time()))
-    with crowd.at_work():
+    users = Users(Service([stack.api], record), seed=int(time.time()))
+    with users.at_work():
         time.sleep(1)
         yield record
         time.sleep(1)
     during = record.summary()
     assert eventually(lambda: stack.api.get("/readyz").status == 200, 30)
-    crowd.ask_for_everything()
+    users.ask_for_everything()
     operations = record.operations
     figures(f"{name}: {during}; slowest {slowest(operations):.2f} s")
     found = violations(operations, remains_of(stack.database_url, operations), grace=GRACE)

@@ -1,19 +1,18 @@
-"""A real browser before real servers, and a record of what it asked for and complained about."""
+"""A real browser before real servers."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from core.mail.transports import LocalMailbox
+from tests.support.browser import Visit
 from tests.support.databases import sqlite_url
+from tests.support.programs import program
 from tests.support.servers import CHEAP, FRAMEWORKS, HOST, Server, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -38,9 +37,7 @@ def browser() -> Iterator[Browser]:
 
     Playwright's event loop counts as running in this thread as long as it lives, so it must not outlive the module.
     """
-    executable = next(filter(None, map(shutil.which, NAMES)), None)
-    if executable is None:
-        pytest.skip("no Chromium: apt-get install chromium")
+    executable = program(*NAMES, package="chromium")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield launched
@@ -75,62 +72,10 @@ def mailbox(folder: Path) -> LocalMailbox:
     return LocalMailbox(folder / "data" / "mail")
 
 
-@pytest.fixture(params=FRAMEWORKS)
+@pytest.fixture
 def door(request: pytest.FixtureRequest, doors: dict[str, Server]) -> Server:
-    """One of them."""
-    return doors[request.param]
-
-
-@dataclass
-class Visit:
-    """A page of a front door in a fresh browser profile."""
-
-    door: Server
-    page: Page
-    requests: list[str] = field(default_factory=list)
-    stopped: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def open(self, path: str) -> Page:
-        self.page.goto(f"{self.door.url}{path}")
-        return self.page
-
-    def open_anew(self, path: str) -> Page:
-        """Open, also where it differs from the page that is open in its fragment alone, for which nothing is loaded."""
-        self.page.goto("about:blank")
-        return self.open(path)
-
-    def violations(self) -> list[str]:
-        """What the content security policy refused."""
-        found: list[str] = self.page.evaluate("window.violations")
-        return found
-
-    def asked_elsewhere(self) -> list[str]:
-        """The requests that left for another host; what the policy stopped did not leave."""
-        ours = f"{HOST}:{self.door.port}"
-        elsewhere = [url for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")]
-        return [url for url in elsewhere if urlsplit(url).netloc != ours and url not in self.stopped]
-
-    def history(self) -> list[str]:
-        """The addresses that the tab can go back to."""
-        session = self.page.context.new_cdp_session(self.page)
-        entries = session.send("Page.getNavigationHistory")["entries"]
-        session.detach()
-        return [entry["url"] for entry in entries]
-
-    def on_request(self, request: Request) -> None:
-        self.requests.append(request.url)
-
-    def on_request_failed(self, request: Request) -> None:
-        if request.failure == "csp":
-            self.stopped.append(request.url)
-
-    def on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def on_page_error(self, error: Error) -> None:
-        self.complaints.append(str(error))
+    """One of them: the pages are the same bytes at both (tests/contract); `AT_BOTH_DOORS` asks the other one too."""
+    return doors[getattr(request, "param", "fastapi")]
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from core.contract.operation import OPERATIONS
-from tests.browser.conftest import Visit
 from tests.support.api import PASSWORD
+from tests.support.browser import AT_BOTH_DOORS, Visit
+from tests.support.contract import OPERATIONS
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,7 @@ DOCUMENTED = [operation for operation in OPERATIONS.values() if operation.docume
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 
 
-def test_docs_show_every_operation(visit: Visit) -> None:
+def test_docs_show_every_operation_ask_nobody_else_and_complain_of_nothing(visit: Visit) -> None:
     page = visit.open("/docs")
     blocks = page.locator(".opblock")
     expect(blocks).to_have_count(len(DOCUMENTED))
@@ -33,11 +33,6 @@ def test_docs_show_every_operation(visit: Visit) -> None:
         for block in blocks.all()
     }
     assert shown == {(operation.method.value, operation.path, operation.summary) for operation in DOCUMENTED}
-
-
-def test_docs_ask_nobody_else_and_complain_of_nothing(visit: Visit) -> None:
-    page = visit.open("/docs")
-    expect(page.locator(".opblock")).to_have_count(len(DOCUMENTED))
     login = operation(page, "login")
     login.locator(".opblock-summary-control").click()
     expect(login.get_by_role("button", name="Execute")).to_be_visible()
@@ -47,7 +42,8 @@ def test_docs_ask_nobody_else_and_complain_of_nothing(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_docs_try_whoami_before_and_after_authorizing_with_a_password(visit: Visit) -> None:
+@AT_BOTH_DOORS
+def test_docs_try_whoami_before_and_after_authorizing_with_a_password_and_keep_no_token(visit: Visit) -> None:
     email = f"ann.{secrets.token_hex(6)}@example.com"
     user = visit.door.api.signup(email)
     page = visit.open("/docs")
@@ -57,6 +53,8 @@ def test_docs_try_whoami_before_and_after_authorizing_with_a_password(visit: Vis
 
     authorize(page, email, PASSWORD)
     assert executed(whoami) == (200, user)
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+    assert page.context.cookies() == []
 
     # The browser itself reports the answer 401 as an error; it is the only one.
     assert [text for text in visit.complaints if "401" not in text] == []
@@ -72,25 +70,11 @@ def test_docs_tell_of_a_wrong_password(visit: Visit) -> None:
     expect(dialog.locator(".errors")).to_contain_text("invalid_grant")
 
 
-def test_docs_leave_no_token_in_the_browser(visit: Visit) -> None:
-    email = f"ann.{secrets.token_hex(6)}@example.com"
-    visit.door.api.signup(email)
-    page = visit.open("/docs")
-    authorize(page, email, PASSWORD)
-    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
-    assert page.context.cookies() == []
-
-
-def test_redoc_shows_every_operation(visit: Visit) -> None:
+def test_redoc_shows_every_operation_and_asks_nobody_else(visit: Visit) -> None:
     page = visit.open("/redoc")
     for documented in DOCUMENTED:
         expect(page.locator(f'[id="operation/{documented.id}"]')).to_have_count(1)
         expect(page.locator(f'[data-section-id="operation/{documented.id}"]').first).to_contain_text(documented.summary)
-
-
-def test_redoc_asks_nobody_else(visit: Visit) -> None:
-    page = visit.open("/redoc")
-    expect(page.locator('[id="operation/whoami"]')).to_have_count(1)
     page.wait_for_load_state("networkidle")
     assert visit.asked_elsewhere() == []
     # ReDoc's footer wants its maker's logo from a CDN. The policy stops it before it leaves; nothing else is stopped.

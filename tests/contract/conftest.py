@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from api_fastapi.app import create_app as create_fastapi
-from api_flask.app import create_app as create_flask
-from core.app import AuthApp, build
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
-from lab.stack.outside import Outside, WallClock, why_not
-from tests.conftest import make_settings
+from lab.stack.outside import why_not
 from tests.support.api import Api
-from tests.support.clock import START, FakeClock
+from tests.support.clock import START
 from tests.support.databases import assert_nothing_checked_out, empty
-from tests.support.drivers import AsgiDriver, Driver, LiveDriver, WsgiDriver
-from tests.support.mail import RecordingMailer
 from tests.support.parity import Transcript, comparable_letters
-
-OUTSIDE = Outside.given()
-FRAMEWORKS = (OUTSIDE.door,) if OUTSIDE else ("flask", "fastapi")
-DATABASES = ("stack",) if OUTSIDE else ("sqlite", "postgres")
+from tests.support.services import DATABASES, FRAMEWORKS, OUTSIDE, Service, open_service, outside_service
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,54 +28,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=why))
 
 
-@dataclass(frozen=True)
-class House:
-    """One service on one database, with both front doors, and its letters."""
-
-    store: SqlStore
-    auth: AuthApp
-    clock: FakeClock
-    mailer: RecordingMailer
-    doors: dict[str, Driver]
-
-    def api(self, framework: str) -> Api:
-        return Api(self.doors[framework], self.auth, self.clock, self.mailer)
-
-
-def open_house(store: SqlStore, loop: asyncio.AbstractEventLoop, **changes: Any) -> House:
-    clock, mailer, settings = FakeClock(), RecordingMailer(), make_settings(**changes)
-    # Letters stay in memory, but where a test brings a mail server of its own.
-    auth = build(settings, store=store, clock=clock, mailer=None if settings.mail.smtp_url else mailer)
-    doors: dict[str, Driver] = {
-        "flask": WsgiDriver(create_flask(auth)),
-        "fastapi": AsgiDriver(create_fastapi(auth), loop),
-    }
-    return House(store, auth, clock, mailer, doors)
-
-
-def visit(outside: Outside, store: SqlStore, mail: MailSettings) -> House:
-    """A stack that runs, as a house with one door."""
-    mailer = RecordingMailer()
-    empty(store)  # of whoever was there before
-    auth = outside.service(store, mail, mailer)
-    return House(store, auth, WallClock(), mailer, dict.fromkeys(("flask", "fastapi"), LiveDriver(outside.url)))
-
-
-OpenHouse = Callable[[str, MailSettings], House]
+OpenService = Callable[[str, MailSettings], Service]
 
 
 @pytest.fixture(scope="session")
-def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -> Iterator[OpenHouse]:
-    opened: dict[tuple[str, MailSettings], House] = {}
-    with ExitStack() as visited:
+def services(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -> Iterator[OpenService]:
+    """Open a service by the name of its database and its mail settings, once a session."""
+    opened: dict[tuple[str, MailSettings], Service] = {}
+    with ExitStack() as outside:
 
-        def open_new(name: str, mail: MailSettings) -> House:
+        def open_new(name: str, mail: MailSettings) -> Service:
             if OUTSIDE is None:
-                return open_house(stores(name), loop, mail=mail)
+                return open_service(stores(name), loop, mail=mail)
             OUTSIDE.require(mail)
-            return visit(OUTSIDE, visited.enter_context(closing(OUTSIDE.store())), mail)
+            return outside_service(OUTSIDE, outside.enter_context(closing(OUTSIDE.store())), mail)
 
-        def open_named(name: str, mail: MailSettings) -> House:
+        def open_named(name: str, mail: MailSettings) -> Service:
             if (name, mail) not in opened:
                 opened[name, mail] = open_new(name, mail)
             return opened[name, mail]
@@ -95,13 +53,20 @@ def houses(stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop) -
 
 @pytest.fixture
 def mail() -> MailSettings:
-    """The mail settings of the house; a test or a module that wants others says so."""
+    """The mail settings of the service; a test or a module that wants others says so."""
     return MailSettings()
 
 
 @pytest.fixture(params=DATABASES)
-def house(request: pytest.FixtureRequest, houses: OpenHouse, mail: MailSettings) -> Iterator[House]:
-    found = houses(request.param, mail)
+def database(request: pytest.FixtureRequest) -> str:
+    """The name of the database behind it; a test or a module that asks one alone says so (`on_one_database`)."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def service(database: str, services: OpenService, mail: MailSettings) -> Iterator[Service]:
+    found = services(database, mail)
     found.clock.at = START
     found.mailer.reset()
     yield found
@@ -116,16 +81,16 @@ def transcripts() -> dict[str, Transcript]:
 
 
 @pytest.fixture(params=FRAMEWORKS)
-def api(request: pytest.FixtureRequest, house: House, transcripts: dict[str, Transcript]) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, service: Service, transcripts: dict[str, Transcript]) -> Iterator[Api]:
     """A front door on an empty database.
 
     Whatever a test asks, it asks both doors in turn; at the second, every answer must be the first one's twin, in
     status, headers and body, and every letter that went out as well. So each test of the contract is a test of parity.
     """
-    found = house.api(request.param)
+    found = service.api(request.param)
     transcript = Transcript(found.driver)
     yield replace(found, driver=transcript)
-    transcript.letters = comparable_letters(house.mailer.letters)
+    transcript.letters = comparable_letters(service.mailer.letters)
     twin = transcripts.pop(request.node.nodeid.replace(request.param, "-"), None)
     if twin is None:
         transcripts[request.node.nodeid.replace(request.param, "-")] = transcript
@@ -135,6 +100,6 @@ def api(request: pytest.FixtureRequest, house: House, transcripts: dict[str, Tra
 
 
 @pytest.fixture
-def both(house: House) -> tuple[Api, Api]:
-    """Both front doors of one house."""
-    return house.api("flask"), house.api("fastapi")
+def both(service: Service) -> tuple[Api, Api]:
+    """Both front doors of one service."""
+    return service.api("flask"), service.api("fastapi")

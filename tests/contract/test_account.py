@@ -10,6 +10,7 @@ from core.mail.transports import recipient_of, text_of
 from core.users.sql import users
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of
+from tests.support.services import on_one_database
 
 
 def test_the_display_name_is_changed_and_removed(api: Api) -> None:
@@ -22,6 +23,7 @@ def test_the_display_name_is_changed_and_removed(api: Api) -> None:
     assert api.patch("/v1/account", {"display_name": None}, token=token).json["display_name"] is None
 
 
+@on_one_database
 @pytest.mark.parametrize(
     "body", [{}, {"display_name": 1}, {"display_name": "x" * 101}, {"display_name": "Ann", "roles": ["admin"]}]
 )
@@ -55,6 +57,7 @@ def test_a_wrong_current_password_changes_nothing(api: Api) -> None:
     api.login(EMAIL, PASSWORD)
 
 
+@on_one_database
 @pytest.mark.parametrize("new", ["too short", "passwordpassword", f"my {EMAIL} password"])
 def test_the_policy_holds_for_a_change(api: Api, new: str) -> None:
     token = api.signed_in()["access_token"]
@@ -118,6 +121,7 @@ def test_an_address_that_nobody_verified_is_sent_five_notices_an_hour(api: Api) 
     assert change_eight_times(api) == ["password_changed"] * 5
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("current", "new"), [("not the password", OTHER_PASSWORD), (PASSWORD, "too short"), (PASSWORD, f"my {EMAIL} one")]
 )

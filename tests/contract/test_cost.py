@@ -8,9 +8,10 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import event
 
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.hashes import computed_hashes
+from tests.support.services import on_one_database
 
 
 @contextmanager
@@ -112,6 +113,7 @@ def test_signing_up_costs_the_same_for_a_new_and_a_known_address(
     assert hashed == [OTHER_PASSWORD]
 
 
+@on_one_database
 @pytest.mark.parametrize("mail", [MailSettings(), MailSettings(require_verified_email=True)], ids=["open", "verified"])
 @pytest.mark.parametrize("state", ["nobody", "no address", "unverified", "verified", "inactive"])
 def test_a_login_is_one_hash_at_full_cost_whoever_is_meant(
@@ -159,7 +161,7 @@ def test_a_relay_with_nothing_to_send_asks_once(api: Api) -> None:
     assert seen[0].startswith("SELECT outbox.id")
 
 
-@pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+@on_one_database
 def test_whoami_is_one_thread_hop_at_the_fastapi_door(both: tuple[Api, Api], monkeypatch: pytest.MonkeyPatch) -> None:
     _, api = both
     token = api.signed_in()["access_token"]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,12 +11,14 @@ from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
-from core.storage.schema import metadata
+from core.sql_store import metadata
 from core.users.sql import users
-from tests.contract.conftest import FRAMEWORKS, House
-from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service, on_one_database
+
+pytestmark = on_one_database
 
 
 @pytest.fixture
@@ -44,6 +45,21 @@ def asked(api: Api, token: str, new_email: str = OTHER_EMAIL) -> str:
 def refused(api: Api, token: str) -> bool:
     answer = api.verify(token)
     return (answer.status, answer.json["code"]) == (400, "invalid_verification_token") if answer.body else False
+
+
+INVALID_BODIES: tuple[tuple[dict[str, object], str, str], ...] = (
+    ({}, "/new_email", "missing"),
+    ({"new_email": "ann"}, "/new_email", "email_invalid"),
+    ({"new_email": "ann@example.org\r\nBcc: eve@example.com"}, "/new_email", "email_invalid"),
+    ({"new_email": "ann@example.org, eve@example.com"}, "/new_email", "email_invalid"),
+    ({"new_email": "Ann <ann@example.org>"}, "/new_email", "email_invalid"),
+    ({"new_email": "a" * 65 + "@example.org"}, "/new_email", "email_too_long"),
+    ({"new_email": None}, "/new_email", "wrong_type"),
+    ({"new_email": [OTHER_EMAIL]}, "/new_email", "wrong_type"),
+    ({"new_email": OTHER_EMAIL, "current_password": None}, "/current_password", "wrong_type"),
+    ({"new_email": OTHER_EMAIL, "email_verified": True}, "/email_verified", "unknown_member"),
+    ({"new_email": OTHER_EMAIL, "user_id": 1}, "/user_id", "unknown_member"),
+)
 
 
 class TestAsking:
@@ -98,29 +114,12 @@ class TestAsking:
         assert (answer.status, answer.json["code"]) == (503, "overloaded")
         assert post(api) == []
 
-    @pytest.mark.parametrize(
-        ("body", "pointer", "code"),
-        [
-            ({}, "/new_email", "missing"),
-            ({"new_email": "ann"}, "/new_email", "email_invalid"),
-            ({"new_email": "ann@example.org\r\nBcc: eve@example.com"}, "/new_email", "email_invalid"),
-            ({"new_email": "ann@example.org, eve@example.com"}, "/new_email", "email_invalid"),
-            ({"new_email": "Ann <ann@example.org>"}, "/new_email", "email_invalid"),
-            ({"new_email": "a" * 65 + "@example.org"}, "/new_email", "email_too_long"),
-            ({"new_email": None}, "/new_email", "wrong_type"),
-            ({"new_email": [OTHER_EMAIL]}, "/new_email", "wrong_type"),
-            ({"new_email": OTHER_EMAIL, "current_password": None}, "/current_password", "wrong_type"),
-            ({"new_email": OTHER_EMAIL, "email_verified": True}, "/email_verified", "unknown_member"),
-            ({"new_email": OTHER_EMAIL, "user_id": 1}, "/user_id", "unknown_member"),
-        ],
-    )
-    def test_with_invalid_input_sends_nothing(
-        self, api: Api, ann: dict[str, Any], body: dict[str, object], pointer: str, code: str
-    ) -> None:
-        answer = api.post("/v1/account/email", {"current_password": PASSWORD} | body, token=ann["access_token"])
-        assert answer.status == 422
-        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)]
-        assert b"eve" not in answer.body
+    def test_with_invalid_input_sends_nothing(self, api: Api, ann: dict[str, Any]) -> None:
+        for body, pointer, code in INVALID_BODIES:
+            answer = api.post("/v1/account/email", {"current_password": PASSWORD} | body, token=ann["access_token"])
+            assert answer.status == 422, body
+            assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)], body
+            assert b"eve" not in answer.body
         assert post(api) == []
 
     def test_too_often_sends_five_links_an_hour_and_every_notice(self, api: Api, ann: dict[str, Any]) -> None:
@@ -337,9 +336,9 @@ def exported(api: Api, pair: dict[str, Any]) -> list[list[list[str | None]]]:
 @pytest.mark.parametrize("state", STATES[1:])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_address_that_somebody_has_looks_in_an_export_like_any_other(
-    house: House, framework: str, state: str
+    service: Service, framework: str, state: str
 ) -> None:
-    api = house.api(framework)
+    api = service.api(framework)
     api.verified()
     pair = api.login()
     seen = []
@@ -360,26 +359,13 @@ def stored(api: Api) -> list[str]:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     here.verified()
     pair = here.login()
     assert there.verify(asked(here, pair["access_token"])).status == 204
     for door in (here, there):
         assert door.whoami(pair["access_token"]).json["email"] == OTHER_EMAIL
-
-
-def test_of_two_who_want_one_address_at_once_one_gets_it(both: tuple[Api, Api]) -> None:
-    here, there = both
-    tokens = []
-    for number in range(5):  # as many letters as an address is sent that nobody has proved
-        pair = here.signed_in(f"user{number}@example.com")
-        here.deliver()
-        tokens.append(asked(here, pair["access_token"]))
-    answers = at_once([partial((here, there)[number % 2].verify, token) for number, token in enumerate(tokens)])
-    assert sorted(answer.status for answer in answers) == [204] + [400] * 4
-    assert stored(here).count(OTHER_EMAIL) == 1
-    assert [kind for kind, _ in post(here)].count("email_changed") == 1
 
 
 @pytest.mark.parametrize("spend", [lambda api: api.deliver(), lambda _: None], ids=["sent", "on its way"])

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,20 +12,20 @@ from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, MailRefused, recipient_of
 from core.sessions.sql import sessions
-from core.settings import ThrottleSettings
-from core.storage.schema import metadata
+from core.settings.groups import ThrottleSettings
+from core.sql_store import metadata
 from core.users.sql import users
-from tests.contract.conftest import FRAMEWORKS, House
-from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, token_of
+from tests.support.services import FRAMEWORKS, Service, on_one_database
 
 OWNED = {table.name: table for table in metadata.sorted_tables if "user_id" in table.c}
 
 
 @pytest.fixture(params=FRAMEWORKS)
-def door(request: pytest.FixtureRequest, house: House) -> Api:
+def door(request: pytest.FixtureRequest, service: Service) -> Api:
     """A front door whose answers are not compared with the other's: rows of one instant have no order."""
-    return house.api(request.param)
+    return service.api(request.param)
 
 
 def live(api: Api) -> dict[str, Any]:
@@ -226,6 +225,14 @@ def urlsafe_base64_of(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
+INVALID_BODIES: tuple[tuple[dict[str, object], str, str], ...] = (
+    ({}, "/current_password", "missing"),
+    ({"current_password": None}, "/current_password", "wrong_type"),
+    ({"current_password": ""}, "/current_password", "too_short"),
+    ({"current_password": PASSWORD, "user_id": "x"}, "/user_id", "unknown_member"),
+)
+
+
 class TestTheDeletion:
     def test_removes_every_row_of_the_user(self, door: Api) -> None:
         pair = live(door)
@@ -332,22 +339,13 @@ class TestTheDeletion:
         assert "confirmation_failed" in kinds
         assert "account_deleted" not in kinds
 
-    @pytest.mark.parametrize(
-        ("body", "pointer", "code"),
-        [
-            ({}, "/current_password", "missing"),
-            ({"current_password": None}, "/current_password", "wrong_type"),
-            ({"current_password": ""}, "/current_password", "too_short"),
-            ({"current_password": PASSWORD, "user_id": "x"}, "/user_id", "unknown_member"),
-        ],
-    )
-    def test_with_invalid_input_deletes_nothing(
-        self, api: Api, body: dict[str, object], pointer: str, code: str
-    ) -> None:
+    @on_one_database
+    def test_with_invalid_input_deletes_nothing(self, api: Api) -> None:
         token = api.signed_in()["access_token"]
-        answer = api.post("/v1/account/delete", body, token=token)
-        assert answer.status == 422
-        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)]
+        for body, pointer, code in INVALID_BODIES:
+            answer = api.post("/v1/account/delete", body, token=token)
+            assert answer.status == 422
+            assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [(pointer, code)]
         assert api.whoami(token).status == 200
 
     def test_needs_a_login(self, api: Api) -> None:
@@ -377,22 +375,10 @@ def test_both_doors_export_the_same(both: tuple[Api, Api]) -> None:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_an_account_deleted_at_one_door_is_gone_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_an_account_deleted_at_one_door_is_gone_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     pair = here.signed_in()
     assert there.whoami(pair["access_token"]).status == 200
     assert delete(here, pair["access_token"]) == (204, None)
     assert there.whoami(pair["access_token"]).status == 401
     assert there.refresh(pair["refresh_token"]).status == 401
-
-
-def test_of_sixteen_deletions_at_once_one_is_it(both: tuple[Api, Api]) -> None:
-    token = both[0].signed_in()["access_token"]
-    calls = [partial(delete, both[number % 2], token) for number in range(16)]
-    outcomes = [status for status, _ in at_once(calls)]
-    # The others find the token dead, the account gone, or too many passwords being checked or tried at once.
-    assert outcomes.count(204) == 1
-    assert set(outcomes) <= {204, 401, 403, 429, 503}
-    with both[0].engine.connect() as connection:
-        kinds = list(connection.scalars(select(audit_events.c.kind)))
-    assert kinds.count("account_deleted") == 1

@@ -1,19 +1,20 @@
 """The pages behind the links: /reset-password and /verify-email."""
 
 import asyncio
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from core.contract.operation import OPERATIONS
-from core.settings import HttpSettings, MailSettings, PasswordSettings
-from tests.conftest import SECRET
-from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.storage.memory import MemoryStore
+from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
+from core.sql_store import SqlStore
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, on_one_database, open_service
+from tests.support.settings import SECRET
 
 PAGES = ("/reset-password", "/verify-email")
 ASSETS = {"links.css": "text/css; charset=utf-8", "links.js": "text/javascript; charset=utf-8"}
@@ -29,8 +30,41 @@ POLICY = (
 )
 TOKEN = "twm_" + "Ab3_" * 8
 
-# No page asks a database, and a test holds that.
-on_one_database = pytest.mark.parametrize("house", ["sqlite"], indirect=True)
+LANGUAGES = (
+    (None, "en"),
+    ("", "en"),
+    ("en", "en"),
+    ("de", "de"),
+    ("de-DE", "de"),
+    ("DE", "de"),
+    ("DE-at", "de"),
+    ("EN-US,EN;q=0.9", "en"),
+    ("de-Latn-CH", "de"),
+    ("fr;q=0.9, de;q=0.3, *;q=0.1", "de"),
+    ("en-GB,de;q=0.9", "en"),
+    ("en;q=0.3,de;q=0.9", "de"),
+    ("de;q=0", "en"),
+    ("de;q=0, en;q=0", "en"),
+    ("fr, it", "en"),
+    ("*", "en"),
+    ("de;q=x", "en"),
+    ("de;q=-1", "en"),
+    ("de;q=NaN", "en"),
+    ("de;q=inf", "en"),
+    ("de;q=1e99", "en"),
+    ("-", "en"),
+    ("---,de", "de"),
+    ("de_DE", "en"),
+    ("../../../etc/passwd", "en"),
+    ("de\u00df".encode().decode("latin-1"), "en"),
+    ("de/../en", "en"),
+    ("{{7*7}}, <script>alert(1)</script>", "en"),
+    ("a-" * 4000, "en"),
+    ("x," * 4000, "en"),
+    ("x," * 19 + "de", "de"),
+    ("x," * 20 + "de", "en"),
+    ("1,2;;;=,;q=1,\t,", "en"),
+)
 
 
 class Reader(HTMLParser):
@@ -67,7 +101,7 @@ def page(api: Api, path: str, language: str | None = None) -> Reader:
     return Reader(api.get(path, headers=headers).body.decode())
 
 
-@on_one_database
+@on_one_database  # none asks a database, and a test holds that
 @pytest.mark.parametrize("path", PAGES)
 class TestAPage:
     def test_is_html_with_a_narrow_policy(self, api: Api, path: str) -> None:
@@ -156,52 +190,16 @@ class TestAPage:
             assert secret not in everything
         assert answer.header("Set-Cookie") is None
 
-    @pytest.mark.parametrize(
-        ("accept", "language"),
-        [
-            (None, "en"),
-            ("", "en"),
-            ("en", "en"),
-            ("de", "de"),
-            ("de-DE", "de"),
-            ("DE", "de"),
-            ("DE-at", "de"),
-            ("EN-US,EN;q=0.9", "en"),
-            ("de-Latn-CH", "de"),
-            ("fr;q=0.9, de;q=0.3, *;q=0.1", "de"),
-            ("en-GB,de;q=0.9", "en"),
-            ("en;q=0.3,de;q=0.9", "de"),
-            ("de;q=0", "en"),
-            ("de;q=0, en;q=0", "en"),
-            ("fr, it", "en"),
-            ("*", "en"),
-            ("de;q=x", "en"),
-            ("de;q=-1", "en"),
-            ("de;q=NaN", "en"),
-            ("de;q=inf", "en"),
-            ("de;q=1e99", "en"),
-            ("-", "en"),
-            ("---,de", "de"),
-            ("de_DE", "en"),
-            ("../../../etc/passwd", "en"),
-            ("de\u00df".encode().decode("latin-1"), "en"),
-            ("de/../en", "en"),
-            ("{{7*7}}, <script>alert(1)</script>", "en"),
-            ("a-" * 4000, "en"),
-            ("x," * 4000, "en"),
-            ("x," * 19 + "de", "de"),
-            ("x," * 20 + "de", "en"),
-            ("1,2;;;=,;q=1,\t,", "en"),
-        ],
-    )
-    def test_is_in_the_language_of_the_reader(self, api: Api, path: str, accept: str | None, language: str) -> None:
-        answer = api.get(path, headers=[] if accept is None else [("Accept-Language", accept)])
-        assert answer.status == 200
-        assert (answer.header("Content-Language"), answer.header("Vary")) == (language, "Accept-Language")
-        found = Reader(answer.body.decode())
-        assert found.all("html") == [{"lang": language}]
-        assert found.title == TITLES[path, language]
-        assert b"alert(1)" not in answer.body
+    def test_is_in_the_language_of_the_reader(self, api: Api, path: str) -> None:
+        for accept, language in LANGUAGES:
+            answer = api.get(path, headers=[] if accept is None else [("Accept-Language", accept)])
+            assert answer.status == 200
+            said = (answer.header("Content-Language"), answer.header("Vary"))
+            assert said == (language, "Accept-Language"), accept
+            found = Reader(answer.body.decode())
+            assert found.all("html") == [{"lang": language}]
+            assert found.title == TITLES[path, language]
+            assert b"alert(1)" not in answer.body
 
     @pytest.mark.parametrize("language", ["en", "de"])
     def test_is_asked_for_by_head_as_by_get(self, api: Api, path: str, language: str) -> None:
@@ -254,7 +252,7 @@ def test_no_other_file_is_an_asset(api: Api, name: str) -> None:
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_they_are_served_in_production_without_the_documentation(
-    framework: str, loop: asyncio.AbstractEventLoop
+    framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
 ) -> None:
     production: dict[str, Any] = {
         "env": "production",
@@ -262,7 +260,7 @@ def test_they_are_served_in_production_without_the_documentation(
         "http": HttpSettings(public_url="https://auth.example.com"),
         "mail": MailSettings(smtp_url=SecretStr("smtps://mail.example.com")),
     }
-    api = open_house(MemoryStore(), loop, **production).api(framework)  # type: ignore[arg-type]  # a store is a store
+    api = open_service(new_store(), loop, **production).api(framework)
     for path in ("/docs", "/openapi.json", "/assets/swagger-ui.css", "/assets/favicon.png"):
         assert api.get(path).status == 404
     for path in (*PAGES, *(f"/assets/{name}" for name in ASSETS)):
@@ -274,17 +272,19 @@ def test_they_are_served_in_production_without_the_documentation(
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize(("accept", "language"), [("", "de"), ("fr", "de"), ("en", "en")])
 def test_the_language_of_the_others_is_a_setting(
-    framework: str, loop: asyncio.AbstractEventLoop, accept: str, language: str
+    framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop, accept: str, language: str
 ) -> None:
-    there = open_house(MemoryStore(), loop, mail=MailSettings(mail_language="de"))  # type: ignore[arg-type]  # a store is a store
+    there = open_service(new_store(), loop, mail=MailSettings(mail_language="de"))
     answer = there.api(framework).get("/verify-email", headers=[("Accept-Language", accept)])
     assert answer.header("Content-Language") == language
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_cors_origin_adds_to_vary_and_takes_nothing_away(framework: str, loop: asyncio.AbstractEventLoop) -> None:
+def test_a_cors_origin_adds_to_vary_and_takes_nothing_away(
+    framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
+) -> None:
     http = HttpSettings(cors_origins=("https://app.example.com",))
-    api = open_house(MemoryStore(), loop, http=http).api(framework)  # type: ignore[arg-type]  # a store is a store
+    api = open_service(new_store(), loop, http=http).api(framework)
     answer = api.get("/verify-email", headers=[("Origin", "https://app.example.com")])
     assert answer.header("Access-Control-Allow-Origin") == "https://app.example.com"
     assert {part.strip() for value in answer.all("Vary") for part in value.split(",")} == {"Accept-Language", "Origin"}

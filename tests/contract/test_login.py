@@ -11,6 +11,7 @@ from sqlalchemy import update
 from core.authentication.errors import Overloaded
 from core.users.sql import users
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.services import on_one_database
 
 
 def test_login_gives_a_token_pair(api: Api) -> None:
@@ -81,6 +82,7 @@ def test_a_full_line_of_hashes_answers_503_and_leaves_whoami_alone(api: Api, mon
     assert api.whoami(token).status == 200
 
 
+@on_one_database
 @pytest.mark.parametrize("missing", ["email", "password"])
 def test_login_names_what_is_missing(api: Api, missing: str) -> None:
     body = {"email": EMAIL, "password": PASSWORD}
@@ -111,6 +113,7 @@ def test_the_refresh_grant_rotates(api: Api) -> None:
     assert api.whoami(answer.json["access_token"]).status == 200
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("form", "error"),
     [
@@ -135,6 +138,7 @@ def test_token_errors_have_the_form_of_rfc_6749(api: Api, form: dict[str, str], 
     assert answer.json["error"] == error
 
 
+@on_one_database
 @pytest.mark.parametrize(
     "body",
     [
@@ -164,6 +168,7 @@ def test_the_empty_client_of_swagger_ui_is_no_client(api: Api) -> None:
     assert api.post("/v1/token", form=password_grant(), headers=basic("", "")).status == 200
 
 
+@on_one_database
 @pytest.mark.parametrize("headers", [basic("some", "body"), basic("", "x"), [("Authorization", "Basic !!")]])
 def test_a_client_that_nobody_knows_is_refused(api: Api, headers: list[tuple[str, str]]) -> None:
     api.signup()
@@ -186,6 +191,7 @@ def test_an_old_hash_is_upgraded_at_login(api: Api) -> None:
     api.login()
 
 
+@on_one_database
 @pytest.mark.parametrize(
     "stored",
     [

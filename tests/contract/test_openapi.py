@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from api_fastapi.app import create_app
-from core.contract.operation import OPERATIONS, Caller
-from core.http.openapi import document
-from tests.contract.conftest import House
+from core.contract.operation import Auth
 from tests.support.api import Api
+from tests.support.contract import OPERATIONS, document
+from tests.support.services import Service
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
 
-def test_fastapi_makes_the_same_document_from_its_routes(house: House) -> None:
-    generated = create_app(house.auth).openapi()
+def test_fastapi_makes_the_same_document_from_its_routes(service: Service) -> None:
+    generated = create_app(service.auth).openapi()
     assert json.loads(json.dumps(generated)) == json.loads(json.dumps(document()))
 
 
@@ -59,7 +59,7 @@ def test_every_member_of_a_request_has_an_example() -> None:
 def test_protected_operations_name_their_security() -> None:
     for _, _, operation in operations():
         known = OPERATIONS[operation["operationId"]]
-        expected = known.caller in (Caller.USER, Caller.CLIENT)
+        expected = known.auth in (Auth.USER, Auth.CLIENT)
         assert bool(operation.get("security")) == expected
         assert ("401" in operation["responses"]) >= expected
 

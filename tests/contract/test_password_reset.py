@@ -3,21 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
+from itertools import product
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, recipient_of, text_of
-from core.settings import HttpSettings, MailSettings, PasswordSettings
-from tests.contract.conftest import FRAMEWORKS, House, open_house
-from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from core.settings.groups import HttpSettings, MailSettings
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import html_of, kind_of, link_of, token_of
 from tests.support.parity import fields_of
+from tests.support.services import FRAMEWORKS, Service, on_one_database, open_service
+
+pytestmark = on_one_database
+
 
 Arrange = Callable[[Api], object]
 
@@ -42,6 +45,29 @@ def inactive(api: Api) -> None:
 
 def kinds(api: Api) -> list[str]:
     return sorted(kind_of(letter) for letter in api.deliver())
+
+
+NO_ADDRESSES: tuple[tuple[object, str], ...] = (
+    ("", "too_short"),
+    ("ann", "email_invalid"),
+    ("@example.com", "email_invalid"),
+    ("Ann <ann@example.com>", "email_invalid"),
+    ("ann@example.com,eve@example.com", "email_invalid"),
+    ("ann@example.com eve@example.com", "email_invalid"),
+    ("ann@example.com\r\nBcc: eve@example.com", "email_invalid"),
+    ("ann@example.com\nBcc: eve@example.com", "email_invalid"),
+    ("ann\r\nBcc:eve@example.com", "email_invalid"),
+    ("ann@example.com%0d%0aBcc:eve@example.com", "email_invalid"),
+    ("ann@example.com\u2028Bcc: eve@example.com", "email_invalid"),
+    ('"ann\r\nBcc: eve"@example.com', "email_invalid"),
+    ("ann\u0000@example.com", "email_invalid"),
+    ("a" * 65 + "@example.com", "email_too_long"),
+    ("a@" + "b" * 260 + ".com", "too_long"),
+    (None, "wrong_type"),
+    (1, "wrong_type"),
+    (["ann@example.com"], "wrong_type"),
+    ({"$ne": ""}, "wrong_type"),
+)
 
 
 class TestAsking:
@@ -85,36 +111,13 @@ class TestAsking:
         assert api.ask_for_reset(stranger).status == 202
         assert api.deliver() == []
 
-    @pytest.mark.parametrize(
-        ("email", "code"),
-        [
-            ("", "too_short"),
-            ("ann", "email_invalid"),
-            ("@example.com", "email_invalid"),
-            ("Ann <ann@example.com>", "email_invalid"),
-            ("ann@example.com,eve@example.com", "email_invalid"),
-            ("ann@example.com eve@example.com", "email_invalid"),
-            ("ann@example.com\r\nBcc: eve@example.com", "email_invalid"),
-            ("ann@example.com\nBcc: eve@example.com", "email_invalid"),
-            ("ann\r\nBcc:eve@example.com", "email_invalid"),
-            ("ann@example.com%0d%0aBcc:eve@example.com", "email_invalid"),
-            ("ann@example.com\u2028Bcc: eve@example.com", "email_invalid"),
-            ('"ann\r\nBcc: eve"@example.com', "email_invalid"),
-            ("ann\u0000@example.com", "email_invalid"),
-            ("a" * 65 + "@example.com", "email_too_long"),
-            ("a@" + "b" * 260 + ".com", "too_long"),
-            (None, "wrong_type"),
-            (1, "wrong_type"),
-            (["ann@example.com"], "wrong_type"),
-            ({"$ne": ""}, "wrong_type"),
-        ],
-    )
-    def test_with_no_address_is_invalid_and_stores_nothing(self, api: Api, email: object, code: str) -> None:
+    def test_with_no_address_is_invalid_and_stores_nothing(self, api: Api) -> None:
         api.verified()
-        answer = api.post("/v1/send-password-reset", {"email": email})
-        assert answer.status == 422
-        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("/email", code)]
-        assert b"eve" not in answer.body
+        for email, code in NO_ADDRESSES:
+            answer = api.post("/v1/send-password-reset", {"email": email})
+            assert answer.status == 422, email
+            assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("/email", code)], email
+            assert b"eve" not in answer.body
         assert api.deliver() == []
 
     @pytest.mark.parametrize("body", [{}, {"email": EMAIL, "to": "eve@example.com"}, {"email": EMAIL, "url": "//eve"}])
@@ -185,6 +188,36 @@ class TestAsking:
         assert "@" not in str(found)
 
 
+EVIL_HEADERS = (
+    [("Host", "evil.example.net")],
+    [("Host", "evil.example.net:8000"), ("X-Forwarded-Host", "evil.example.net")],
+    [("X-Forwarded-Host", "evil.example.net"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "1")],
+    [("X-Forwarded-Prefix", "/evil"), ("X-Script-Name", "/evil"), ("X-Original-URL", "/evil")],
+    [("Forwarded", "for=1.2.3.4;host=evil.example.net;proto=https")],
+    [("X-Forwarded-Server", "evil"), ("X-Host", "evil.example.net"), ("X-HTTP-Host-Override", "evil")],
+    [("Origin", "https://evil.example.net"), ("Referer", "https://evil.example.net/")],
+)
+
+LANGUAGES = (
+    ("de", "de"),
+    ("de-AT, en;q=0.5", "de"),
+    ("DE", "de"),
+    ("DE-CH,fr", "de"),
+    ("fr, de;q=0.2", "de"),
+    ("en;q=0.1, de;q=0.9", "de"),
+    ("de;q=0, en", "en"),
+    ("fr", "en"),
+    ("", "en"),
+    ("*", "en"),
+    ("../../etc/passwd", "en"),
+    ("de_DE.UTF-8@euro", "en"),
+    ("x" * 8000, "en"),
+    (";;;,,,=q", "en"),
+    ("{{7*7}}<script>", "en"),
+    ("\u00e9\u00e8".encode().decode("latin-1"), "en"),
+)
+
+
 class TestTheLetter:
     def test_says_who_asked_for_what_and_how_long_it_works(self, api: Api) -> None:
         api.verified()
@@ -210,64 +243,32 @@ class TestTheLetter:
         assert f'href="{link_of(letter)}"' in html_of(letter)
         assert not [name for name, value in letter.items() if token in str(value)]
 
-    @pytest.mark.parametrize("house", ["sqlite"], indirect=True)
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            [("Host", "evil.example.net")],
-            [("Host", "evil.example.net:8000"), ("X-Forwarded-Host", "evil.example.net")],
-            [("X-Forwarded-Host", "evil.example.net"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "1")],
-            [("X-Forwarded-Prefix", "/evil"), ("X-Script-Name", "/evil"), ("X-Original-URL", "/evil")],
-            [("Forwarded", "for=1.2.3.4;host=evil.example.net;proto=https")],
-            [("X-Forwarded-Server", "evil"), ("X-Host", "evil.example.net"), ("X-HTTP-Host-Override", "evil")],
-            [("Origin", "https://evil.example.net"), ("Referer", "https://evil.example.net/")],
-        ],
-    )
     @pytest.mark.parametrize("trusted", [False, True])
     def test_links_to_the_public_url_whatever_the_request_says(
-        self, house: House, loop: asyncio.AbstractEventLoop, headers: list[tuple[str, str]], *, trusted: bool
+        self, service: Service, loop: asyncio.AbstractEventLoop, *, trusted: bool
     ) -> None:
         proxies = ("127.0.0.0/8",) if trusted else ()
         public = HttpSettings(public_url="https://auth.example.com/a", trusted_proxies=proxies)
-        there = open_house(house.store, loop, http=public)
-        api = there.api("flask")
-        api.verified()
-        for framework in FRAMEWORKS:
+        there = open_service(service.store, loop, http=public, mail=MailSettings(mail_limit=100))
+        there.api("flask").verified()
+        for headers, framework in product(EVIL_HEADERS, FRAMEWORKS):
             api = there.api(framework)
+            api.clock.advance(seconds=1)
             assert api.ask_for_reset(headers=headers).status == 202
             letter = api.letter("password_reset")
-            assert link_of(letter).startswith("https://auth.example.com/a/reset-password#token=twm_")
+            assert link_of(letter).startswith("https://auth.example.com/a/reset-password#token=twm_"), headers
             assert "evil" not in letter.as_string() + text_of(letter) + html_of(letter)
-            api.clock.advance(seconds=1)
 
-    @pytest.mark.parametrize(
-        ("accept", "language"),
-        [
-            ("de", "de"),
-            ("de-AT, en;q=0.5", "de"),
-            ("DE", "de"),
-            ("DE-CH,fr", "de"),
-            ("fr, de;q=0.2", "de"),
-            ("en;q=0.1, de;q=0.9", "de"),
-            ("de;q=0, en", "en"),
-            ("fr", "en"),
-            ("", "en"),
-            ("*", "en"),
-            ("../../etc/passwd", "en"),
-            ("de_DE.UTF-8@euro", "en"),
-            ("x" * 8000, "en"),
-            (";;;,,,=q", "en"),
-            ("{{7*7}}<script>", "en"),
-            ("\u00e9\u00e8".encode().decode("latin-1"), "en"),
-        ],
-    )
-    def test_is_in_the_language_of_who_asked(self, api: Api, accept: str, language: str) -> None:
+    @pytest.mark.parametrize("mail", [MailSettings(mail_limit=100)])
+    def test_is_in_the_language_of_who_asked(self, api: Api) -> None:
         api.verified()
-        assert api.ask_for_reset(headers=[("Accept-Language", accept)]).status == 202
-        letter = api.letter("password_reset")
-        assert letter["Content-Language"] == language
-        assert letter["Subject"] == {"en": "Set a new password", "de": "Neues Passwort setzen"}[language]
-        assert f'<html lang="{language}">' in html_of(letter)
+        for accept, language in LANGUAGES:
+            api.clock.advance(seconds=1)
+            assert api.ask_for_reset(headers=[("Accept-Language", accept)]).status == 202
+            letter = api.letter("password_reset")
+            assert letter["Content-Language"] == language, accept
+            assert letter["Subject"] == {"en": "Set a new password", "de": "Neues Passwort setzen"}[language]
+            assert f'<html lang="{language}">' in html_of(letter)
 
     def test_comes_later_when_the_mail_server_is_down_and_no_answer_tells(self, api: Api) -> None:
         api.verified()
@@ -357,6 +358,47 @@ def refused(api: Api, token: str) -> bool:
     answer = api.reset(token)
     assert answer.header("Content-Type") == ("application/problem+json" if answer.status == 400 else None)
     return (answer.status, answer.json["code"]) == (400, "invalid_reset_token") if answer.body else False
+
+
+REFUSED_PASSWORDS: tuple[tuple[object, str], ...] = (
+    ("too short", "password_too_short"),
+    ("passwordpassword", "password_too_common"),
+    (f"hello, {EMAIL}", "password_contains_email"),
+    ("x" * 129, "too_long"),
+    ("", "too_short"),
+    (None, "wrong_type"),
+)
+NO_TOKENS: tuple[tuple[object, str], ...] = (
+    (None, "wrong_type"),
+    (1, "wrong_type"),
+    (True, "wrong_type"),
+    (["twm_x"], "wrong_type"),
+    ({"$ne": None}, "wrong_type"),
+    ("", "too_short"),
+    ("x" * 513, "too_long"),
+)
+
+
+def other_spellings(token: str) -> tuple[str, ...]:
+    return (
+        token[:-1],
+        token + "A",
+        token[:-1] + ("A" if token[-1] != "A" else "B"),
+        token + "=",
+        token + "\n",
+        " " + token,
+        token.removeprefix("twm_"),
+        "TWM_" + token[4:],
+        "twr_" + token[4:],
+        token[:4] + token[4:].swapcase(),
+        f"{token},{token}",
+        token.replace("_", "\uff3f", 1),
+        token + "\u0000",
+        "' OR 1=1 --",
+        "%",
+        "x" * 512,
+        "\U0010ffff",
+    )
 
 
 class TestTheToken:
@@ -473,24 +515,14 @@ class TestTheToken:
             ended = connection.scalar(select(email_tokens.c.ended_at).where(email_tokens.c.purpose == "password_reset"))
         assert ended is None, "what is refused is undone as a whole"
 
-    @pytest.mark.parametrize(
-        ("new_password", "code"),
-        [
-            ("too short", "password_too_short"),
-            ("passwordpassword", "password_too_common"),
-            (f"hello, {EMAIL}", "password_contains_email"),
-            ("x" * 129, "too_long"),
-            ("", "too_short"),
-            (None, "wrong_type"),
-        ],
-    )
-    def test_survives_a_password_that_is_refused(self, api: Api, new_password: object, code: str) -> None:
+    def test_survives_passwords_that_are_refused(self, api: Api) -> None:
         api.verified()
         token = api.reset_token()
-        answer = api.post("/v1/reset-password", {"token": token, "new_password": new_password})
-        assert answer.status == 422
-        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("/new_password", code)]
-        assert token not in answer.body.decode()
+        for new_password, code in REFUSED_PASSWORDS:
+            answer = api.post("/v1/reset-password", {"token": token, "new_password": new_password})
+            assert answer.status == 422
+            assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("/new_password", code)]
+            assert token not in answer.body.decode()
         assert api.reset(token).status == 204
 
     def test_survives_an_overload(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,49 +545,17 @@ class TestTheToken:
         monkeypatch.setattr(api.auth.password_reset._passwords, "hash", explode)
         assert refused(api, "twm_" + "A" * 32)
 
-    @pytest.mark.parametrize(
-        ("token", "code"),
-        [
-            (None, "wrong_type"),
-            (1, "wrong_type"),
-            (True, "wrong_type"),
-            (["twm_x"], "wrong_type"),
-            ({"$ne": None}, "wrong_type"),
-            ("", "too_short"),
-            ("x" * 513, "too_long"),
-        ],
-    )
-    def test_of_another_type_or_length_is_invalid_input(self, api: Api, token: object, code: str) -> None:
-        answer = api.post("/v1/reset-password", {"token": token, "new_password": OTHER_PASSWORD})
-        assert answer.status == 422
-        assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("/token", code)]
+    def test_of_another_type_or_length_is_invalid_input(self, api: Api) -> None:
+        for token, code in NO_TOKENS:
+            answer = api.post("/v1/reset-password", {"token": token, "new_password": OTHER_PASSWORD})
+            assert answer.status == 422
+            assert [(error["pointer"], error["code"]) for error in answer.json["errors"]] == [("/token", code)], token
 
-    @pytest.mark.parametrize(
-        "spoil",
-        [
-            lambda token: token[:-1],
-            lambda token: token + "A",
-            lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"),
-            lambda token: token + "=",
-            lambda token: token + "\n",
-            lambda token: " " + token,
-            lambda token: token.removeprefix("twm_"),
-            lambda token: "TWM_" + token[4:],
-            lambda token: "twr_" + token[4:],
-            lambda token: token[:4] + token[4:].swapcase(),
-            lambda token: f"{token},{token}",
-            lambda token: token.replace("_", "\uff3f", 1),
-            lambda token: token + "\u0000",
-            lambda _: "' OR 1=1 --",
-            lambda _: "%",
-            lambda _: "x" * 512,
-            lambda _: "\U0010ffff",
-        ],
-    )
-    def test_in_any_other_spelling_is_none(self, api: Api, spoil: Callable[[str], str]) -> None:
+    def test_in_any_other_spelling_is_none(self, api: Api) -> None:
         api.verified()
         token = api.reset_token()
-        assert refused(api, spoil(token))
+        for text in other_spellings(token):
+            assert refused(api, text), text
         assert api.reset(token).status == 204
 
     def test_of_another_kind_is_none(self, api: Api) -> None:
@@ -613,8 +613,8 @@ class TestTheToken:
 
 
 @pytest.mark.parametrize("order", [FRAMEWORKS, FRAMEWORKS[::-1]], ids=lambda order: f"{order[0]} first")
-def test_a_link_asked_for_at_one_door_is_used_at_the_other(house: House, order: tuple[str, str]) -> None:
-    here, there = map(house.api, order)
+def test_a_link_asked_for_at_one_door_is_used_at_the_other(service: Service, order: tuple[str, str]) -> None:
+    here, there = map(service.api, order)
     pair = here.signed_in()
     token = here.reset_token()
     assert there.reset(token).status == 204
@@ -623,24 +623,3 @@ def test_a_link_asked_for_at_one_door_is_used_at_the_other(house: House, order: 
         assert door.whoami(pair["access_token"]).status == 401
         assert door.refresh(pair["refresh_token"]).status == 401
     here.login(EMAIL, OTHER_PASSWORD)
-
-
-def test_of_sixteen_uses_at_once_at_both_doors_one_wins(house: House, loop: asyncio.AbstractEventLoop) -> None:
-    # Room for all of them to hash: it is the token that must decide, not the queue.
-    passwords = PasswordSettings(bcrypt_cost=4, hash_queue=16)
-    there = open_house(house.store, loop, passwords=passwords)
-    doors = [there.api(framework) for framework in FRAMEWORKS]
-    doors[0].verified()
-    token = doors[0].reset_token()
-    sentences = [f"sentence number {number:02}" for number in range(16)]
-    uses = [partial(doors[number % 2].reset, token, sentence) for number, sentence in enumerate(sentences)]
-    answers = at_once(uses)
-    statuses = [answer.status for answer in answers]
-    assert sorted(statuses) == [204] + [400] * 15
-    doors[0].login(EMAIL, sentences[statuses.index(204)])
-    assert kinds(doors[0]) == ["password_changed"]
-    with house.store.engine.connect() as connection:
-        resets = connection.scalar(
-            select(func.count()).select_from(audit_events).where(audit_events.c.kind == "password_reset")
-        )
-    assert resets == 1

@@ -9,13 +9,12 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from core.settings import HttpSettings, MailSettings, PasswordSettings, TokenSettings
+from core.settings.groups import HttpSettings, MailSettings, PasswordSettings, TokenSettings
 from core.sql_store import SqlStore
-from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.storage.memory import MemoryStore
 from tests.support.api import Api
 from tests.support.databases import empty
 from tests.support.mail import link_of
+from tests.support.services import FRAMEWORKS, open_service
 
 OpenDoor = Callable[..., Api]
 
@@ -26,7 +25,7 @@ def door(
 ) -> Iterator[OpenDoor]:
     """Open a front door of a service with other settings."""
     store = stores("sqlite")
-    yield lambda **changes: open_house(store, loop, **changes).api(request.param)
+    yield lambda **changes: open_service(store, loop, **changes).api(request.param)
     empty(store)
 
 
@@ -111,17 +110,25 @@ def test_the_pages_are_off_in_production_unless_switched_on(door: OpenDoor, path
 
 
 @pytest.mark.parametrize(
-    ("public_url", "base", "sender"),
+    ("given", "base", "sender"),
     [
-        (None, "http://127.0.0.1:8000", "Twinauth <no-reply@localhost>"),
-        ("https://auth.example.com", "https://auth.example.com", "Twinauth <no-reply@auth.example.com>"),
-        ("https://example.com:8443/auth/", "https://example.com:8443/auth", "Twinauth <no-reply@example.com>"),
+        ({}, "http://127.0.0.1:8000", "Twinauth <no-reply@localhost>"),
+        (
+            {"public_url": "https://auth.example.com"},
+            "https://auth.example.com",
+            "Twinauth <no-reply@auth.example.com>",
+        ),
+        (
+            {"public_url": "https://example.com:8443/auth/"},
+            "https://example.com:8443/auth",
+            "Twinauth <no-reply@example.com>",
+        ),
     ],
 )
 def test_links_and_the_sender_come_from_the_public_url(
-    door: OpenDoor, public_url: str | None, base: str, sender: str
+    door: OpenDoor, given: dict[str, Any], base: str, sender: str
 ) -> None:
-    api = door(http=HttpSettings(public_url=public_url))
+    api = door(http=HttpSettings(**given))
     api.signup()
     verification = api.letter("email_verification")
     assert link_of(verification).startswith(f"{base}/verify-email#token=twm_")
@@ -156,9 +163,9 @@ def test_the_lifetimes_of_links_are_settings(door: OpenDoor, seconds: float, sta
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_each_algorithm_signs_in_refreshes_and_ends(
-    framework: str, algorithm: str, loop: asyncio.AbstractEventLoop
+    framework: str, algorithm: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
 ) -> None:
-    api = open_house(MemoryStore(), loop, tokens=TokenSettings(algorithm=algorithm)).api(framework)  # type: ignore[arg-type]  # a store is a store; the literal is checked by the settings
+    api = open_service(new_store(), loop, tokens=TokenSettings(algorithm=algorithm)).api(framework)
     pair = api.signed_in()
     assert jwt.get_unverified_header(pair["access_token"])["alg"] == algorithm
     assert api.get("/.well-known/jwks.json").json["keys"][0]["alg"] == algorithm

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +14,10 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
 
-from core.settings import TokenSettings
-from tests.contract.conftest import FRAMEWORKS, open_house
-from tests.storage.memory import MemoryStore
+from core.settings.groups import TokenSettings
+from core.sql_store import SqlStore
 from tests.support.api import Api
+from tests.support.services import FRAMEWORKS, open_service
 
 ISSUER = "http://127.0.0.1:8000"
 
@@ -27,11 +28,12 @@ def algorithm(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(params=FRAMEWORKS)
-def door(request: pytest.FixtureRequest, algorithm: Any, loop: asyncio.AbstractEventLoop) -> Api:
-    store: Any = MemoryStore()
-    house = open_house(store, loop, tokens=TokenSettings(algorithm=algorithm))
-    house.clock.at = datetime.now(UTC).replace(microsecond=0)
-    return house.api(request.param)
+def door(
+    request: pytest.FixtureRequest, new_store: Callable[[], SqlStore], algorithm: Any, loop: asyncio.AbstractEventLoop
+) -> Api:
+    service = open_service(new_store(), loop, tokens=TokenSettings(algorithm=algorithm))
+    service.clock.at = datetime.now(UTC).replace(microsecond=0)
+    return service.api(request.param)
 
 
 def published(api: Api) -> dict[str, Any]:

@@ -15,15 +15,17 @@ from sqlalchemy import select, update
 from core.audit.model import EventKind
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
-from core.settings import HttpSettings, MailSettings, ThrottleSettings
+from core.settings.groups import HttpSettings, MailSettings, ThrottleSettings
 from core.sql_store import SqlStore
 from core.throttling.sql import throttle_counters
 from core.users.sql import users
-from tests.contract.conftest import DATABASES, FRAMEWORKS, open_house
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.databases import empty
 from tests.support.drivers import Answer, Headers
 from tests.support.parity import Transcript
+from tests.support.services import FRAMEWORKS, on_one_database, open_service
+
+pytestmark = on_one_database
 
 ALLOWANCE = 5
 HOME, OFFICE, CAFE = "203.0.113.7", "203.0.113.8", "203.0.113.9"
@@ -31,9 +33,9 @@ HOME, OFFICE, CAFE = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 OpenApi = Callable[..., Api]
 
 
-@pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest, stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
-    found = stores(request.param)
+@pytest.fixture
+def store(database: str, stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
+    found = stores(database)
     yield found
     empty(found)
 
@@ -52,14 +54,14 @@ def open_api(
         *, mail: MailSettings | None = None, proxies: tuple[str, ...] = ("127.0.0.1",), **allowances: Any
     ) -> Api:
         changes: dict[str, Any] = {"mail": mail} if mail else {}
-        house = open_house(
+        service = open_service(
             store,
             loop,
             http=HttpSettings(trusted_proxies=proxies),
             throttling=ThrottleSettings(**allowances),
             **changes,
         )
-        found = house.api(request.param)
+        found = service.api(request.param)
         opened.append(Transcript(found.driver))
         return replace(found, driver=opened[-1])
 

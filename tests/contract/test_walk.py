@@ -14,16 +14,16 @@ from sqlalchemy import select
 
 from core.mail.sql import outbox
 from core.mail.transports import recipient_of
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
-from tests.contract.conftest import DATABASES, FRAMEWORKS, open_house
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.databases import empty
 from tests.support.mail import HOST, MailServer, kind_of, token_of
+from tests.support.services import DATABASES, FRAMEWORKS, on_one_database, open_service
 
 
 @dataclass(frozen=True)
-class Town:
+class MailedService:
     """A front door, and the mail server that its letters go to."""
 
     api: Api
@@ -43,15 +43,15 @@ class Town:
 OpenDoor = Callable[[str], Api]
 
 
-@pytest.fixture(params=(*DATABASES, "pgbouncer"))
+@pytest.fixture
 def open_door(
-    request: pytest.FixtureRequest, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop, framework: str
+    database: str, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop, framework: str
 ) -> Iterator[OpenDoor]:
     """Open a front door whose letters go to a mail server."""
-    store = stores(request.param)
+    store = stores(database)
 
     def open_to(url: str) -> Api:
-        return open_house(store, loop, mail=MailSettings(smtp_url=SecretStr(url))).api(framework)
+        return open_service(store, loop, mail=MailSettings(smtp_url=SecretStr(url))).api(framework)
 
     yield open_to
     empty(store)
@@ -74,33 +74,34 @@ def relaying(api: Api) -> Iterator[None]:
 
 
 @pytest.fixture
-def town(open_door: OpenDoor) -> Iterator[Town]:
+def mailed(open_door: OpenDoor) -> Iterator[MailedService]:
     with MailServer() as server:
         api = open_door(server.url)
         with relaying(api):
-            yield Town(api, server)
+            yield MailedService(api, server)
 
 
-def test_sign_up_verify_forget_reset_and_log_in(town: Town) -> None:
-    api = town.api
+@pytest.mark.parametrize("database", [*DATABASES, "pgbouncer"])
+def test_sign_up_verify_forget_reset_and_log_in(mailed: MailedService) -> None:
+    api = mailed.api
     api.signup()
-    assert api.verify(town.token("email_verification")).status == 204
+    assert api.verify(mailed.token("email_verification")).status == 204
     stolen = api.login()
     assert api.whoami(stolen["access_token"]).json["email_verified"] is True
 
     assert api.ask_for_reset().status == 202
-    assert api.reset(town.token("password_reset")).status == 204
+    assert api.reset(mailed.token("password_reset")).status == 204
     assert api.whoami(stolen["access_token"]).status == 401
     assert api.refresh(stolen["refresh_token"]).status == 401
     assert api.post("/v1/login", {"email": EMAIL, "password": PASSWORD}).status == 401
 
     pair = api.login(EMAIL, OTHER_PASSWORD)
-    town.letter("password_changed")
+    mailed.letter("password_changed")
     assert api.ask_for_change(pair["access_token"], password=OTHER_PASSWORD).status == 202
-    assert api.verify(town.token("email_change")).status == 204
+    assert api.verify(mailed.token("email_change")).status == 204
     api.login(OTHER_EMAIL, OTHER_PASSWORD)
 
-    sent = sorted((kind_of(email), recipient_of(email)) for email in town.server.wait_for(6))
+    sent = sorted((kind_of(email), recipient_of(email)) for email in mailed.server.wait_for(6))
     assert sent == [
         ("email_change", OTHER_EMAIL),
         ("email_change_requested", EMAIL),
@@ -111,13 +112,14 @@ def test_sign_up_verify_forget_reset_and_log_in(town: Town) -> None:
     ]
 
 
-def test_each_envelope_names_one_recipient_who_stands_in_the_letter(town: Town) -> None:
-    api = town.api
+@on_one_database
+def test_each_envelope_names_one_recipient_who_stands_in_the_letter(mailed: MailedService) -> None:
+    api = mailed.api
     for email in (EMAIL, "o'neil+tag@example.com", "ann@b\u00fccher.example"):
         api.signup(email)
         api.ask_for_reset(email)
-    town.server.wait_for(6)
-    deliveries = town.server.deliveries
+    mailed.server.wait_for(6)
+    deliveries = mailed.server.deliveries
     assert len(deliveries) == 6
     for delivery in deliveries:
         assert delivery.envelope.rcpt_tos == [recipient_of(delivery.email)]
@@ -136,21 +138,23 @@ def test_each_envelope_names_one_recipient_who_stands_in_the_letter(town: Town) 
     }
 
 
-def test_fifty_requests_are_five_letters(town: Town) -> None:
-    api = town.api
+@on_one_database
+def test_fifty_requests_are_five_letters(mailed: MailedService) -> None:
+    api = mailed.api
     api.signup()
-    town.letter("email_verification")
+    mailed.letter("email_verification")
     for _ in range(50):
         api.clock.advance(seconds=1)
         assert api.ask_for_reset().status == 202
     # Told of afterwards, and so sent after everything that was asked for before.
     api.clock.advance(seconds=1)
     assert api.post("/v1/signup", {"email": EMAIL, "password": PASSWORD}).status == 409
-    town.letter("signup_attempted")
-    kinds = [kind_of(email) for email in town.server.emails]
+    mailed.letter("signup_attempted")
+    kinds = [kind_of(email) for email in mailed.server.emails]
     assert kinds == ["email_verification", *["password_reset"] * 5, "signup_attempted"]
 
 
+@on_one_database
 def test_a_letter_that_is_put_off_is_the_same_when_it_comes(open_door: OpenDoor) -> None:
     with MailServer() as server:
         api = open_door(server.url)
@@ -168,6 +172,7 @@ def test_a_letter_that_is_put_off_is_the_same_when_it_comes(open_door: OpenDoor)
         api.auth.mail_worker._mailer.close()
 
 
+@on_one_database
 def test_a_letter_that_is_refused_for_good_is_kept_for_the_operator(open_door: OpenDoor) -> None:
     with MailServer() as server:
         api = open_door(server.url)

@@ -23,11 +23,12 @@ import yaml
 from cli.serve import PORTS
 from core.app import CLOSE_SECONDS
 from core.background import STOP_SECONDS
-from core.settings import Settings, load_settings, variables
+from core.settings.loading import load_settings, variables
+from core.settings.whole import Settings
 from servers.stopping import GRACE
-from tests.conftest import SECRET
-from tests.live.test_guides import blocks
+from tests.support.documents import blocks
 from tests.support.servers import environment, eventually, run_command
+from tests.support.settings import SECRET
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -50,7 +51,7 @@ def kustomize() -> list[str]:
     for line in (["kubectl", "kustomize"], ["kustomize", "build"]):
         if shutil.which(line[0]):
             return line
-    pytest.skip("NEITHER kubectl NOR kustomize IS HERE: what the manifests build to is not tested")
+    pytest.skip("no kubectl and no kustomize: https://kubernetes.io/docs/tasks/tools/")
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)

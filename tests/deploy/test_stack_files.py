@@ -1,9 +1,8 @@
-"""The files of the stack, as far as they can be judged without an engine; `make stack-test` does the rest."""
+"""The files of the stack, as far as they can be judged without an engine; `make lab-stack` does the rest."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -23,6 +22,7 @@ import yaml
 from dotenv import dotenv_values
 
 from core.app import CLOSE_SECONDS
+from core.capabilities import CONTRACT
 from core.errors import (
     AuthError,
     BodyTooLarge,
@@ -33,17 +33,19 @@ from core.errors import (
     RequestTimeout,
     TargetTooLong,
 )
-from core.http import problems
 from core.http.edge.edge import Edge
-from core.settings import HttpSettings, load_settings, variables
+from core.settings.groups import HttpSettings
+from core.settings.loading import load_settings, variables
 from servers.stopping import GRACE
-from tests.conftest import make_settings
-from tests.live.test_guides import blocks, listens
 from tests.support.certificates import certificate
+from tests.support.contract import PROBLEMS
+from tests.support.documents import blocks
 from tests.support.drivers import Answer
 from tests.support.parity import comparable
 from tests.support.postgres import free_port
-from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, parsed
+from tests.support.programs import program
+from tests.support.servers import FRAMEWORKS, HOST, ROOT, eventually, listens, parsed
+from tests.support.settings import make_settings
 
 COMPOSE = ROOT / "docker-compose.yml"
 FOLDER = ROOT / "deploy" / "compose"
@@ -144,7 +146,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert settings.is_production
     assert settings.old_secret_keys == ()
     assert settings.http.served_by
-    assert settings.database_url.endswith("@postgres:5432/twinauth")
+    assert settings.database.url.get_secret_value().endswith("@postgres:5432/twinauth")
     # The proxy asks for addresses anew each second; until then it may send a request to who is about to leave.
     assert settings.http.drain.total_seconds() > 2
     given = int(APIS["flask"]["stop_grace_period"].removesuffix("s"))
@@ -174,7 +176,7 @@ def test_the_service_takes_its_settings_in_production(
     assert settings.mail.mail_from == said["MAIL_FROM"]
     assert settings.mail.smtp_url
     assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
-    assert (settings.docs_enabled, settings.http.served_by) == (False, False)
+    assert (settings.http.docs, settings.http.served_by) == (False, False)
 
 
 def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:
@@ -315,20 +317,18 @@ def _split(proxy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def nginx(proxy: Path, tmp_path: Path) -> list[str]:
     """The proxy's command line, with a certificate for its TLS and in words that the release which is here knows."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        pytest.skip("NO nginx: the configuration of the proxy is not tested: apt-get install nginx-light")
+    nginx = str(program("nginx", package="nginx-light"))
     made = certificate(tmp_path)
     made.file.rename(tmp_path / "fullchain.pem")
     made.key.rename(tmp_path / "privkey.pem")
     # Older releases say `http2` as a parameter of `listen`.
     tls = proxy / "tls.conf"
-    version = subprocess.run([program, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
+    version = subprocess.run([nginx, "-v"], capture_output=True, check=True, text=True, timeout=10).stderr
     found = re.search(r"nginx/(\d+)\.(\d+)", version)
     assert found
     if (int(found[1]), int(found[2])) < (1, 25):
         tls.write_text(tls.read_text().replace("8443 ssl;", "8443 ssl http2;").replace("  http2 on;\n", ""))
-    return [program, "-c", str(proxy / "nginx.conf")]
+    return [nginx, "-c", str(proxy / "nginx.conf")]
 
 
 @pytest.mark.parametrize("percent", ["0", "1", "50", "99", "100"])
@@ -387,9 +387,35 @@ def listening(nginx: list[str], proxy: Path, tmp_path: Path) -> Iterator[Listeni
         process.wait(20)
 
 
+@pytest.fixture
+def door(proxy: Path) -> Iterator[socket.socket]:
+    """A door to which the proxy sends everything; to be asked for before the proxy listens."""
+    with socket.create_server((HOST, 0)) as waiting:
+        waiting.settimeout(10)
+        server = proxy / "server.conf"
+        text = server.read_text()
+        assert "http://$door:8000" in text
+        server.write_text(text.replace("http://$door:8000", f"http://{HOST}:{waiting.getsockname()[1]}"))
+        yield waiting
+
+
+def test_the_doors_are_told_the_address_that_the_proxy_sees_and_no_other(
+    door: socket.socket, listening: Listening
+) -> None:
+    claims = b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: ftp\r\nForwarded: for=192.0.2.7\r\n"
+    with listening.connect("http") as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: auth.example.com\r\n" + claims + b"\r\n")
+        with door.accept()[0] as passed_on:
+            head = passed_on.recv(65536).decode().split("\r\n\r\n")[0]
+            passed_on.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
+    fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    assert fields == {"Host": "auth.example.com", "X-Forwarded-For": HOST}
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
-    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), door="fastapi")
+    door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
     expected = parsed(door.unreadable(MalformedRequest(), HOST))
     answer = listening.answer(listening.connect(scheme), b"GET /healthz HTTP/1.1\r\n\r\n")
     assert comparable(answer) == comparable(expected)
@@ -446,7 +472,7 @@ def test_the_proxy_refuses_in_the_words_of_the_contract() -> None:
     said = {name: (int(status), body) for name, status, body in found}
     status, body = said.pop("unavailable")
     assert (status, json.loads(body)["status"]) == (503, 503)
-    expected = {name: problems.answer(error, "$request_id") for name, error in REFUSALS.items()}
+    expected = {name: PROBLEMS.answer(error, "$request_id") for name, error in REFUSALS.items()}
     assert said == {name: (answer.status, answer.body.decode()) for name, answer in expected.items()}
 
 

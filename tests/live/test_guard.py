@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from core.http.edge.limits import MAX_SECONDS
-from core.settings import Settings
+from core.settings.whole import Settings
 from lab.faults.processes import family_of
-from tests.live.conftest import Pair
 from tests.support.api import PASSWORD
+from tests.support.live import Pair
 from tests.support.servers import FRAMEWORKS, Server, parsed
 
 # Nothing here depends on the database.

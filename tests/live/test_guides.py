@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
-import socket
 import subprocess
 import sys
 import tomllib
@@ -14,21 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import blocks
 from tests.support.postgres import free_port
-from tests.support.servers import CHEAP, HOST, ROOT, environment, eventually, running
+from tests.support.servers import CHEAP, HOST, ROOT, environment, eventually, listens, running
 
 GUIDES = ROOT / "docs" / "guides"
 EXTRAS = tomllib.loads((ROOT / "verifier" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-
-
-def blocks(guide: str, language: str) -> list[str]:
-    """The fenced blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
 
 
 @pytest.mark.parametrize("name", ["flask", "fastapi"])

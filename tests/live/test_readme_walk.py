@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from tests.support.programs import program
 from tests.support.servers import FRAMEWORKS, ROOT, START_SECONDS, Server, command, environment, serving
 
 README = ROOT / "README.md"
@@ -39,8 +37,7 @@ def answered(server: Server) -> list[tuple[str, str, int]]:
 
 
 def test_readme_walk_leads_through_both_doors_and_the_mail(tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("the walk needs curl: apt-get install curl")
+    program("curl", package="curl")
     settings = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path / 'walk.db'}", "AUTH_LOG_FORMAT": "json"}
     # The walk says what stands there after `make serve`; here that is the code beside the tests.
     script = walk().replace(TWINAUTH, shlex.join(command()))

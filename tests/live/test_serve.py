@@ -21,7 +21,7 @@ import pytest
 
 from lab.faults.processes import family_of, lives
 from servers.stopping import HURRY, ONE_SIGNAL
-from tests.live.conftest import Figures, hanging
+from tests.support.live import Figures, hanging
 from tests.support.postgres import free_port
 from tests.support.servers import (
     CHEAP,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import Pair
+from tests.support.live import Pair
 from tests.support.servers import CHEAP, FRAMEWORKS, START_SECONDS, Server, environment, eventually, serving
 
 DIRECTIONS = pytest.mark.parametrize(("here", "there"), [FRAMEWORKS, FRAMEWORKS[::-1]])

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import statistics
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from email.message import EmailMessage
-from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +14,19 @@ from pydantic import SecretStr
 
 from core.app import AuthApp, build
 from core.mail.model import Message, MessageKind, message
-from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, SmtpMailer, SmtpServer, recipient_of
+from core.mail.transports import CONVERSATION_ANSWERS, MailError, MailRefused, recipient_of
 from core.origin import Origin
-from core.settings import MailSettings
+from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
-from tests.conftest import make_settings
-from tests.live.conftest import Figures
-from tests.live.smtp_faults import (
+from tests.support.certificates import Certificate, certificate
+from tests.support.clock import FakeClock
+from tests.support.databases import empty
+from tests.support.live import Figures
+from tests.support.mail import HOST, MailServer
+from tests.support.postgres import free_port
+from tests.support.servers import STOP_SECONDS, eventually
+from tests.support.settings import make_settings
+from tests.support.smtp_faults import (
     SMTP_PASSWORD,
     USER,
     DeafServer,
@@ -34,17 +35,13 @@ from tests.live.smtp_faults import (
     PickyServer,
     dripping_server,
     known_user,
+    letter,
+    mailer,
     nobody,
     silent_server,
     smtp_url,
 )
-from tests.storage.values import account, stored
-from tests.support.certificates import Certificate, certificate
-from tests.support.clock import FakeClock
-from tests.support.databases import empty
-from tests.support.mail import HOST, MailServer
-from tests.support.postgres import free_port
-from tests.support.servers import CHEAP, FRAMEWORKS, STOP_SECONDS, Server, eventually, serving
+from tests.support.values import account, stored
 
 TIMEOUT = 1.0  # seconds
 SHORT = 0.2  # seconds, where only drops are waited for
@@ -71,25 +68,6 @@ def options_for(scheme: str, shown: Certificate) -> dict[str, Any]:
         "smtps": {"tls": shown.context(), "auth_require_tls": False},
     }
     return options[scheme]
-
-
-@contextlib.contextmanager
-def mailer(url: str, timeout: float = TIMEOUT) -> Iterator[SmtpMailer]:
-    made = SmtpMailer(SmtpServer.parse(SecretStr(url), timeout=timeout, name="auth.example.com"))
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def letter(to: str = "ann@example.com") -> EmailMessage:
-    email = EmailMessage(policy=SMTP)
-    email["From"] = "no-reply@auth.example.com"
-    email["To"] = to
-    email["Subject"] = "Your password was changed"
-    email["Message-ID"] = f"<{to}>"
-    email.set_content("It was changed.\n")
-    return email
 
 
 @pytest.mark.usefixtures("_trusting")
@@ -164,77 +142,16 @@ def test_connection_that_the_server_closed_is_opened_again() -> None:
                 assert [recipient_of(email) for email in again.emails] == ["after@example.com"]
 
 
-OK = b"250 OK\r\n"
-TO_THE_END = (b"220 here\r\n", OK, OK, OK, b"354 Go on\r\n")  # to EHLO, MAIL, RCPT, DATA
-TO_TLS = (b"220 here\r\n", b"250-here\r\n250 STARTTLS\r\n")
-LONG_RECORD = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb"  # the head of a TLS record of 16 KiB with a ServerHello in it
-
-
-@dataclass(frozen=True)
-class Drip:
-    """What a server says before it begins to drip, and what it says from then on."""
-
-    replies: tuple[bytes, ...]
-    drop: bytes
-    first: bytes = b""
-    scheme: str = "smtp"
-
-
-DRIPS = {
-    "in its greeting": Drip((), b"2"),
-    "in the lines of its greeting": Drip((), b"220-not yet\r\n"),
-    "in the handshake": Drip((), b"\0", first=LONG_RECORD, scheme="smtps"),
-    "before the handshake": Drip(TO_TLS, b"2", scheme="smtp+starttls"),
-    "in the handshake after STARTTLS": Drip(
-        (*TO_TLS, b"220 Go on\r\n"), b"\0", first=LONG_RECORD, scheme="smtp+starttls"
-    ),
-    "in the lines of its extensions": Drip((b"220 here\r\n",), b"250-one more\r\n"),
-    "when it is told the sender": Drip((b"220 here\r\n", OK), b"2"),
-    "when it has the message": Drip(TO_THE_END, b"250-still thinking\r\n"),
-    "after it has begun to take the message": Drip(TO_THE_END, b" ", first=b"250 OK"),
-}
-
-
-@pytest.mark.parametrize("place", DRIPS)
-def test_server_that_drips_is_cut_off_in_time(place: str, figures: Figures) -> None:
-    """Each drop comes in time, and there is no end of them."""
-    drip, bound = DRIPS[place], SHORT * CONVERSATION_ANSWERS
-    with (
-        dripping_server(*drip.replies, first=drip.first, drop=drip.drop) as port,
-        mailer(f"{drip.scheme}://{HOST}:{port}", timeout=SHORT) as sender,
-    ):
+def test_server_that_drips_is_cut_off_in_time(figures: Figures) -> None:
+    """Each drop comes in time, and there is no end of them. `lab/mail` lets it drip at every other moment."""
+    bound = SHORT * CONVERSATION_ANSWERS
+    with dripping_server(drop=b"220-not yet\r\n") as port, mailer(f"smtp://{HOST}:{port}", timeout=SHORT) as sender:
         started = time.monotonic()
         with pytest.raises(MailError, match="TimeoutError"):
             sender.send(letter())
         seconds = time.monotonic() - started
-    figures(f"a server that drips {place} was cut off after {seconds:.2f} s of {bound:.1f} s")
+    figures(f"a server that drips was cut off after {seconds:.2f} s of {bound:.1f} s")
     assert SHORT * 0.9 <= seconds < bound + 2
-
-
-@pytest.mark.usefixtures("_trusting")
-@pytest.mark.parametrize("replies", [(b"220 here\r\n",), TO_THE_END], ids=["extensions", "message"])
-def test_server_that_drips_in_encryption_is_cut_off_in_time(replies: tuple[bytes, ...], trusted: Certificate) -> None:
-    with (
-        dripping_server(*replies, drop=b"250-one more\r\n", tls=trusted.context()) as port,
-        mailer(f"smtps://{HOST}:{port}", timeout=SHORT) as sender,
-    ):
-        started = time.monotonic()
-        with pytest.raises(MailError, match="TimeoutError"):
-            sender.send(letter())
-        assert time.monotonic() - started < SHORT * CONVERSATION_ANSWERS + 2
-
-
-@pytest.mark.parametrize("again", [True, False])
-def test_connection_whose_server_drips_is_left_in_time(*, again: bool) -> None:
-    """When it is asked whether it is still there, and at the farewell."""
-    with dripping_server(*TO_THE_END, OK, drop=b"2") as port:
-        with mailer(f"smtp://{HOST}:{port}", timeout=SHORT) as sender:
-            sender.send(letter())
-            started = time.monotonic()
-            if again:
-                with pytest.raises(MailError):  # nobody takes a second connection
-                    sender.send(letter())
-        assert time.monotonic() - started < SHORT * (2 + CONVERSATION_ANSWERS) + 2
 
 
 def test_failure_is_told_without_an_address_and_without_the_servers_words() -> None:
@@ -493,44 +410,3 @@ def test_password_of_the_mail_server_stands_in_no_error(post: Posts, caplog: pyt
         assert "mail not sent" in caplog.text
         told = caplog.text + repr(service.app.settings) + str(service.now(put))
     assert [secret for secret in (SMTP_PASSWORD, "s3cret", USER) if secret in told] == []
-
-
-# What the callers of the API notice of all that: nothing.
-
-
-def answers_of(server: Server, email: str) -> list[tuple[float, int, bytes]]:
-    """What a door answers to requests that put mail into the outbox, and how long each took."""
-    api = server.api
-    asked: list[tuple[str, dict[str, str]]] = [
-        ("/v1/signup", {"email": email, "password": "correct horse battery"}),
-        ("/v1/send-password-reset", {"email": email}),
-        ("/v1/send-password-reset", {"email": f"nobody.{email}"}),
-    ]
-    answers = []
-    for path, body in asked:
-        started = time.monotonic()
-        answer = api.post(path, body)
-        # The account differs by its id and its times alone.
-        shown = answer.body if answer.status != 201 else str(sorted(answer.json)).encode()
-        answers.append((time.monotonic() - started, answer.status, shown))
-    return answers
-
-
-def test_mail_server_that_says_nothing_is_not_noticed_by_the_callers_of_the_api(
-    tmp_path: Path, figures: Figures
-) -> None:
-    with silent_server() as silence, ThreadPoolExecutor(4) as many:
-        url = f"smtp://{HOST}:{silence.getsockname()[1]}"
-        settings = {"AUTH_SMTP_URL": url, "AUTH_SMTP_TIMEOUT": "5", **CHEAP}
-        with serving(tmp_path, *FRAMEWORKS, **settings) as servers:
-            before = [answers_of(server, f"before.{server.framework}@example.com") for server in servers]
-            # Each door has taken a message and waits for a word of the server from here on.
-            with contextlib.closing(silence.accept()[0]), contextlib.closing(silence.accept()[0]):
-                pairs = [(server, f"user.{n}.{server.framework}@example.com") for n in range(20) for server in servers]
-                after = list(many.map(lambda pair: answers_of(*pair), pairs))
-    for answers in after:
-        assert [answer[1:] for answer in answers] == [answer[1:] for answer in before[0]]
-    seconds = sorted(answer[0] for answers in after for answer in answers)
-    figures(f"{len(seconds)} answers beside a silent server: median {statistics.median(seconds) * 1000:.1f} ms, "
-            f"slowest {seconds[-1] * 1000:.0f} ms")  # fmt: skip
-    assert seconds[-1] < 2

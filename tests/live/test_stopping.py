@@ -15,10 +15,10 @@ import pytest
 
 from lab.faults.processes import family_of
 from servers.stopping import HURRY, LINGER, ONE_SIGNAL
-from tests.conftest import SECRET
-from tests.live.conftest import Figures, hanging
 from tests.support.api import PASSWORD
+from tests.support.live import Figures, hanging
 from tests.support.servers import AMPLE, CHEAP, Server, eventually, parsed, serving
+from tests.support.settings import SECRET
 
 DRAIN = 2
 CALLERS = 4

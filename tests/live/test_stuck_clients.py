@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.live.conftest import Figures
+from tests.support.live import Figures
 from tests.support.postgres import free_port
 from tests.support.servers import CHEAP, FRAMEWORKS, HOST, ROOT, Process, Server, eventually, serving
 

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.storage.engine import open_engine
 from tests.support.databases import postgres_url, sqlite_url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, database_folder: Path) -> Iterator[str]:
     """The URL of an empty database."""
-    made = sqlite_url(tmp_path) if request.param == "sqlite" else postgres_url(request.getfixturevalue("postgres"))
+    made = (
+        sqlite_url(database_folder) if request.param == "sqlite" else postgres_url(request.getfixturevalue("postgres"))
+    )
     with made as found:
         yield found
 

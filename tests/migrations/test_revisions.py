@@ -7,25 +7,19 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, event, inspect, select, text
 
-from core.sql_store import SqlStore
-from core.storage.schema import HEAD_REVISION, metadata
+from core.sql_store import SqlStore, metadata
+from core.storage.schema import HEAD_REVISION
 from migrations.runner import config, downgrade, upgrade
-from tests.migrations.rows import ANN, AT_HEAD, LAPTOP, ROWS, Row, shape
-from tests.migrations.test_schema import VERSION_TABLE, _described
+from tests.support.migration_rows import ANN, AT_HEAD, LAPTOP, ROWS, Row, insert_rows
+from tests.support.schema import VERSION_TABLE, described
 
 REVISIONS = [script.revision for script in reversed(list(ScriptDirectory.from_config(config()).walk_revisions()))]
 
 
 class InjectedError(Exception):
     pass
-
-
-def _insert(engine: Engine, revision: str) -> None:
-    with engine.begin() as connection:
-        for name, rows in ROWS[revision].items():
-            connection.execute(insert(shape(name, rows)), [dict(row) for row in rows])
 
 
 def _revision(engine: Engine) -> str | None:
@@ -44,29 +38,29 @@ def test_every_revision_has_rows_that_must_survive() -> None:
 
 def test_up_down_and_up_again_end_where_they_began(engine: Engine) -> None:
     upgrade(engine)
-    first = _described(engine)
+    first = described(engine)
     downgrade(engine, "base")
     assert _tables(engine) == {VERSION_TABLE}
     assert _revision(engine) is None
     upgrade(engine)
-    assert _described(engine) == first
+    assert described(engine) == first
     assert _revision(engine) == HEAD_REVISION
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_each_revision_goes_down_and_up_with_rows_in_its_tables(engine: Engine, revision: str) -> None:
     upgrade(engine, revision)
-    before = _described(engine)
-    _insert(engine, revision)
+    before = described(engine)
+    insert_rows(engine, revision)
     downgrade(engine, "-1")
     upgrade(engine, revision)
-    assert _described(engine) == before
+    assert described(engine) == before
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_rows_of_an_older_revision_survive_the_way_up(engine: Engine, revision: str) -> None:
     upgrade(engine, revision)
-    _insert(engine, revision)
+    insert_rows(engine, revision)
     upgrade(engine)
     assert _revision(engine) == HEAD_REVISION
     for name, rows in (ROWS[revision] | AT_HEAD.get(revision, {})).items():
@@ -86,7 +80,7 @@ def _found(engine: Engine, name: str, rows: Sequence[Row]) -> list[dict[str, Any
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_the_service_reads_rows_of_an_older_revision(engine: Engine, revision: str) -> None:
     upgrade(engine, revision)
-    _insert(engine, revision)
+    insert_rows(engine, revision)
     upgrade(engine)
     store = SqlStore(engine)
     store.check()
@@ -109,7 +103,7 @@ def test_a_process_of_an_older_version_writes_and_reads_on(engine: Engine, revis
     upgrade(engine)
     now = _columns(engine)
     assert all(columns <= now.get(table, set()) for table, columns in known.items())
-    _insert(engine, revision)
+    insert_rows(engine, revision)
 
 
 def _columns(engine: Engine) -> dict[str, set[str]]:
@@ -119,7 +113,7 @@ def _columns(engine: Engine) -> dict[str, set[str]]:
 
 def test_migrating_a_database_at_the_head_does_nothing(engine: Engine) -> None:
     upgrade(engine)
-    _insert(engine, HEAD_REVISION)
+    insert_rows(engine, HEAD_REVISION)
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement))
     upgrade(engine)

@@ -8,37 +8,18 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, Inspector, inspect
+from sqlalchemy import Engine
 
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
+from core.sql_store import metadata
 from core.storage.engine import open_engine
-from core.storage.schema import HEAD_REVISION, metadata
+from core.storage.schema import HEAD_REVISION
 from migrations.runner import config, downgrade, upgrade
-
-VERSION_TABLE = "alembic_version"
+from tests.support.schema import described
 
 
 def _script() -> ScriptDirectory:
     return ScriptDirectory.from_config(config())
-
-
-def _described(engine: Engine) -> dict[str, Any]:
-    """Everything that the database can tell about its tables."""
-    inspector: Inspector = inspect(engine)
-    return {
-        name: {
-            "columns": [
-                {**column, "type": column["type"].compile(engine.dialect)} for column in inspector.get_columns(name)
-            ],
-            "primary key": inspector.get_pk_constraint(name),
-            "foreign keys": inspector.get_foreign_keys(name),
-            "unique": inspector.get_unique_constraints(name),
-            "checks": inspector.get_check_constraints(name),
-            "indexes": sorted(inspector.get_indexes(name), key=lambda index: str(index["name"])),
-        }
-        for name in inspector.get_table_names()
-        if name != VERSION_TABLE
-    }
 
 
 def test_there_is_one_head_and_the_code_names_it() -> None:
@@ -55,12 +36,12 @@ def test_the_head_migration_leaves_no_drift(engine: Engine) -> None:
 def test_the_head_migration_makes_what_the_metadata_makes_down_to_the_names(engine: Engine, url: str) -> None:
     """What the comparison above does not look at: names, orders of columns, rules of foreign keys."""
     upgrade(engine)
-    migrated = _described(engine)
+    migrated = described(engine)
     downgrade(engine, "base")
     created = open_engine(url, DatabaseSettings())
     try:
         metadata.create_all(created)
-        assert migrated == _described(created)
+        assert migrated == described(created)
     finally:
         created.dispose()
     assert set(migrated) == set(metadata.tables)
@@ -73,7 +54,7 @@ def test_every_constraint_and_index_of_the_metadata_has_a_name(table: Any) -> No
 
 def test_every_constraint_and_index_of_the_database_has_a_name(engine: Engine) -> None:
     upgrade(engine)
-    for name, table in _described(engine).items():
+    for name, table in described(engine).items():
         # PostgreSQL lists the index behind a unique constraint once more.
         indexes = [found for found in table["indexes"] if "duplicates_constraint" not in found]
         others = (*table["foreign keys"], *table["unique"], *table["checks"])

@@ -17,15 +17,14 @@ from sqlalchemy import Engine, text
 from core.sql_store import SqlStore
 from core.storage.schema import HEAD_REVISION
 from migrations.runner import config, upgrade
-from tests.migrations.rows import ROWS
-from tests.migrations.test_revisions import _insert
+from tests.support.migration_rows import ROWS, insert_rows
 
 PROCESSES = 4
 # Everything is imported before the first database is named, so that the work itself begins at the same moment.
 _MIGRATE = """
 import logging, sys, traceback
-from core.repositories.engine import open_engine
-from core.settings import DatabaseSettings
+from core.storage.engine import open_engine
+from core.settings.groups import DatabaseSettings
 from migrations.runner import upgrade
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 print("done", flush=True)
@@ -118,7 +117,7 @@ def test_processes_that_migrate_a_database_at_the_head_all_find_it_done(
     processes: Processes, url: str, engine: Engine
 ) -> None:
     upgrade(engine)
-    _insert(engine, HEAD_REVISION)
+    insert_rows(engine, HEAD_REVISION)
     assert _steps(_migrate_together(processes, url)) == []
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM users")) == len(ROWS[HEAD_REVISION]["users"])

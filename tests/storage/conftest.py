@@ -1,4 +1,4 @@
-"""One `store` over {memory, sqlite, postgres}, empty for every test. A test never asks which one it got."""
+"""One `store` over {sqlite, postgres}, empty for every test. A test never asks which one it got."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import pytest
 from sqlalchemy import delete, insert, select
 
 from core.sql_store import SqlStore
-from core.store import Store
 from core.tokens.sql import signing_keys
-from tests.storage.memory import MemoryStore
 from tests.support.databases import assert_nothing_checked_out, empty
-
-DATABASES = ("sqlite", "postgres")
 
 
 @contextmanager
@@ -42,27 +38,8 @@ def _emptied(store: SqlStore) -> Iterator[SqlStore]:
             empty(store)
 
 
-@contextmanager
-def _in_memory() -> Iterator[MemoryStore]:
-    store = MemoryStore()
-    yield store
-    assert not store._lock.locked()
-
-
-@pytest.fixture(params=("memory", *DATABASES))
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param == "memory":
-        with _in_memory() as in_memory:
-            yield in_memory
-        return
-    open_named: Callable[[str], SqlStore] = request.getfixturevalue("stores")
-    with _emptied(open_named(request.param)) as in_sql:
-        yield in_sql
-
-
-@pytest.fixture(params=DATABASES)
-def sql_store(request: pytest.FixtureRequest, stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
-    """A store for what only a database can do or suffer."""
+@pytest.fixture(params=("sqlite", "postgres"))
+def store(request: pytest.FixtureRequest, stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
     with _emptied(stores(request.param)) as emptied:
         yield emptied
 

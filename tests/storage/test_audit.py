@@ -9,11 +9,11 @@ import pytest
 
 from core.audit.model import AuditEvent, EventKind
 from core.clock import new_id
-from core.store import Store
-from tests.storage.values import NOW, audit_event, events_in
+from core.sql_store import SqlStore
+from tests.support.values import NOW, audit_event, events_in
 
 
-def _add(store: Store, *events: AuditEvent) -> None:
+def _add(store: SqlStore, *events: AuditEvent) -> None:
     with store.begin() as work:
         for event in events:
             work.audit.add(event)
@@ -21,7 +21,7 @@ def _add(store: Store, *events: AuditEvent) -> None:
 
 
 @pytest.mark.parametrize("kind", list(EventKind))
-def test_an_event_of_every_kind_is_kept(store: Store, kind: EventKind) -> None:
+def test_an_event_of_every_kind_is_kept(store: SqlStore, kind: EventKind) -> None:
     event = audit_event(kind)
     _add(store, event)
     (found,) = events_in(store)
@@ -30,19 +30,19 @@ def test_an_event_of_every_kind_is_kept(store: Store, kind: EventKind) -> None:
     assert found.at == NOW
 
 
-def test_an_event_needs_neither_a_user_nor_a_session(store: Store) -> None:
+def test_an_event_needs_neither_a_user_nor_a_session(store: SqlStore) -> None:
     event = audit_event(user_id=None, session_id=None, ip="", request_id="")
     _add(store, event)
     assert events_in(store) == [event]
 
 
-def test_an_event_may_be_about_what_is_gone(store: Store) -> None:
+def test_an_event_may_be_about_what_is_gone(store: SqlStore) -> None:
     event = audit_event(user_id=uuid.uuid4(), session_id=uuid.uuid4())
     _add(store, event)
     assert events_in(store) == [event]
 
 
-def test_the_events_of_a_user_come_oldest_first_and_no_others(store: Store) -> None:
+def test_the_events_of_a_user_come_oldest_first_and_no_others(store: SqlStore) -> None:
     ann, bob = uuid.uuid4(), uuid.uuid4()
     events = [
         audit_event(id=new_id(NOW + timedelta(seconds=second)), user_id=user_id)
@@ -55,7 +55,7 @@ def test_the_events_of_a_user_come_oldest_first_and_no_others(store: Store) -> N
         assert read.audit.of(uuid.uuid4(), limit=3) == []
 
 
-def _forgotten(store: Store, *events: AuditEvent) -> dict[uuid.UUID, tuple[str, str]]:
+def _forgotten(store: SqlStore, *events: AuditEvent) -> dict[uuid.UUID, tuple[str, str]]:
     """The address and the request that are left in these events when the user of the first one has left."""
     _add(store, *events)
     with store.begin() as work:
@@ -65,14 +65,14 @@ def _forgotten(store: Store, *events: AuditEvent) -> dict[uuid.UUID, tuple[str, 
     return {event.id: (event.ip, event.request_id) for event in events_in(store)}
 
 
-def test_network_addresses_and_requests_of_a_user_are_forgotten_and_nothing_else(store: Store) -> None:
+def test_network_addresses_and_requests_of_a_user_are_forgotten_and_nothing_else(store: SqlStore) -> None:
     mine, other = audit_event(), audit_event()
     _forgotten(store, mine, other)
     found = {event.id: event for event in events_in(store)}
     assert found == {mine.id: replace(mine, ip="", request_id=""), other.id: other}
 
 
-def test_the_request_of_a_deletion_is_kept_without_its_address(store: Store) -> None:
+def test_the_request_of_a_deletion_is_kept_without_its_address(store: SqlStore) -> None:
     deleted = audit_event(EventKind.ACCOUNT_DELETED)
     assert _forgotten(store, deleted) == {deleted.id: ("", "a-request")}
 
@@ -84,12 +84,12 @@ def _throttled(seconds: float, **changes: Any) -> AuditEvent:
 
 
 @pytest.mark.parametrize("seconds", [0, 0.3, 25])
-def test_what_the_throttle_put_down_in_a_request_of_the_user_loses_its_address(store: Store, seconds: float) -> None:
+def test_what_the_throttle_put_down_in_a_request_of_the_user_loses_its_address(store: SqlStore, seconds: float) -> None:
     mine, throttled = audit_event(EventKind.LOGIN_FAILED), _throttled(seconds)
     assert _forgotten(store, mine, throttled) == {mine.id: ("", ""), throttled.id: ("", "a-request")}
 
 
-def test_who_deletes_an_account_of_their_own_erases_no_address_of_others(store: Store) -> None:
+def test_who_deletes_an_account_of_their_own_erases_no_address_of_others(store: SqlStore) -> None:
     """A client chooses its request ids, and may choose those of somebody else's requests."""
     mine = audit_event(EventKind.LOGIN_FAILED)
     others = [
@@ -107,13 +107,13 @@ def test_who_deletes_an_account_of_their_own_erases_no_address_of_others(store: 
     }
 
 
-def test_what_was_done_here_on_the_machine_is_no_request_that_could_be_another_ones(store: Store) -> None:
+def test_what_was_done_here_on_the_machine_is_no_request_that_could_be_another_ones(store: SqlStore) -> None:
     mine = audit_event(ip="", request_id="")
     throttled = _throttled(1, request_id="")
     assert _forgotten(store, mine, throttled)[throttled.id] == (throttled.ip, "")
 
 
-def test_the_throttle_is_found_in_every_one_of_many_visits(store: Store) -> None:
+def test_the_throttle_is_found_in_every_one_of_many_visits(store: SqlStore) -> None:
     user_id, visits = uuid.uuid4(), [NOW - timedelta(hours=hours) for hours in range(250)]
     events = [
         audit_event(kind, id=new_id(at), at=at, user_id=known, request_id=str(at))
@@ -124,13 +124,13 @@ def test_the_throttle_is_found_in_every_one_of_many_visits(store: Store) -> None
     assert {ip for ip, _ in left.values()} == {""}
 
 
-def test_equal_things_that_happen_twice_are_two_events(store: Store) -> None:
+def test_equal_things_that_happen_twice_are_two_events(store: SqlStore) -> None:
     user_id = uuid.uuid4()
     _add(store, *(audit_event(user_id=user_id, session_id=None) for _ in range(3)))
     assert len(events_in(store)) == 3
 
 
-def test_an_event_may_be_about_nothing_in_particular(store: Store) -> None:
+def test_an_event_may_be_about_nothing_in_particular(store: SqlStore) -> None:
     event = audit_event(subject=None)
     _add(store, event)
     assert events_in(store) == [event]

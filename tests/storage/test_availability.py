@@ -18,10 +18,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import DatabaseUnavailable, NotReady, TransactionConflict
-from core.settings import DatabaseSettings
+from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore
 from migrations.runner import upgrade
-from tests.storage.faults import (
+from tests.support.database_faults import (
     end_connections,
     locked_by_another_process,
     mortal,
@@ -31,9 +31,9 @@ from tests.storage.faults import (
     url_of,
     within,
 )
-from tests.storage.values import NOW, account, account_in, audit_event, events_in, key, session, stored
 from tests.support.databases import migrated_store, postgres_url, sqlite_url
 from tests.support.postgres import free_port
+from tests.support.values import NOW, account, account_in, audit_event, events_in, key, session, stored
 
 SHORT = timedelta(milliseconds=300)
 
@@ -87,13 +87,11 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_exhausted_pool_is_unavailable_within_the_timeout(
-    sql_store: SqlStore, way: Callable[[SqlStore], None]
-) -> None:
-    with opened(url_of(sql_store), pool_size=1, timeout=SHORT) as store:
-        with store.begin(), within(1), pytest.raises(DatabaseUnavailable):
-            way(store)
-        way(store)
+def test_an_exhausted_pool_is_unavailable_within_the_timeout(store: SqlStore, way: Callable[[SqlStore], None]) -> None:
+    with opened(url_of(store), pool_size=1, timeout=SHORT) as small:
+        with small.begin(), within(1), pytest.raises(DatabaseUnavailable):
+            way(small)
+        way(small)
 
 
 def test_an_sqlite_file_locked_by_another_process_is_unavailable_within_the_timeout(sqlite_store: SqlStore) -> None:

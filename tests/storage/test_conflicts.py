@@ -19,11 +19,11 @@ from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, TokenPair
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
-from tests.conftest import make_settings
-from tests.storage.faults import end_connections, meanwhile, mortal, opened, server_options, url_of
-from tests.storage.values import NOW, account, account_in, audit_event, events_in, session_in, stored
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.database_faults import end_connections, meanwhile, mortal, opened, server_options, url_of
+from tests.support.settings import make_settings
+from tests.support.values import NOW, account, account_in, audit_event, events_in, session_in, stored
 
 CLIENT = Origin()
 
@@ -188,7 +188,7 @@ def pair(app: AuthApp) -> TokenPair:
 USE_CASES: dict[str, Callable[[AuthApp, TokenPair, Principal], object]] = {
     "sign up": lambda app, _pair, _ann: app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT),
     "log in": lambda app, _pair, _ann: app.authentication.login(EMAIL, PASSWORD, CLIENT),
-    "whoami": lambda app, pair, _ann: app.authentication.whoami(pair.access_token),
+    "whoami": lambda app, pair, _ann: app.sessions.whoami(pair.access_token),
     "refresh": lambda app, pair, _ann: app.sessions.refresh(pair.refresh_token, CLIENT),
     "list sessions": lambda app, _pair, ann: app.sessions.live(ann),
     "end sessions": lambda app, _pair, ann: app.sessions.end_all(ann, CLIENT, keep_current=True),
@@ -203,7 +203,7 @@ USE_CASES: dict[str, Callable[[AuthApp, TokenPair, Principal], object]] = {
 def test_the_first_request_after_a_restart_of_the_server_succeeds(
     dying: SqlStore, app: AuthApp, pair: TokenPair, use_case: str
 ) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     end_connections(dying)
     USE_CASES[use_case](app, pair, principal)
 
@@ -220,11 +220,11 @@ def test_a_refresh_overtaken_by_another_gives_the_same_successor(
         with overtake:
             lost = app.sessions.refresh(pair.refresh_token, CLIENT)
     assert lost.refresh_token == won[0].refresh_token
-    assert session_in(postgres_store, app.authentication.whoami(lost.access_token).session_id).generation == 1
+    assert session_in(postgres_store, app.sessions.whoami(lost.access_token).session_id).generation == 1
 
 
 def test_a_refresh_overtaken_by_a_logout_is_refused(postgres_store: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with opened(url_of(postgres_store)) as faster_store:
         faster = build(make_settings(), store=faster_store, clock=FakeClock(NOW))
         overtake = meanwhile(_sql(app), "UPDATE sessions", lambda: faster.sessions.logout(principal, CLIENT))

@@ -26,45 +26,40 @@ from core.oauth.errors import InvalidClient
 from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.model import Principal, TokenPair
-from core.settings import PasswordSettings, ThrottleSettings
+from core.settings.groups import PasswordSettings, ThrottleSettings
 from core.sql_store import SqlStore
-from core.store import Store
 from core.throttling.errors import TooManyAttempts
 from core.throttling.model import RECORDED_REFUSALS, Counter
 from core.throttling.sql import throttle_counters
-from tests.conftest import make_settings
-from tests.storage.faults import meanwhile, opened, url_of, wait_for_blocked, within
-from tests.storage.memory import MemoryStore
-from tests.storage.values import NOW, TICK
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.database_faults import meanwhile, opened, url_of, wait_for_blocked, within
+from tests.support.settings import make_settings
+from tests.support.values import NOW, TICK
 
 ALLOWANCE = 5
 PATIENT = timedelta(seconds=30)  # a hundred commits to a slow disk, one after the other, are no outage
 
 
-def hold(store: Store, *keys: str, now: datetime = NOW) -> dict[str, Counter]:
+def hold(store: SqlStore, *keys: str, now: datetime = NOW) -> dict[str, Counter]:
     """Look at counters and leave them as they are."""
     with store.begin() as work:
         return dict(work.counters.lock(keys, now=now))
 
 
-def put(store: Store, key: str, counter: Counter, *, expires_at: datetime) -> None:
+def put(store: SqlStore, key: str, counter: Counter, *, expires_at: datetime) -> None:
     with store.begin() as work:
         work.counters.lock([key], now=NOW)
         work.counters.save(key, counter, expires_at=expires_at)
         work.commit()
 
 
-def keys_in(store: Store) -> set[str]:
-    if isinstance(store, MemoryStore):
-        return set(store.data.counters)
-    assert isinstance(store, SqlStore)
+def keys_in(store: SqlStore) -> set[str]:
     with store.engine.connect() as connection:
         return set(connection.execute(select(throttle_counters.c.key)).scalars())
 
 
-def purge(store: Store, *, now: datetime = NOW, limit: int = 100) -> int:
+def purge(store: SqlStore, *, now: datetime = NOW, limit: int = 100) -> int:
     with store.begin() as work:
         count = work.counters.purge(now=now, limit=limit)
         work.commit()
@@ -74,11 +69,11 @@ def purge(store: Store, *, now: datetime = NOW, limit: int = 100) -> int:
 # The port
 
 
-def test_a_new_counter_stands_at_nothing(store: Store) -> None:
+def test_a_new_counter_stands_at_nothing(store: SqlStore) -> None:
     assert hold(store, "one") == {"one": Counter(count=0, at=NOW)}
 
 
-def test_a_counter_is_as_it_was_put(store: Store) -> None:
+def test_a_counter_is_as_it_was_put(store: SqlStore) -> None:
     at, until = NOW + TICK, NOW + timedelta(days=90)
     put(store, "one", Counter(count=7, at=at, familiar_until=until), expires_at=until)
     put(store, "two", Counter(count=2**31 - 1, at=NOW), expires_at=until)
@@ -89,7 +84,7 @@ def test_a_counter_is_as_it_was_put(store: Store) -> None:
     }
 
 
-def test_a_counter_can_be_put_twice_and_the_last_counts(store: Store) -> None:
+def test_a_counter_can_be_put_twice_and_the_last_counts(store: SqlStore) -> None:
     with store.begin() as work:
         work.counters.lock(["one"], now=NOW)
         work.counters.save("one", Counter(count=1, at=NOW, familiar_until=NOW), expires_at=NOW)
@@ -99,7 +94,7 @@ def test_a_counter_can_be_put_twice_and_the_last_counts(store: Store) -> None:
     assert hold(store, "one") == {"one": Counter(count=2, at=NOW + TICK)}
 
 
-def test_without_a_commit_nothing_is_counted(store: Store) -> None:
+def test_without_a_commit_nothing_is_counted(store: SqlStore) -> None:
     with store.begin() as work:
         work.counters.lock(["one"], now=NOW)
         work.counters.save("one", Counter(count=1, at=NOW), expires_at=NOW + TICK)
@@ -107,7 +102,7 @@ def test_without_a_commit_nothing_is_counted(store: Store) -> None:
     assert hold(store, "one")["one"].count == 0
 
 
-def test_counters_are_purged_when_they_say_nothing_any_more(store: Store) -> None:
+def test_counters_are_purged_when_they_say_nothing_any_more(store: SqlStore) -> None:
     put(store, "expired", Counter(count=1, at=NOW), expires_at=NOW - TICK)
     put(store, "expiring", Counter(count=1, at=NOW), expires_at=NOW)
     put(store, "kept", Counter(count=1, at=NOW), expires_at=NOW + TICK)
@@ -116,13 +111,13 @@ def test_counters_are_purged_when_they_say_nothing_any_more(store: Store) -> Non
     assert purge(store) == 0
 
 
-def test_a_purge_takes_no_more_than_its_limit(store: Store) -> None:
+def test_a_purge_takes_no_more_than_its_limit(store: SqlStore) -> None:
     for number in range(7):
         put(store, f"key {number}", Counter(count=1, at=NOW), expires_at=NOW - TICK)
     assert [purge(store, limit=3) for _ in range(4)] == [3, 3, 1, 0]
 
 
-def test_a_counter_that_was_purged_begins_anew(store: Store) -> None:
+def test_a_counter_that_was_purged_begins_anew(store: SqlStore) -> None:
     put(store, "one", Counter(count=9, at=NOW, familiar_until=NOW), expires_at=NOW - TICK)
     purge(store)
     assert hold(store, "one") == {"one": Counter(count=0, at=NOW)}
@@ -132,16 +127,16 @@ def test_a_counter_that_was_purged_begins_anew(store: Store) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_who_comes_second_waits_and_sees_what_the_first_has_put(sql_store: SqlStore, *, exists: bool) -> None:
+def test_who_comes_second_waits_and_sees_what_the_first_has_put(store: SqlStore, *, exists: bool) -> None:
     if exists:
-        put(sql_store, "one", Counter(count=1, at=NOW), expires_at=NOW)
+        put(store, "one", Counter(count=1, at=NOW), expires_at=NOW)
     count = int(exists)
     with ThreadPoolExecutor(1) as pool:
-        with sql_store.begin() as work:
+        with store.begin() as work:
             assert work.counters.lock(["one"], now=NOW)["one"].count == count
-            second = pool.submit(hold, sql_store, "one")
-            if sql_store.engine.dialect.name == "postgresql":
-                wait_for_blocked(sql_store, unless=second.done)
+            second = pool.submit(hold, store, "one")
+            if store.engine.dialect.name == "postgresql":
+                wait_for_blocked(store, unless=second.done)
             assert not second.done()
             work.counters.save("one", Counter(count=count + 1, at=NOW), expires_at=NOW)
             work.commit()
@@ -202,29 +197,29 @@ def _nothing() -> Iterator[None]:
 # Looked at
 
 
-def look(store: Store, *keys: str, now: datetime = NOW) -> dict[str, Counter]:
+def look(store: SqlStore, *keys: str, now: datetime = NOW) -> dict[str, Counter]:
     with store.reading() as read:
         return dict(read.counters.read(keys, now=now))
 
 
-def test_counters_that_are_looked_at_are_as_they_were_put_and_new_ones_stand_at_nothing(store: Store) -> None:
+def test_counters_that_are_looked_at_are_as_they_were_put_and_new_ones_stand_at_nothing(store: SqlStore) -> None:
     known = Counter(count=7, at=NOW + TICK, since=NOW, familiar_until=NOW + timedelta(days=90))
     put(store, "one", known, expires_at=NOW + TICK)
     later = NOW + timedelta(hours=1)
     assert look(store, "two", "one", now=later) == {"one": known, "two": Counter(count=0, at=later)}
 
 
-def test_a_look_makes_no_counter(store: Store) -> None:
+def test_a_look_makes_no_counter(store: SqlStore) -> None:
     look(store, "one")
     assert keys_in(store) == set()
 
 
-def test_a_look_waits_for_nobody_and_sees_what_was_committed(sql_store: SqlStore) -> None:
-    put(sql_store, "one", Counter(count=1, at=NOW), expires_at=NOW + TICK)
-    with opened(url_of(sql_store)) as other, other.begin() as work:
+def test_a_look_waits_for_nobody_and_sees_what_was_committed(store: SqlStore) -> None:
+    put(store, "one", Counter(count=1, at=NOW), expires_at=NOW + TICK)
+    with opened(url_of(store)) as other, other.begin() as work:
         work.counters.lock(["one"], now=NOW)
         work.counters.save("one", Counter(count=2, at=NOW), expires_at=NOW + TICK)
-        assert look(sql_store, "one") == {"one": Counter(count=1, at=NOW)}
+        assert look(store, "one") == {"one": Counter(count=1, at=NOW)}
 
 
 # A hundred at once
@@ -261,9 +256,9 @@ def an_app(store: SqlStore, mailer: Any = None, **allowances: Any) -> AuthApp:
 
 
 @pytest.fixture
-def patient(sql_store: SqlStore) -> Iterator[SqlStore]:
-    with opened(url_of(sql_store), timeout=PATIENT) as store:
-        yield store
+def patient(store: SqlStore) -> Iterator[SqlStore]:
+    with opened(url_of(store), timeout=PATIENT) as other:
+        yield other
 
 
 def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
@@ -312,7 +307,7 @@ def test_guesses_at_every_door_to_the_password_share_one_allowance(patient: SqlS
     verified = Verified()
     app = verified.spy_on(an_app(patient))
     app.accounts.sign_up(EMAIL, PASSWORD, None, Origin())
-    ann = app.authentication.whoami(app.authentication.login(EMAIL, PASSWORD, Origin()).access_token)
+    ann = app.sessions.whoami(app.authentication.login(EMAIL, PASSWORD, Origin()).access_token)
     verified.count = 0
 
     def log_in() -> TokenPair:
@@ -384,30 +379,30 @@ def spend(app: AuthApp, ask: Callable[[AuthApp], None], times: int) -> None:
     ids=["login", "signup", "request for mail", "client", "client without a throttle"],
 )
 def test_who_is_refused_waits_for_nobody_who_counts(
-    sql_store: SqlStore,
+    store: SqlStore,
     ask: Callable[[AuthApp], None],
     settings: dict[str, Any],
     times: int,
     refusal: type[AuthError],
 ) -> None:
     """The lock is never given up here: who waited for it would be told that the database is not available."""
-    app = an_app(sql_store, **settings)
+    app = an_app(store, **settings)
     spend(app, ask, times)
-    keys = sorted(keys_in(sql_store))
-    with opened(url_of(sql_store)) as other, other.begin() as work:
+    keys = sorted(keys_in(store))
+    with opened(url_of(store)) as other, other.begin() as work:
         work.counters.lock(keys, now=START)
         with pytest.raises(refusal):
             ask(app)
 
 
 def test_an_attempt_that_saw_an_allowance_is_refused_where_others_spend_it_before_it_is_counted(
-    sql_store: SqlStore,
+    store: SqlStore,
 ) -> None:
-    first_of_counting = "BEGIN" if sql_store.engine.dialect.name == "sqlite" else "INSERT INTO throttle_counters"
-    app = an_app(sql_store)
-    with opened(url_of(sql_store)) as store:
-        rivals = an_app(store)
-        spending = meanwhile(sql_store, first_of_counting, lambda: spend(rivals, log_in, ALLOWANCE))
+    first_of_counting = "BEGIN" if store.engine.dialect.name == "sqlite" else "INSERT INTO throttle_counters"
+    app = an_app(store)
+    with opened(url_of(store)) as other:
+        rivals = an_app(other)
+        spending = meanwhile(store, first_of_counting, lambda: spend(rivals, log_in, ALLOWANCE))
         with spending, pytest.raises(TooManyAttempts):
             log_in(app)
 
@@ -454,7 +449,7 @@ def test_logins_guesses_resets_and_deletions_do_not_hinder_each_other(patient: S
     people: list[Principal] = []
     for email in emails:
         app.accounts.sign_up(email, PASSWORD, None, Origin())
-        people.append(app.authentication.whoami(app.authentication.login(email, PASSWORD, Origin()).access_token))
+        people.append(app.sessions.whoami(app.authentication.login(email, PASSWORD, Origin()).access_token))
         app.password_reset.request(email, Origin())
     app.mail_worker.run_once()
     assert set(letters.tokens) == set(emails)

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import make_url, text
 
 from core.errors import DatabaseUnavailable
-from tests.storage.faults import opened
 from tests.support.certificates import Certificate, certificate
+from tests.support.database_faults import opened
 from tests.support.postgres import own_postgres_server
 from tests.support.servers import eventually
 

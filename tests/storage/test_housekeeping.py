@@ -18,53 +18,43 @@ from sqlalchemy import event, func, select
 from core import background, housekeeping
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
+from core.capabilities import CAPABILITIES
 from core.clock import new_id
 from core.errors import DatabaseUnavailable
 from core.housekeeping import BATCH, Housekeeper
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.origin import Origin
-from core.settings import AuditSettings, MailSettings
-from core.sql_store import SqlStore
-from core.storage.schema import metadata
-from core.store import Store, UnitOfWork
+from core.settings.groups import AuditSettings, MailSettings
+from core.settings.whole import Settings
+from core.sql_store import SqlStore, metadata
+from core.store import UnitOfWork
 from core.throttling.model import Counter
 from core.tokens.model import Revocation, RevocationKind, SigningKey
 from core.users.model import Account
-from tests.conftest import make_settings
-from tests.storage.faults import opened, url_of
-from tests.storage.memory import MemoryStore
-from tests.storage.values import NOW, account, audit_event, events_in, session, stored
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.database_faults import opened, url_of
+from tests.support.settings import make_settings
+from tests.support.values import NOW, account, audit_event, events_in, session, stored
 
 TICK = timedelta(seconds=1)
 DAY = timedelta(days=1)
 KEPT_MESSAGES, KEPT_EVENTS = timedelta(hours=5), timedelta(days=400)
-KINDS = tuple(housekeeping._PURGES)
+PURGES = {table: purge for one in CAPABILITIES for table, purge in one.purges.items()}
+KINDS = tuple(PURGES)
 
 
-def housekeeper(store: Store, now: datetime = NOW) -> Housekeeper:
+def housekeeper(store: SqlStore, now: datetime = NOW) -> Housekeeper:
     settings = make_settings(
         mail=MailSettings(mail_retention=KEPT_MESSAGES), audit=AuditSettings(retention=KEPT_EVENTS)
     )
     clock = FakeClock(now)
     ring = build_key_ring(settings, store=store, clock=clock)
-    return Housekeeper(store=store, clock=clock, ring=ring, settings=settings)
+    return Housekeeper(store=store, clock=clock, ring=ring, settings=settings, purges=PURGES)
 
 
-def count(store: Store, kind: str) -> int:
-    """How many rows of a kind there are."""
-    memory, table = {
-        "sessions": ("sessions", "sessions"),
-        "messages": ("messages", "outbox"),
-        "links": ("tokens", "email_tokens"),
-        "counters": ("counters", "throttle_counters"),
-        "revocations": ("revocations", "revocations"),
-        "audit events": ("events", "audit_events"),
-    }[kind]
-    if isinstance(store, MemoryStore):
-        return len(getattr(store.data, memory))
-    assert isinstance(store, SqlStore)
+def count(store: SqlStore, table: str) -> int:
+    """How many rows of a table there are."""
     with store.engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(metadata.tables[table])) or 0
 
@@ -138,16 +128,16 @@ def add_event(work: UnitOfWork, over: datetime) -> None:
 
 ROWS: dict[str, tuple[str, Callable[[UnitOfWork, datetime], None]]] = {
     "an expired session": ("sessions", add_session),
-    "a message that was sent": ("messages", add_sent_message),
-    "a message that was given up": ("messages", add_dead_message),
-    "a link": ("links", add_link),
-    "a counter": ("counters", add_counter),
+    "a message that was sent": ("outbox", add_sent_message),
+    "a message that was given up": ("outbox", add_dead_message),
+    "a link": ("email_tokens", add_link),
+    "a counter": ("throttle_counters", add_counter),
     "a revocation": ("revocations", add_revocation),
-    "an audit event": ("audit events", add_event),
+    "an audit event": ("audit_events", add_event),
 }
 
 
-def add(store: Store, name: str, over: datetime, times: int = 1) -> str:
+def add(store: SqlStore, name: str, over: datetime, times: int = 1) -> str:
     """Store rows, and name their kind."""
     kind, add_one = ROWS[name]
     with store.begin() as work:
@@ -157,7 +147,7 @@ def add(store: Store, name: str, over: datetime, times: int = 1) -> str:
     return kind
 
 
-def make_key(store: Store, at: datetime) -> SigningKey:
+def make_key(store: SqlStore, at: datetime) -> SigningKey:
     """Make the first key of a ring, which is due to be followed by another after thirty days."""
     ring = build_key_ring(make_settings(), store=store, clock=FakeClock(at))
     ring.ensure()
@@ -165,7 +155,7 @@ def make_key(store: Store, at: datetime) -> SigningKey:
 
 
 @pytest.fixture
-def ann(store: Store) -> Account:
+def ann(store: SqlStore) -> Account:
     stored(store, ANN)
     return ANN
 
@@ -179,7 +169,7 @@ def test_every_kind_of_row_is_tried_here() -> None:
 
 @pytest.mark.usefixtures("ann")
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_goes_when_its_time_is_over_and_not_before(store: Store, name: str) -> None:
+def test_a_row_goes_when_its_time_is_over_and_not_before(store: SqlStore, name: str) -> None:
     kind = add(store, name, NOW + TICK)
     keeper = housekeeper(store)
     assert keeper.run_once() == 0
@@ -192,7 +182,7 @@ def test_a_row_goes_when_its_time_is_over_and_not_before(store: Store, name: str
 
 
 @pytest.mark.usefixtures("ann")
-def test_what_is_not_over_is_never_touched_however_old_it_is(store: Store) -> None:
+def test_what_is_not_over_is_never_touched_however_old_it_is(store: SqlStore) -> None:
     old = NOW - 500 * DAY
     with store.begin() as work:
         work.outbox.add(message(due_at=old))
@@ -208,7 +198,7 @@ def test_what_is_not_over_is_never_touched_however_old_it_is(store: Store) -> No
 
 
 @pytest.mark.usefixtures("ann")
-def test_a_second_run_finds_nothing(store: Store) -> None:
+def test_a_second_run_finds_nothing(store: SqlStore) -> None:
     for name in ROWS:
         add(store, name, NOW - TICK, times=3)
     keeper = housekeeper(store)
@@ -216,7 +206,7 @@ def test_a_second_run_finds_nothing(store: Store) -> None:
     assert keeper.run_once() == 0
 
 
-def test_a_session_that_lives_longer_than_others_does_not_keep_them(store: Store) -> None:
+def test_a_session_that_lives_longer_than_others_does_not_keep_them(store: SqlStore) -> None:
     """Ids say when a session was made; of two made together, each goes at its own end."""
     stored(store, ANN)
     began = NOW - 100 * DAY
@@ -229,13 +219,13 @@ def test_a_session_that_lives_longer_than_others_does_not_keep_them(store: Store
 # The next signing key
 
 
-def numbers(store: Store) -> list[int]:
+def numbers(store: SqlStore) -> list[int]:
     """The numbers of the keys, in their order."""
     with store.reading() as read:
         return [found.number for found in read.keys.all()]
 
 
-def test_the_next_key_is_published_once(store: Store) -> None:
+def test_the_next_key_is_published_once(store: SqlStore) -> None:
     make_key(store, NOW - 30 * DAY)
     keeper = housekeeper(store)
     for _ in range(3):
@@ -243,8 +233,8 @@ def test_the_next_key_is_published_once(store: Store) -> None:
         assert numbers(store) == [1, 2]
 
 
-def test_processes_that_run_at_one_moment_publish_one_key(sql_store: SqlStore) -> None:
-    make_key(sql_store, NOW - 30 * DAY)
+def test_processes_that_run_at_one_moment_publish_one_key(store: SqlStore) -> None:
+    make_key(store, NOW - 30 * DAY)
     start = threading.Barrier(8)
 
     def run(store: SqlStore) -> None:
@@ -254,39 +244,39 @@ def test_processes_that_run_at_one_moment_publish_one_key(sql_store: SqlStore) -
 
     patient = timedelta(seconds=30)
     with (
-        opened(url_of(sql_store), timeout=patient) as one,
-        opened(url_of(sql_store), timeout=patient) as two,
+        opened(url_of(store), timeout=patient) as one,
+        opened(url_of(store), timeout=patient) as two,
         ThreadPoolExecutor(8) as pool,
     ):
         for future in [pool.submit(run, store) for store in (one, two) * 4]:
             future.result(60)
-    assert numbers(sql_store) == [1, 2]
-    assert [found.kind for found in events_in(sql_store)] == [EventKind.KEY_ROTATED]
+    assert numbers(store) == [1, 2]
+    assert [found.kind for found in events_in(store)] == [EventKind.KEY_ROTATED]
 
 
 def test_a_key_that_cannot_be_made_does_not_keep_rows_from_being_deleted(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper = housekeeper(store)
     monkeypatch.setattr(keeper._ring, "rotate_when_due", failing(ValueError("a defect")))
     add(store, "an audit event", NOW - TICK)
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a defect")):
         keeper.run_once()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a defect")])
 def test_rows_that_cannot_be_deleted_do_not_keep_the_next_key_from_being_published(
-    store: Store, error: Exception, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_key(store, NOW - 30 * DAY)
-    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(error))
+    monkeypatch.setitem(PURGES, "sessions", failing(error))
     with pytest.raises((DatabaseUnavailable, ExceptionGroup)):
         housekeeper(store).run_once()
     assert numbers(store) == [1, 2]
 
 
-def test_a_stopped_housekeeper_makes_no_key(store: Store) -> None:
+def test_a_stopped_housekeeper_makes_no_key(store: SqlStore) -> None:
     make_key(store, NOW - 30 * DAY)
     keeper = housekeeper(store)
     keeper.stop()
@@ -313,31 +303,31 @@ def deletes(store: SqlStore) -> Iterator[list[int]]:
         event.remove(store.engine, "after_cursor_execute", note)
 
 
-def test_many_rows_are_deleted_in_small_transactions(sql_store: SqlStore) -> None:
-    add(sql_store, "an audit event", NOW - TICK, times=2 * BATCH + 7)
+def test_many_rows_are_deleted_in_small_transactions(store: SqlStore) -> None:
+    add(store, "an audit event", NOW - TICK, times=2 * BATCH + 7)
     commits: list[int] = []
-    event.listen(sql_store.engine, "commit", lambda _connection: commits.append(1))
-    with deletes(sql_store) as seen:
-        assert housekeeper(sql_store).run_once() == 2 * BATCH + 7
+    event.listen(store.engine, "commit", lambda _connection: commits.append(1))
+    with deletes(store) as seen:
+        assert housekeeper(store).run_once() == 2 * BATCH + 7
     assert sorted(seen) == [0] * (len(KINDS) - 1) + [7, BATCH, BATCH]
     assert len(commits) == len(seen)
-    assert count(sql_store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
-def test_it_stops_after_the_batch_when_it_is_asked_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stops_after_the_batch_when_it_is_asked_to(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "BATCH", 2)
     add(store, "an audit event", NOW - TICK, times=5)
     keeper = housekeeper(store)
-    purge = housekeeping._PURGES["audit events"]
+    purge = PURGES["audit_events"]
 
-    def purge_and_be_told(work: UnitOfWork, now: datetime, kept: Any) -> int:
+    def purge_and_be_told(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
         keeper._background.ask_to_stop()
-        return purge(work, now, kept)
+        return purge(work, now, settings, limit)
 
     with monkeypatch.context() as patch:
-        patch.setitem(housekeeping._PURGES, "audit events", purge_and_be_told)
+        patch.setitem(PURGES, "audit_events", purge_and_be_told)
         assert keeper.run_once() == 2
-    assert count(store, "audit events") == 3
+    assert count(store, "audit_events") == 3
     assert keeper.run_once() == 0
     assert housekeeper(store).run_once() == 3
 
@@ -345,10 +335,10 @@ def test_it_stops_after_the_batch_when_it_is_asked_to(store: Store, monkeypatch:
 # Together with others
 
 
-def test_several_processes_delete_every_row_once(sql_store: SqlStore) -> None:
-    stored(sql_store, ANN)
+def test_several_processes_delete_every_row_once(store: SqlStore) -> None:
+    stored(store, ANN)
     for name in ROWS:
-        add(sql_store, name, NOW - TICK, times=300)
+        add(store, name, NOW - TICK, times=300)
     start = threading.Barrier(4)
 
     def run(store: SqlStore) -> int:
@@ -357,28 +347,28 @@ def test_several_processes_delete_every_row_once(sql_store: SqlStore) -> None:
 
     patient = timedelta(seconds=30)
     with (
-        opened(url_of(sql_store), timeout=patient) as one,
-        opened(url_of(sql_store), timeout=patient) as two,
+        opened(url_of(store), timeout=patient) as one,
+        opened(url_of(store), timeout=patient) as two,
         ThreadPoolExecutor(4) as pool,
     ):
         counts = [future.result(60) for future in [pool.submit(run, store) for store in (one, two, one, two)]]
-    assert sum(counts) + housekeeper(sql_store).run_once() == 300 * len(ROWS)
-    assert [count(sql_store, kind) for kind in KINDS] == [0] * len(KINDS)
+    assert sum(counts) + housekeeper(store).run_once() == 300 * len(ROWS)
+    assert [count(store, kind) for kind in KINDS] == [0] * len(KINDS)
 
 
-def test_it_does_not_hinder_logins_and_refreshes(sql_store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_hinder_logins_and_refreshes(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "BATCH", 20)
-    stored(sql_store, ANN)
+    stored(store, ANN)
     for name in ROWS:
-        add(sql_store, name, NOW - TICK, times=150)
-    with opened(url_of(sql_store), timeout=timedelta(seconds=30)) as store:
-        app = build(make_settings(), store=store, clock=FakeClock(NOW))
+        add(store, name, NOW - TICK, times=150)
+    with opened(url_of(store), timeout=timedelta(seconds=30)) as other:
+        app = build(make_settings(), store=other, clock=FakeClock(NOW))
         app.accounts.sign_up("bob@example.com", PASSWORD, None, Origin())
         is_over = threading.Event()
         with ThreadPoolExecutor(3) as pool:
             traffic = [pool.submit(keep_logging_in, app, is_over) for _ in range(2)]
             try:
-                deleted = pool.submit(housekeeper(store).run_once).result(60)
+                deleted = pool.submit(housekeeper(other).run_once).result(60)
             finally:
                 is_over.set()
             served = [future.result(30) for future in traffic]
@@ -391,7 +381,7 @@ def keep_logging_in(app: AuthApp, is_over: threading.Event) -> int:
     times = 0
     while times == 0 or not is_over.is_set():
         pair = app.authentication.login("bob@example.com", PASSWORD, Origin())
-        app.authentication.whoami(app.sessions.refresh(pair.refresh_token, Origin()).access_token)
+        app.sessions.whoami(app.sessions.refresh(pair.refresh_token, Origin()).access_token)
         times += 1
     return times
 
@@ -406,17 +396,17 @@ def failing(error: Exception) -> Callable[..., int]:
     return purge
 
 
-def test_a_database_that_is_away_is_said_to_be_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(DatabaseUnavailable()))
+def test_a_database_that_is_away_is_said_to_be_away(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PURGES, "sessions", failing(DatabaseUnavailable()))
     with pytest.raises(DatabaseUnavailable):
         housekeeper(store).run_once()
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), ValueError("a defect")])
 def test_a_purge_that_fails_does_not_end_the_thread(
-    store: Store, error: Exception, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "PAUSE_AFTER_FAILURE", 0.001)
+    monkeypatch.setattr(background, "WAIT_AFTER_FAILURE", 0.001)
     add(store, "an audit event", NOW - TICK, times=3)
     has_failed, is_done = threading.Event(), threading.Event()
 
@@ -428,7 +418,7 @@ def test_a_purge_that_fails_does_not_end_the_thread(
         return 0
 
     # The last of the kinds, so that all others are behind it when it succeeds.
-    monkeypatch.setitem(housekeeping._PURGES, "zzz", fail_once)
+    monkeypatch.setitem(PURGES, "zzz", fail_once)
     keeper = housekeeper(store)
     keeper.start()
     try:
@@ -436,29 +426,29 @@ def test_a_purge_that_fails_does_not_end_the_thread(
     finally:
         keeper.stop()
     assert has_failed.is_set()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
 def test_one_kind_that_always_fails_does_not_keep_the_others_from_being_deleted(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that cannot be deleted must not let all other tables grow for ever."""
-    monkeypatch.setitem(housekeeping._PURGES, "sessions", failing(ValueError("a defect")))
+    monkeypatch.setitem(PURGES, "sessions", failing(ValueError("a defect")))
     add(store, "an audit event", NOW - TICK)
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a defect")):
         housekeeper(store).run_once()
-    assert count(store, "audit events") == 0
+    assert count(store, "audit_events") == 0
 
 
-def test_a_stopped_housekeeper_deletes_nothing_more(store: Store) -> None:
+def test_a_stopped_housekeeper_deletes_nothing_more(store: SqlStore) -> None:
     add(store, "an audit event", NOW - TICK)
     keeper = housekeeper(store)
     keeper.stop()
     assert keeper.run_once() == 0
-    assert count(store, "audit events") == 1
+    assert count(store, "audit_events") == 1
 
 
-def test_a_serving_process_keeps_house(store: Store) -> None:
+def test_a_serving_process_keeps_house(store: SqlStore) -> None:
     add(store, "an audit event", NOW - TICK)
     make_key(store, NOW - 30 * DAY)
     app = build(make_settings(audit=AuditSettings(retention=KEPT_EVENTS)), store=store, clock=FakeClock(NOW))
@@ -477,7 +467,7 @@ def test_a_serving_process_keeps_house(store: Store) -> None:
         assert is_done.wait(10)
     finally:
         app.housekeeper.stop()
-    assert count(store, "audit events") == 1  # that of the rotation
+    assert count(store, "audit_events") == 1  # that of the rotation
     assert numbers(store) == [1, 2]
 
 

@@ -16,34 +16,34 @@ from core.clock import new_id
 from core.mail.model import MAX_ERROR, Message, MessageKind
 from core.mail.sql import outbox
 from core.sql_store import SqlStore
-from core.store import Store, UnitOfWork
-from tests.storage.values import NOW, TICK, account, message, message_in, messages_in, stored
+from core.store import UnitOfWork
+from tests.support.values import NOW, TICK, account, message, message_in, messages_in, stored
 
 LEASE = timedelta(minutes=2)
 LATER = NOW + timedelta(hours=1, microseconds=7)
 SINCE = NOW - timedelta(hours=1)
 
 
-def _do(store: Store, action: Callable[[UnitOfWork], object]) -> None:
+def _do(store: SqlStore, action: Callable[[UnitOfWork], object]) -> None:
     with store.begin() as work:
         action(work)
         work.commit()
 
 
-def _claim(store: Store, now: datetime = NOW) -> Message | None:
+def _claim(store: SqlStore, now: datetime = NOW) -> Message | None:
     with store.begin() as work:
         claimed = work.outbox.claim(now=now, lease=LEASE)
         work.commit()
     return claimed
 
 
-def _claimed(store: Store, now: datetime = NOW) -> Message:
+def _claimed(store: SqlStore, now: datetime = NOW) -> Message:
     claimed = _claim(store, now)
     assert claimed is not None
     return claimed
 
 
-def _is_due(store: Store, now: datetime) -> bool:
+def _is_due(store: SqlStore, now: datetime) -> bool:
     with store.reading() as read:
         return read.outbox.is_due(now=now)
 
@@ -59,7 +59,7 @@ def _aged(seconds: float, **changes: Any) -> Message:
 
 
 @pytest.mark.parametrize("kind", list(MessageKind))
-def test_a_message_of_every_kind_comes_back_as_it_was_stored(store: Store, kind: MessageKind) -> None:
+def test_a_message_of_every_kind_comes_back_as_it_was_stored(store: SqlStore, kind: MessageKind) -> None:
     ann = account()
     facts = {"ip": "2001:db8::7", "request_id": "Größe \N{FOX FACE} %s {}"}
     one = message(
@@ -75,14 +75,14 @@ def test_a_message_of_every_kind_comes_back_as_it_was_stored(store: Store, kind:
     assert found.due_at.tzinfo is UTC
 
 
-def test_a_message_needs_no_user(store: Store) -> None:
+def test_a_message_needs_no_user(store: SqlStore) -> None:
     one = message(canonical_email="nobody@example.com", languages="", facts={})
     stored(store, one)
     assert messages_in(store) == [one]
     assert _claimed(store).canonical_email == "nobody@example.com"
 
 
-def test_the_messages_of_a_user_come_oldest_first_and_no_others(store: Store) -> None:
+def test_the_messages_of_a_user_come_oldest_first_and_no_others(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     mine = [_aged(seconds, user_id=ann.user.id) for seconds in range(3)]
     stored(store, ann, bob, *reversed(mine), message(user_id=bob.user.id), message())
@@ -91,7 +91,7 @@ def test_the_messages_of_a_user_come_oldest_first_and_no_others(store: Store) ->
         assert read.outbox.of(uuid.uuid4()) == []
 
 
-def test_the_messages_of_a_user_are_also_those_that_only_name_the_address(store: Store) -> None:
+def test_the_messages_of_a_user_are_also_those_that_only_name_the_address(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     mine = [
         _aged(0, user_id=ann.user.id, canonical_email="ann@example.com"),
@@ -105,7 +105,7 @@ def test_the_messages_of_a_user_are_also_those_that_only_name_the_address(store:
         assert read.outbox.of(ann.user.id) == mine
 
 
-def test_a_removed_message_is_forgotten_and_no_other(store: Store) -> None:
+def test_a_removed_message_is_forgotten_and_no_other(store: SqlStore) -> None:
     one, other = message(), message()
     stored(store, one, other)
     _do(store, lambda work: work.outbox.remove(one.id))
@@ -113,7 +113,7 @@ def test_a_removed_message_is_forgotten_and_no_other(store: Store) -> None:
     assert messages_in(store) == [other]
 
 
-def test_the_messages_of_a_kind_to_a_user_are_cancelled_wherever_they_wait_and_no_others(store: Store) -> None:
+def test_the_messages_of_a_kind_to_a_user_are_cancelled_wherever_they_wait_and_no_others(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     change = MessageKind.EMAIL_CHANGE
     stored(store, ann, bob)
@@ -133,7 +133,7 @@ def test_the_messages_of_a_kind_to_a_user_are_cancelled_wherever_they_wait_and_n
     assert {found.id for found in messages_in(store)} == {one.id for one in kept}
 
 
-def test_a_message_that_names_the_address_of_a_user_is_on_its_way_to_that_user(store: Store) -> None:
+def test_a_message_that_names_the_address_of_a_user_is_on_its_way_to_that_user(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     reset = MessageKind.PASSWORD_RESET
     cancelled = [
@@ -151,7 +151,7 @@ def test_a_message_that_names_the_address_of_a_user_is_on_its_way_to_that_user(s
     assert {found.id for found in messages_in(store)} == {one.id for one in kept}
 
 
-def test_the_messages_that_name_an_address_are_forgotten_and_no_others(store: Store) -> None:
+def test_the_messages_that_name_an_address_are_forgotten_and_no_others(store: SqlStore) -> None:
     ann = account()
     reset = MessageKind.PASSWORD_RESET
     forgotten = [
@@ -172,12 +172,12 @@ def test_the_messages_that_name_an_address_are_forgotten_and_no_others(store: St
 # Claiming
 
 
-def test_nothing_is_due_in_an_empty_outbox(store: Store) -> None:
+def test_nothing_is_due_in_an_empty_outbox(store: SqlStore) -> None:
     assert not _is_due(store, NOW)
     assert _claim(store) is None
 
 
-def test_a_message_is_due_at_its_moment_and_not_before(store: Store) -> None:
+def test_a_message_is_due_at_its_moment_and_not_before(store: SqlStore) -> None:
     stored(store, message())
     assert not _is_due(store, NOW - TICK)
     assert _claim(store, NOW - TICK) is None
@@ -186,13 +186,13 @@ def test_a_message_is_due_at_its_moment_and_not_before(store: Store) -> None:
     assert _claim(store) is not None
 
 
-def test_asking_whether_something_is_due_takes_nothing(store: Store) -> None:
+def test_asking_whether_something_is_due_takes_nothing(store: SqlStore) -> None:
     stored(store, message())
     assert _is_due(store, NOW)
     assert _claimed(store).attempts == 1
 
 
-def test_what_is_due_longest_is_claimed_first_whatever_is_older(store: Store) -> None:
+def test_what_is_due_longest_is_claimed_first_whatever_is_older(store: SqlStore) -> None:
     retried = _aged(0, due_at=NOW + timedelta(seconds=5), attempts=1)
     first, second = _aged(2), _aged(3)
     stored(store, retried, second, first)
@@ -201,13 +201,13 @@ def test_what_is_due_longest_is_claimed_first_whatever_is_older(store: Store) ->
     assert _claim(store, LATER) is None
 
 
-def test_of_what_is_due_at_one_moment_the_oldest_is_claimed_first(store: Store) -> None:
+def test_of_what_is_due_at_one_moment_the_oldest_is_claimed_first(store: SqlStore) -> None:
     messages = [_aged(seconds, due_at=NOW) for seconds in range(4)]
     stored(store, *reversed(messages))
     assert [_claimed(store).id for _ in messages] == [one.id for one in messages]
 
 
-def test_a_claim_gives_the_message_counts_the_attempt_and_begins_the_lease(store: Store) -> None:
+def test_a_claim_gives_the_message_counts_the_attempt_and_begins_the_lease(store: SqlStore) -> None:
     ann = account()
     one = message(MessageKind.EMAIL_CHANGE, user_id=ann.user.id, address="anna@example.com", attempts=3)
     stored(store, ann, one)
@@ -216,7 +216,7 @@ def test_a_claim_gives_the_message_counts_the_attempt_and_begins_the_lease(store
     assert message_in(store, one.id) == claimed
 
 
-def test_a_claimed_message_is_due_again_when_its_lease_ends_and_not_before(store: Store) -> None:
+def test_a_claimed_message_is_due_again_when_its_lease_ends_and_not_before(store: SqlStore) -> None:
     stored(store, message())
     first = _claimed(store)
     assert not _is_due(store, NOW + LEASE - TICK)
@@ -225,7 +225,7 @@ def test_a_claimed_message_is_due_again_when_its_lease_ends_and_not_before(store
     assert (second.id, second.attempts) == (first.id, 2)
 
 
-def test_a_claim_that_is_not_committed_took_nothing(store: Store) -> None:
+def test_a_claim_that_is_not_committed_took_nothing(store: SqlStore) -> None:
     stored(store, message())
     with store.begin() as work:
         assert work.outbox.claim(now=NOW, lease=LEASE) is not None
@@ -242,27 +242,27 @@ def test_a_message_that_another_process_is_just_taking_is_passed_over(postgres_s
     assert [found and found.id for found in claimed] == [first.id, second.id, None]
 
 
-def test_eight_that_claim_at_once_share_the_messages_out(sql_store: SqlStore) -> None:
+def test_eight_that_claim_at_once_share_the_messages_out(store: SqlStore) -> None:
     messages = [_aged(number) for number in range(40)]
-    stored(sql_store, *messages)
+    stored(store, *messages)
 
     def claim_all(_number: int) -> list[uuid.UUID]:
         claimed = []
-        while (one := _claim(sql_store, LATER)) is not None:
+        while (one := _claim(store, LATER)) is not None:
             claimed.append(one.id)
         return claimed
 
     with ThreadPoolExecutor(8) as pool:
         shares = list(pool.map(claim_all, range(8)))
     assert sorted(found for share in shares for found in share) == [one.id for one in messages]
-    assert {found.attempts for found in messages_in(sql_store)} == {1}
+    assert {found.attempts for found in messages_in(store)} == {1}
 
 
 # Preparing, and how many were
 
 
 def _prepared(
-    store: Store, *, at: datetime, kind: MessageKind = MessageKind.PASSWORD_RESET, user_id: uuid.UUID
+    store: SqlStore, *, at: datetime, kind: MessageKind = MessageKind.PASSWORD_RESET, user_id: uuid.UUID
 ) -> Message:
     one = message(kind, id=new_id(at), created_at=at, due_at=at)
     stored(store, one)
@@ -270,12 +270,14 @@ def _prepared(
     return one
 
 
-def _count(store: Store, user_id: uuid.UUID, but: uuid.UUID | None = None) -> int:
+def _count(store: SqlStore, user_id: uuid.UUID, excluding: uuid.UUID | None = None) -> int:
     with store.reading() as read:
-        return read.outbox.prepared_since(user_id, MessageKind.PASSWORD_RESET, since=SINCE, but=but or uuid.uuid4())
+        return read.outbox.prepared_since(
+            user_id, MessageKind.PASSWORD_RESET, since=SINCE, excluding=excluding or uuid.uuid4()
+        )
 
 
-def test_a_prepared_message_belongs_to_the_user_it_was_found_to_be_for(store: Store) -> None:
+def test_a_prepared_message_belongs_to_the_user_it_was_found_to_be_for(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     one = _prepared(store, at=NOW, user_id=ann.user.id)
@@ -286,23 +288,23 @@ def test_a_prepared_message_belongs_to_the_user_it_was_found_to_be_for(store: St
     assert message_in(store, one.id).prepared_at == NOW
 
 
-def test_messages_that_were_not_prepared_do_not_count(store: Store) -> None:
+def test_messages_that_were_not_prepared_do_not_count(store: SqlStore) -> None:
     ann = account()
     stored(store, ann, message(MessageKind.PASSWORD_RESET, user_id=ann.user.id))
     assert _count(store, ann.user.id) == 0
 
 
-def test_prepared_messages_of_this_user_and_kind_count_but_for_the_one_in_hand(store: Store) -> None:
+def test_prepared_messages_of_this_user_and_kind_count_but_for_the_one_in_hand(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     stored(store, ann, bob)
     mine = [_prepared(store, at=NOW, user_id=ann.user.id) for _ in range(3)]
     _prepared(store, at=NOW, user_id=bob.user.id)
     _prepared(store, at=NOW, user_id=ann.user.id, kind=MessageKind.EMAIL_VERIFICATION)
     assert _count(store, ann.user.id) == 3
-    assert _count(store, ann.user.id, but=mine[1].id) == 2
+    assert _count(store, ann.user.id, excluding=mine[1].id) == 2
 
 
-def test_messages_count_from_the_moment_on_after_the_one_that_is_asked_for(store: Store) -> None:
+def test_messages_count_from_the_moment_on_after_the_one_that_is_asked_for(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     _prepared(store, at=SINCE, user_id=ann.user.id)
@@ -311,7 +313,7 @@ def test_messages_count_from_the_moment_on_after_the_one_that_is_asked_for(store
     assert _count(store, ann.user.id) == 1
 
 
-def test_a_message_counts_from_when_it_was_prepared_for_the_first_time(store: Store) -> None:
+def test_a_message_counts_from_when_it_was_prepared_for_the_first_time(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     one = _prepared(store, at=SINCE, user_id=ann.user.id)
@@ -319,7 +321,7 @@ def test_a_message_counts_from_when_it_was_prepared_for_the_first_time(store: St
     assert _count(store, ann.user.id) == 0
 
 
-def test_a_message_counts_after_it_was_sent_given_up_and_revived(store: Store) -> None:
+def test_a_message_counts_after_it_was_sent_given_up_and_revived(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     _prepared(store, at=NOW, user_id=ann.user.id)
@@ -332,7 +334,7 @@ def test_a_message_counts_after_it_was_sent_given_up_and_revived(store: Store) -
     assert _count(store, ann.user.id) == 2
 
 
-def test_preparing_a_message_that_is_gone_does_nothing(store: Store) -> None:
+def test_preparing_a_message_that_is_gone_does_nothing(store: SqlStore) -> None:
     """A faster attempt may have found that it is not to be sent."""
     ann = account()
     stored(store, ann)
@@ -346,7 +348,7 @@ def test_preparing_a_message_that_is_gone_does_nothing(store: Store) -> None:
 # How an attempt ends
 
 
-def test_a_sent_message_keeps_nothing_personal_and_is_never_due_again(store: Store) -> None:
+def test_a_sent_message_keeps_nothing_personal_and_is_never_due_again(store: SqlStore) -> None:
     ann = account()
     one = message(
         MessageKind.EMAIL_CHANGE,
@@ -379,7 +381,7 @@ def _claim_in(work: UnitOfWork) -> Message:
     return claimed
 
 
-def test_a_postponed_message_is_due_when_it_was_said_to_be(store: Store) -> None:
+def test_a_postponed_message_is_due_when_it_was_said_to_be(store: SqlStore) -> None:
     one = message(address="anna@example.com")
     stored(store, one)
     _do(store, lambda work: work.outbox.postpone(_claim_in(work), due_at=LATER, error="message refused: 451"))
@@ -389,7 +391,7 @@ def test_a_postponed_message_is_due_when_it_was_said_to_be(store: Store) -> None
     assert (again.id, again.attempts, again.address, again.seed) == (one.id, 2, "anna@example.com", one.seed)
 
 
-def test_a_message_that_is_given_up_is_never_due_again_and_keeps_what_another_try_needs(store: Store) -> None:
+def test_a_message_that_is_given_up_is_never_due_again_and_keeps_what_another_try_needs(store: SqlStore) -> None:
     one = message(address="anna@example.com")
     stored(store, one)
     _do(store, lambda work: work.outbox.give_up(_claim_in(work), at=LATER, error="recipient refused: 550"))
@@ -401,7 +403,7 @@ def test_a_message_that_is_given_up_is_never_due_again_and_keeps_what_another_tr
 
 
 @pytest.mark.parametrize("ending", ["postpone", "bury"])
-def test_a_long_error_is_cut(store: Store, ending: str) -> None:
+def test_a_long_error_is_cut(store: SqlStore, ending: str) -> None:
     """PostgreSQL would refuse it, and the message would never come to an end."""
     stored(store, message())
     claimed, error = _claimed(store), "ü" * 5000
@@ -421,7 +423,7 @@ ENDINGS: dict[str, Callable[[UnitOfWork, Message], None]] = {
 
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_an_attempt_that_outlived_its_lease_has_nothing_to_say(
-    store: Store, ending: Callable[[UnitOfWork, Message], None]
+    store: SqlStore, ending: Callable[[UnitOfWork, Message], None]
 ) -> None:
     stored(store, message())
     slow = _claimed(store)
@@ -433,7 +435,7 @@ def test_an_attempt_that_outlived_its_lease_has_nothing_to_say(
 @pytest.mark.parametrize("last", ENDINGS)
 @pytest.mark.parametrize("late", ENDINGS)
 def test_an_attempt_that_outlived_its_lease_cannot_undo_what_the_next_one_did(
-    store: Store, last: str, late: str
+    store: SqlStore, last: str, late: str
 ) -> None:
     stored(store, message())
     slow = _claimed(store)
@@ -445,7 +447,7 @@ def test_an_attempt_that_outlived_its_lease_cannot_undo_what_the_next_one_did(
 
 
 @pytest.mark.parametrize("late", ["postpone", "bury"])
-def test_a_sent_message_stays_sent(store: Store, late: str) -> None:
+def test_a_sent_message_stays_sent(store: SqlStore, late: str) -> None:
     stored(store, message())
     claimed = _claimed(store)
     _do(store, lambda work: work.outbox.finish(claimed, at=NOW))
@@ -456,7 +458,7 @@ def test_a_sent_message_stays_sent(store: Store, late: str) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_an_attempt_whose_message_is_gone_ends_quietly(
-    store: Store, ending: Callable[[UnitOfWork, Message], None]
+    store: SqlStore, ending: Callable[[UnitOfWork, Message], None]
 ) -> None:
     stored(store, message())
     claimed = _claimed(store)
@@ -473,14 +475,14 @@ def _dead(seconds: float) -> Message:
     return message(due_at=None, dead_at=at, attempts=12, last_error="no")
 
 
-def test_dead_letters_come_in_the_order_in_which_they_were_given_up(store: Store) -> None:
+def test_dead_letters_come_in_the_order_in_which_they_were_given_up(store: SqlStore) -> None:
     dead = [_dead(seconds) for seconds in range(4)]
     stored(store, *reversed(dead), message(), message(due_at=None, sent_at=NOW))
     with store.reading() as read:
         assert read.outbox.failed() == dead
 
 
-def test_a_revived_message_begins_anew(store: Store) -> None:
+def test_a_revived_message_begins_anew(store: SqlStore) -> None:
     one, other = _dead(0), _dead(1)
     stored(store, one, other)
     with store.begin() as work:
@@ -491,7 +493,7 @@ def test_a_revived_message_begins_anew(store: Store) -> None:
     assert _claimed(store, LATER).attempts == 1
 
 
-def test_all_dead_letters_are_revived_at_once(store: Store) -> None:
+def test_all_dead_letters_are_revived_at_once(store: SqlStore) -> None:
     waiting, sent = message(attempts=2, due_at=LATER), message(due_at=None, sent_at=NOW)
     stored(store, _dead(0), _dead(1), waiting, sent)
     with store.begin() as work:
@@ -503,7 +505,7 @@ def test_all_dead_letters_are_revived_at_once(store: Store) -> None:
     assert message_in(store, sent.id) == sent
 
 
-def test_only_what_was_given_up_can_be_revived(store: Store) -> None:
+def test_only_what_was_given_up_can_be_revived(store: SqlStore) -> None:
     waiting, sent = message(attempts=2, due_at=LATER), message(due_at=None, sent_at=NOW)
     stored(store, waiting, sent)
     with store.begin() as work:
@@ -516,7 +518,7 @@ def test_only_what_was_given_up_can_be_revived(store: Store) -> None:
 # Purging
 
 
-def test_what_was_sent_or_given_up_long_enough_ago_is_purged(store: Store) -> None:
+def test_what_was_sent_or_given_up_long_enough_ago_is_purged(store: SqlStore) -> None:
     sent_before, dead_before = NOW + timedelta(days=1), NOW + timedelta(days=2)
     kept = [
         message(),
@@ -537,7 +539,7 @@ def test_what_was_sent_or_given_up_long_enough_ago_is_purged(store: Store) -> No
     assert {found.id for found in messages_in(store)} == {found.id for found in kept}
 
 
-def test_a_purge_takes_no_more_than_its_limit(store: Store) -> None:
+def test_a_purge_takes_no_more_than_its_limit(store: SqlStore) -> None:
     stored(store, *(message(due_at=None, sent_at=NOW) for _ in range(5)), message())
 
     def purge() -> int:
@@ -550,9 +552,9 @@ def test_a_purge_takes_no_more_than_its_limit(store: Store) -> None:
     assert len(messages_in(store)) == 1
 
 
-def test_a_message_of_the_longest_values_fits(sql_store: SqlStore) -> None:
+def test_a_message_of_the_longest_values_fits(store: SqlStore) -> None:
     """PostgreSQL refuses what is longer than its column."""
     one = message(canonical_email="x" * 330, address="x" * 254, languages="x" * 100, last_error="x" * MAX_ERROR)
-    stored(sql_store, one)
-    with sql_store.engine.connect() as connection:
+    stored(store, one)
+    with store.engine.connect() as connection:
         assert connection.scalar(select(outbox.c.canonical_email)) == "x" * 330

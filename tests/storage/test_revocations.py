@@ -7,9 +7,8 @@ import pytest
 
 from core.clock import new_id
 from core.sql_store import SqlStore
-from core.store import Store
 from core.tokens.model import Revocation, RevocationKind, hash_of
-from tests.storage.values import NOW
+from tests.support.values import NOW
 
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
@@ -27,26 +26,26 @@ def entry(
     )
 
 
-def add(store: Store, *entries: Revocation) -> None:
+def add(store: SqlStore, *entries: Revocation) -> None:
     with store.begin() as work:
         work.revocations.add(entries)
         work.commit()
 
 
-def number(store: Store, *, limit: int = 100) -> int:
+def number(store: SqlStore, *, limit: int = 100) -> int:
     with store.begin() as work:
         count = work.revocations.number(limit=limit)
         work.commit()
     return count
 
 
-def after(store: Store, cursor: int, *, late: timedelta = timedelta(0), limit: int = 100) -> tuple[set[str], int]:
+def after(store: SqlStore, cursor: int, *, late: timedelta = timedelta(0), limit: int = 100) -> tuple[set[str], int]:
     with store.reading() as read:
         found, last = read.revocations.after(cursor, now=NOW + late, limit=limit)
     return {one.value_hash for one in found}, last
 
 
-def test_nothing_is_given_out_before_it_has_a_number(store: Store) -> None:
+def test_nothing_is_given_out_before_it_has_a_number(store: SqlStore) -> None:
     add(store, entry("a"), entry("b"))
     assert after(store, 0) == (set(), 0)
     with store.reading() as read:
@@ -57,7 +56,7 @@ def test_nothing_is_given_out_before_it_has_a_number(store: Store) -> None:
     assert after(store, 0) == ({hash_of("a"), hash_of("b")}, 2)
 
 
-def test_an_entry_comes_back_as_it_was_stored(store: Store) -> None:
+def test_an_entry_comes_back_as_it_was_stored(store: SqlStore) -> None:
     one = entry("client", kind=RevocationKind.SUBJECT, not_before=NOW)
     add(store, one)
     number(store)
@@ -65,7 +64,7 @@ def test_an_entry_comes_back_as_it_was_stored(store: Store) -> None:
         assert read.revocations.after(0, now=NOW, limit=1) == ([one], 1)
 
 
-def test_numbers_go_on_where_they_ended(store: Store) -> None:
+def test_numbers_go_on_where_they_ended(store: SqlStore) -> None:
     add(store, entry("a"))
     number(store)
     add(store, entry("b"))
@@ -74,7 +73,7 @@ def test_numbers_go_on_where_they_ended(store: Store) -> None:
     assert number(store) == 0
 
 
-def test_what_comes_late_is_never_passed_over(store: Store) -> None:
+def test_what_comes_late_is_never_passed_over(store: SqlStore) -> None:
     """An entry with an older id, from a transaction that took longer, still gets a newer number."""
     late = entry("late")
     add(store, entry("early"))
@@ -85,13 +84,13 @@ def test_what_comes_late_is_never_passed_over(store: Store) -> None:
     assert after(store, cursor)[0] == {hash_of("late")}
 
 
-def test_as_many_are_numbered_and_given_as_are_asked_for(store: Store) -> None:
+def test_as_many_are_numbered_and_given_as_are_asked_for(store: SqlStore) -> None:
     add(store, *(entry(str(one)) for one in range(5)))
     assert [number(store, limit=2) for _ in range(4)] == [2, 2, 1, 0]
     assert after(store, 1, limit=3)[1] == 4
 
 
-def test_an_entry_leaves_when_no_token_can_outlive_it(store: Store) -> None:
+def test_an_entry_leaves_when_no_token_can_outlive_it(store: SqlStore) -> None:
     add(store, entry("a"))
     number(store)
     assert after(store, 0, late=HOUR - TICK)[1] == 1
@@ -103,13 +102,13 @@ SECOND = timedelta(seconds=1)
 
 
 def revokes(
-    store: Store, *, token_id: str = "a", subject: str = "ann", issued_at: datetime = ISSUED, now: datetime = NOW
+    store: SqlStore, *, token_id: str = "a", subject: str = "ann", issued_at: datetime = ISSUED, now: datetime = NOW
 ) -> bool:
     with store.reading() as read:
         return read.revocations.revokes(token_id=token_id, subject=subject, issued_at=issued_at, now=now)
 
 
-def test_a_token_is_revoked_by_its_id_while_the_entry_is_in_force(store: Store) -> None:
+def test_a_token_is_revoked_by_its_id_while_the_entry_is_in_force(store: SqlStore) -> None:
     add(store, entry("a", kind=RevocationKind.TOKEN))
     assert revokes(store)
     assert revokes(store, issued_at=ISSUED + HOUR, now=NOW + HOUR - TICK)
@@ -117,7 +116,7 @@ def test_a_token_is_revoked_by_its_id_while_the_entry_is_in_force(store: Store) 
     assert not revokes(store, now=NOW + HOUR)
 
 
-def test_a_token_is_revoked_by_its_subject_where_it_was_issued_before_the_time_of_the_entry(store: Store) -> None:
+def test_a_token_is_revoked_by_its_subject_where_it_was_issued_before_the_time_of_the_entry(store: SqlStore) -> None:
     add(store, entry("ann", kind=RevocationKind.SUBJECT, not_before=ISSUED))
     assert revokes(store, issued_at=ISSUED - SECOND)
     assert not revokes(store, issued_at=ISSUED)
@@ -126,14 +125,14 @@ def test_a_token_is_revoked_by_its_subject_where_it_was_issued_before_the_time_o
 
 
 @pytest.mark.parametrize("later_first", [False, True])
-def test_of_two_entries_of_a_subject_the_one_that_revokes_more_counts(store: Store, *, later_first: bool) -> None:
+def test_of_two_entries_of_a_subject_the_one_that_revokes_more_counts(store: SqlStore, *, later_first: bool) -> None:
     times = sorted([ISSUED, ISSUED + SECOND], reverse=later_first)
     add(store, *(entry("ann", kind=RevocationKind.SUBJECT, not_before=time) for time in times))
     assert revokes(store, issued_at=ISSUED)
     assert not revokes(store, issued_at=ISSUED + SECOND)
 
 
-def test_an_entry_says_nothing_of_what_it_does_not_speak_of(store: Store) -> None:
+def test_an_entry_says_nothing_of_what_it_does_not_speak_of(store: SqlStore) -> None:
     add(
         store,
         entry("ann", kind=RevocationKind.TOKEN),
@@ -144,7 +143,7 @@ def test_an_entry_says_nothing_of_what_it_does_not_speak_of(store: Store) -> Non
     assert not revokes(store)
 
 
-def test_expired_entries_are_purged_in_batches(store: Store) -> None:
+def test_expired_entries_are_purged_in_batches(store: SqlStore) -> None:
     add(store, *(entry(str(one), ends=TICK) for one in range(3)), entry("kept"))
     number(store)
     with store.begin() as work:
@@ -156,14 +155,14 @@ def test_expired_entries_are_purged_in_batches(store: Store) -> None:
     assert after(store, 4) == ({hash_of("next")}, 5)
 
 
-def test_many_processes_number_every_entry_once(sql_store: SqlStore) -> None:
-    add(sql_store, *(entry(str(one)) for one in range(200)))
+def test_many_processes_number_every_entry_once(store: SqlStore) -> None:
+    add(store, *(entry(str(one)) for one in range(200)))
     counts: list[int] = []
     start = threading.Barrier(8)
 
     def work() -> None:
         start.wait(10)
-        while count := number(sql_store, limit=10):
+        while count := number(store, limit=10):
             counts.append(count)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -172,6 +171,6 @@ def test_many_processes_number_every_entry_once(sql_store: SqlStore) -> None:
     for thread in threads:
         thread.join(30)
     assert sum(counts) == 200
-    with sql_store.reading() as read:
+    with store.reading() as read:
         found, last = read.revocations.after(0, now=NOW, limit=1000)
     assert (len(found), last) == (200, 200)

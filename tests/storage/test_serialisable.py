@@ -14,18 +14,18 @@ import pytest
 from core.app import AuthApp, build
 from core.audit.model import EventKind
 from core.errors import DatabaseUnavailable, TransactionConflict
-from core.http.problems import status_of
 from core.origin import Origin
 from core.sessions.model import TokenPair
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 from core.sql_store import SqlStore
 from core.storage.retries import ATTEMPTS, retried
-from tests.conftest import AMPLE, make_settings
-from tests.storage.faults import server_options
-from tests.storage.values import NOW, account, account_in, events_in, stored
 from tests.support.api import PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.contract import status_of
+from tests.support.database_faults import server_options
 from tests.support.mail import RecordingMailer
+from tests.support.settings import AMPLE, make_settings
+from tests.support.values import NOW, account, account_in, events_in, stored
 
 THREADS = 16
 
@@ -119,7 +119,7 @@ def test_logins_at_once_start_a_session_or_are_told_to_try_again(serialisable: S
     kinds = Counter(event.kind for event in events_in(serialisable))
     assert kinds[EventKind.LOGGED_IN] == len(pairs)
     for pair in pairs:
-        app.authentication.whoami(pair.access_token)
+        app.sessions.whoami(pair.access_token)
 
 
 def test_refreshes_and_logouts_of_different_users_at_once(app: AuthApp) -> None:
@@ -127,7 +127,7 @@ def test_refreshes_and_logouts_of_different_users_at_once(app: AuthApp) -> None:
     for number in range(2 * THREADS):
         app.accounts.sign_up(f"user{number}@example.com", PASSWORD, None, Origin())
         pairs.append(app.authentication.login(f"user{number}@example.com", PASSWORD, Origin()))
-    principals = [app.authentication.whoami(pair.access_token) for pair in pairs]
+    principals = [app.sessions.whoami(pair.access_token) for pair in pairs]
     refreshed = _at_once(*(lambda pair=pair: app.sessions.refresh(pair.refresh_token, Origin()) for pair in pairs))
     assert {type(outcome) for outcome in refreshed} <= {TokenPair, TransactionConflict}
     ended = _at_once(*(lambda ann=ann: app.sessions.logout(ann, Origin()) for ann in principals))

@@ -16,25 +16,25 @@ from core.clock import new_id
 from core.mail.model import MessageKind, Purpose
 from core.origin import Origin
 from core.sessions.model import TokenPair
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.sql_store import SqlStore
 from core.store import UnitOfWork
 from core.throttling.errors import TooManyAttempts
 from core.users.errors import EmailTaken
-from tests.conftest import make_settings
-from tests.storage.faults import opened, overheard, url_of
-from tests.storage.values import NOW, account, audit_event, email_token, message, session, stored
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
+from tests.support.database_faults import opened, overheard, url_of
+from tests.support.settings import make_settings
+from tests.support.values import NOW, account, audit_event, email_token, message, session, stored
 
 CLIENT = Origin()
 
 
 @pytest.fixture
-def single(sql_store: SqlStore) -> Iterator[SqlStore]:
+def single(store: SqlStore) -> Iterator[SqlStore]:
     """A store with one connection, to which one can listen."""
-    with opened(url_of(sql_store), pool_size=1) as store:
-        yield store
+    with opened(url_of(store), pool_size=1) as other:
+        yield other
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_transaction_after_reading_is_a_transaction_again(single: SqlStore) ->
 
 def test_whoami_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
     with overheard(single) as heard:
-        app.authentication.whoami(pair.access_token)
+        app.sessions.whoami(pair.access_token)
     assert _verbs(heard) == ["SELECT"]
 
 
@@ -103,7 +103,7 @@ def test_a_refresh_is_one_read_and_one_conditional_update(single: SqlStore, app:
 
 
 def test_listing_sessions_is_one_statement(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with overheard(single) as heard:
         app.sessions.live(principal)
     assert _verbs(heard) == ["SELECT"]
@@ -173,7 +173,7 @@ def test_a_token_is_used_by_one_conditional_update(single: SqlStore) -> None:
 
 
 def test_deleting_an_account_is_one_transaction(single: SqlStore, app: AuthApp, pair: TokenPair) -> None:
-    principal = app.authentication.whoami(pair.access_token)
+    principal = app.sessions.whoami(pair.access_token)
     with overheard(single) as heard:
         app.accounts.delete(principal, PASSWORD, CLIENT)
     verbs = _verbs(heard)
@@ -205,7 +205,7 @@ def _explained(store: SqlStore, action: Callable[[UnitOfWork], object]) -> str:
 ASKED_OFTEN = {
     "ix_outbox_due_at": lambda work: work.outbox.claim(now=NOW, lease=timedelta(minutes=2)),
     "ix_outbox_user_id_kind_prepared_at": lambda work: work.outbox.prepared_since(
-        uuid.uuid4(), MessageKind.PASSWORD_RESET, since=NOW, but=uuid.uuid4()
+        uuid.uuid4(), MessageKind.PASSWORD_RESET, since=NOW, excluding=uuid.uuid4()
     ),
     "ix_outbox_dead_at": lambda work: work.outbox.failed(),
     "uq_email_tokens_digest": lambda work: work.one_time_tokens.find(bytes(32), list(Purpose), now=NOW),
@@ -259,7 +259,7 @@ def test_values_of_mail_never_stand_in_the_text_of_a_statement(postgres_store: S
             claimed = work.outbox.claim(now=NOW, lease=timedelta(minutes=2))
             assert claimed is not None
             work.outbox.prepare(one.id, user_id=ann.user.id, at=NOW)
-            work.outbox.prepared_since(ann.user.id, one.kind, since=NOW, but=one.id)
+            work.outbox.prepared_since(ann.user.id, one.kind, since=NOW, excluding=one.id)
             work.outbox.give_up(claimed, at=NOW, error=evil)
             work.outbox.retry(one.id, at=NOW)
             work.outbox.purge(sent_before=NOW, dead_before=NOW, limit=7)

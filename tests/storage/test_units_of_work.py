@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.store import Store, UnitOfWork
+from core.sql_store import SqlStore
+from core.store import UnitOfWork
 from core.tokens.errors import KeyNumberTakenError
 from core.tokens.model import SigningKey
-from tests.storage.values import (
+from tests.support.values import (
     NOW,
     account,
     account_in,
@@ -28,7 +29,7 @@ class InterruptedWorkError(Exception):
     pass
 
 
-def test_committed_work_is_there_for_the_next(store: Store) -> None:
+def test_committed_work_is_there_for_the_next(store: SqlStore) -> None:
     ann = account()
     login = session(ann.user.id)
     signing_key, event = key(), audit_event()
@@ -55,7 +56,7 @@ def _touch_everything(work: UnitOfWork) -> None:
     work.one_time_tokens.save(email_token(bob.user.id))
 
 
-def _assert_untouched(store: Store) -> None:
+def _assert_untouched(store: SqlStore) -> None:
     with store.reading() as read:
         assert read.users.by_email("bob@example.com") is None
         assert read.keys.all() == []
@@ -64,13 +65,13 @@ def _assert_untouched(store: Store) -> None:
     assert messages_in(store) == []
 
 
-def test_leaving_without_a_commit_undoes_everything(store: Store) -> None:
+def test_leaving_without_a_commit_undoes_everything(store: SqlStore) -> None:
     with store.begin() as work:
         _touch_everything(work)
     _assert_untouched(store)
 
 
-def test_an_exception_undoes_everything_and_passes_through(store: Store) -> None:
+def test_an_exception_undoes_everything_and_passes_through(store: SqlStore) -> None:
     def interrupted() -> None:
         with store.begin() as work:
             _touch_everything(work)
@@ -81,7 +82,7 @@ def test_an_exception_undoes_everything_and_passes_through(store: Store) -> None
     _assert_untouched(store)
 
 
-def test_what_follows_the_last_commit_is_undone(store: Store) -> None:
+def test_what_follows_the_last_commit_is_undone(store: SqlStore) -> None:
     with store.begin() as work:
         work.users.add(account(), canonical_email="ann@example.com")
         work.commit()
@@ -91,7 +92,7 @@ def test_what_follows_the_last_commit_is_undone(store: Store) -> None:
         assert read.users.by_email("ann@example.com") is not None
 
 
-def test_an_exception_after_a_commit_leaves_what_was_committed(store: Store) -> None:
+def test_an_exception_after_a_commit_leaves_what_was_committed(store: SqlStore) -> None:
     def interrupted() -> None:
         with store.begin() as work:
             work.audit.add(audit_event())
@@ -103,7 +104,7 @@ def test_an_exception_after_a_commit_leaves_what_was_committed(store: Store) -> 
     assert len(events_in(store)) == 1
 
 
-def test_work_may_be_committed_in_steps(store: Store) -> None:
+def test_work_may_be_committed_in_steps(store: SqlStore) -> None:
     with store.begin() as work:
         work.keys.add(key(1))
         work.commit()
@@ -113,7 +114,7 @@ def test_work_may_be_committed_in_steps(store: Store) -> None:
         assert [found.number for found in read.keys.all()] == [1, 2]
 
 
-def test_work_sees_its_own_changes_before_the_commit(store: Store) -> None:
+def test_work_sees_its_own_changes_before_the_commit(store: SqlStore) -> None:
     ann = account()
     with store.begin() as work:
         work.users.add(ann, canonical_email="ann@example.com")
@@ -124,7 +125,7 @@ def test_work_sees_its_own_changes_before_the_commit(store: Store) -> None:
         assert found.password_hash == "new"
 
 
-def test_nobody_else_sees_changes_before_the_commit(store: Store) -> None:
+def test_nobody_else_sees_changes_before_the_commit(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
@@ -134,7 +135,7 @@ def test_nobody_else_sees_changes_before_the_commit(store: Store) -> None:
         assert account_in(store, ann.user.id).user.display_name == "Anna"
 
 
-def test_reading_sees_what_is_committed_between_its_statements(store: Store) -> None:
+def test_reading_sees_what_is_committed_between_its_statements(store: SqlStore) -> None:
     ann = account()
     with store.reading() as before:
         assert before.users.by_id(ann.user.id) is None
@@ -143,7 +144,7 @@ def test_reading_sees_what_is_committed_between_its_statements(store: Store) -> 
         assert after.users.by_id(ann.user.id) == ann
 
 
-def test_an_exception_passes_through_reading(store: Store) -> None:
+def test_an_exception_passes_through_reading(store: SqlStore) -> None:
     def interrupted() -> None:
         with store.reading() as read:
             read.keys.all()
@@ -153,7 +154,7 @@ def test_an_exception_passes_through_reading(store: Store) -> None:
         interrupted()
 
 
-def test_two_that_add_one_to_a_number_both_count(store: Store) -> None:
+def test_two_that_add_one_to_a_number_both_count(store: SqlStore) -> None:
     """Two units of work that read first and write later do not lose each other's work."""
     start = threading.Barrier(2)
 
@@ -183,11 +184,11 @@ def _outcomes(add_next: Callable[[], SigningKey]) -> list[SigningKey]:
         return [added for future in [pool.submit(outcome), pool.submit(outcome)] for added in future.result(10)]
 
 
-def test_a_ready_store_passes_its_check(store: Store) -> None:
+def test_a_ready_store_passes_its_check(store: SqlStore) -> None:
     store.check()
 
 
-def test_a_hundred_units_of_work_hold_nothing(store: Store) -> None:
+def test_a_hundred_units_of_work_hold_nothing(store: SqlStore) -> None:
     for number in range(100):
         with store.begin() as work:
             work.audit.add(audit_event())

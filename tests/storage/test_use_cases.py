@@ -17,7 +17,8 @@ from passlib.hash import bcrypt
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
-from core.accounts import service
+from core.accounts import export
+from core.accounts.model import MOST_EVENTS
 from core.app import AuthApp, build, build_key_ring
 from core.audit.model import EventKind
 from core.audit.sql import audit_events
@@ -31,16 +32,18 @@ from core.oauth.model import Credentials
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Principal, Session, TokenPair
-from core.settings import MailSettings, TokenSettings
-from core.sql_store import SqlStore
-from core.storage.schema import metadata
-from core.store import Store, UnitOfWork
+from core.settings.groups import MailSettings, TokenSettings
+from core.sql_store import SqlStore, metadata
+from core.store import UnitOfWork
 from core.tokens.access_tokens import UserClaims
 from core.users.addresses import canonical_or_none
 from core.users.errors import EmailTaken
 from core.users.model import Account
-from tests.conftest import make_settings
-from tests.storage.values import (
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
+from tests.support.clock import START, FakeClock
+from tests.support.mail import RecordingMailer, kind_of, token_of
+from tests.support.settings import make_settings
+from tests.support.values import (
     account,
     account_in,
     audit_event,
@@ -51,9 +54,6 @@ from tests.storage.values import (
     session_in,
     stored,
 )
-from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
-from tests.support.clock import START, FakeClock
-from tests.support.mail import RecordingMailer, kind_of, token_of
 
 CLIENT = Origin(ip="192.0.2.7", user_agent="laptop", request_id="a-request")
 TODAYS = "$bcrypt-sha256$"
@@ -61,10 +61,10 @@ NEW_EMAIL = "anna@example.com"
 
 
 @dataclass
-class House:
+class Service:
     """A service on a store, with a user who has signed up."""
 
-    store: Store
+    store: SqlStore
     clock: FakeClock
     app: AuthApp
     ann: uuid.UUID
@@ -77,10 +77,10 @@ class House:
         return self.app.sessions.refresh(pair.refresh_token, CLIENT)
 
     def principal(self, pair: TokenPair) -> Principal:
-        return self.app.authentication.whoami(pair.access_token)
+        return self.app.sessions.whoami(pair.access_token)
 
     def session(self, pair: TokenPair) -> Session:
-        claims = self.app.authentication._access_tokens.verify(pair.access_token)
+        claims = self.app.sessions._access_tokens.verify(pair.access_token)
         assert isinstance(claims, UserClaims)
         return session_in(self.store, claims.session_id)
 
@@ -105,59 +105,59 @@ class House:
         return token_of(self.mail()[kind])
 
 
-def _house(store: Store, **settings: Any) -> House:
+def open_service(store: SqlStore, **settings: Any) -> Service:
     clock, mailer = FakeClock(START), RecordingMailer()
     app = build(make_settings(**settings), store=store, clock=clock, mailer=mailer)
     ann = app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
     assert ann is not None
     clock.advance(seconds=1)
-    return House(store, clock, app, ann.id, mailer)
+    return Service(store, clock, app, ann.id, mailer)
 
 
 @pytest.fixture
-def house(store: Store) -> House:
-    return _house(store)
+def service(store: SqlStore) -> Service:
+    return open_service(store)
 
 
 # Signing up
 
 
-def test_a_signup_stores_the_user_and_an_event(house: House) -> None:
-    found = account_in(house.store, house.ann)
+def test_a_signup_stores_the_user_and_an_event(service: Service) -> None:
+    found = account_in(service.store, service.ann)
     assert (found.user.email, found.user.display_name, found.user.roles) == (EMAIL, "Ann", ())
     assert found.user.created_at == found.user.updated_at == START
     assert not found.user.email_verified
     assert found.password_hash.startswith(TODAYS)
-    (event,) = events_in(house.store)
+    (event,) = events_in(service.store)
     assert (event.kind, event.user_id, event.ip, event.request_id) == (
         EventKind.SIGNED_UP,
-        house.ann,
+        service.ann,
         "192.0.2.7",
         "a-request",
     )
 
 
 @pytest.mark.parametrize("email", [EMAIL, "ANN@example.com", "Ann@EXAMPLE.com"])
-def test_a_second_signup_leaves_the_first_alone(house: House, email: str) -> None:
-    before = account_in(house.store, house.ann)
+def test_a_second_signup_leaves_the_first_alone(service: Service, email: str) -> None:
+    before = account_in(service.store, service.ann)
     with pytest.raises(EmailTaken):
-        house.app.accounts.sign_up(email, OTHER_PASSWORD, "Eve", CLIENT)
-    assert account_in(house.store, house.ann) == before
-    assert house.kinds() == [EventKind.SIGNED_UP, EventKind.SIGNUP_REPEATED]
-    repeated = events_in(house.store)[-1]
+        service.app.accounts.sign_up(email, OTHER_PASSWORD, "Eve", CLIENT)
+    assert account_in(service.store, service.ann) == before
+    assert service.kinds() == [EventKind.SIGNED_UP, EventKind.SIGNUP_REPEATED]
+    repeated = events_in(service.store)[-1]
     assert (repeated.user_id, repeated.ip, repeated.request_id) == (None, "192.0.2.7", "a-request")
-    told = [message for message in messages_in(house.store) if message.kind is MessageKind.SIGNUP_ATTEMPTED]
+    told = [message for message in messages_in(service.store) if message.kind is MessageKind.SIGNUP_ATTEMPTED]
     assert [(message.user_id, message.canonical_email, message.address) for message in told] == [(None, EMAIL, None)]
-    house.login()
+    service.login()
 
 
-def test_a_signup_stores_a_message_to_its_user_and_nothing_of_the_address(house: House) -> None:
-    (message,) = messages_in(house.store)
-    assert (message.kind, message.user_id) == (MessageKind.EMAIL_VERIFICATION, house.ann)
+def test_a_signup_stores_a_message_to_its_user_and_nothing_of_the_address(service: Service) -> None:
+    (message,) = messages_in(service.store)
+    assert (message.kind, message.user_id) == (MessageKind.EMAIL_VERIFICATION, service.ann)
     assert (message.canonical_email, message.address, message.due_at) == (None, None, START)
 
 
-def test_where_only_verified_addresses_log_in_no_signup_is_told_from_another(store: Store) -> None:
+def test_where_only_verified_addresses_log_in_no_signup_is_told_from_another(store: SqlStore) -> None:
     clock = FakeClock(START)
     app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=store, clock=clock)
     assert app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT) is None
@@ -171,211 +171,211 @@ def test_where_only_verified_addresses_log_in_no_signup_is_told_from_another(sto
 # Rotation
 
 
-def test_the_current_token_moves_the_session_on(house: House) -> None:
-    first = house.login()
+def test_the_current_token_moves_the_session_on(service: Service) -> None:
+    first = service.login()
     tokens = {first.refresh_token}
     pair = first
     for generation in range(1, 5):
-        house.clock.advance(minutes=1)
-        pair = house.refresh(pair)
+        service.clock.advance(minutes=1)
+        pair = service.refresh(pair)
         tokens.add(pair.refresh_token)
-        assert house.session(pair).generation == generation
-        assert house.session(pair).last_used_at == house.clock.now()
+        assert service.session(pair).generation == generation
+        assert service.session(pair).last_used_at == service.clock.now()
     assert len(tokens) == 5
 
 
-def test_the_predecessor_within_the_grace_gives_the_same_successor(house: House) -> None:
-    first = house.login()
-    second = house.refresh(first)
-    house.clock.advance(seconds=9.999)
-    assert house.refresh(first).refresh_token == second.refresh_token
-    assert house.refresh(first).refresh_token == second.refresh_token
-    assert house.session(second).generation == 1
+def test_the_predecessor_within_the_grace_gives_the_same_successor(service: Service) -> None:
+    first = service.login()
+    second = service.refresh(first)
+    service.clock.advance(seconds=9.999)
+    assert service.refresh(first).refresh_token == second.refresh_token
+    assert service.refresh(first).refresh_token == second.refresh_token
+    assert service.session(second).generation == 1
 
 
-def test_repeating_does_not_lengthen_the_grace(house: House) -> None:
-    first = house.login()
-    house.refresh(first)
-    house.clock.advance(seconds=9)
-    house.refresh(first)
-    house.clock.advance(seconds=1)
+def test_repeating_does_not_lengthen_the_grace(service: Service) -> None:
+    first = service.login()
+    service.refresh(first)
+    service.clock.advance(seconds=9)
+    service.refresh(first)
+    service.clock.advance(seconds=1)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(first)
+        service.refresh(first)
 
 
-def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(house: House) -> None:
-    first = house.login()
-    other = house.login("phone")
-    second = house.refresh(first)
-    house.clock.advance(seconds=10)
+def test_a_predecessor_after_the_grace_is_reuse_and_ends_the_session_for_good(service: Service) -> None:
+    first = service.login()
+    other = service.login("phone")
+    second = service.refresh(first)
+    service.clock.advance(seconds=10)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(first)
-    assert house.session(first).ended_at == house.clock.now()
+        service.refresh(first)
+    assert service.session(first).ended_at == service.clock.now()
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(second)
+        service.refresh(second)
     with pytest.raises(InvalidToken):
-        house.app.authentication.whoami(second.access_token)
-    assert house.live() == ["phone"]
-    house.refresh(other)
+        service.app.sessions.whoami(second.access_token)
+    assert service.live() == ["phone"]
+    service.refresh(other)
 
 
-def test_a_reuse_is_recorded_once_with_its_session(house: House) -> None:
-    first = house.login()
-    ended = house.session(first).id
-    house.refresh(first)
-    house.clock.advance(minutes=1)
+def test_a_reuse_is_recorded_once_with_its_session(service: Service) -> None:
+    first = service.login()
+    ended = service.session(first).id
+    service.refresh(first)
+    service.clock.advance(minutes=1)
     for _ in range(3):
         with pytest.raises(InvalidRefreshToken):
-            house.refresh(first)
-    (event,) = [event for event in events_in(house.store) if event.kind is EventKind.REFRESH_TOKEN_REUSED]
-    assert (event.user_id, event.session_id, event.at) == (house.ann, ended, house.clock.now())
+            service.refresh(first)
+    (event,) = [event for event in events_in(service.store) if event.kind is EventKind.REFRESH_TOKEN_REUSED]
+    assert (event.user_id, event.session_id, event.at) == (service.ann, ended, service.clock.now())
     assert (event.ip, event.request_id) == ("192.0.2.7", "a-request")
 
 
-def test_a_token_before_the_predecessor_is_reuse_even_within_the_grace(house: House) -> None:
-    first = house.login()
-    third = house.refresh(house.refresh(first))
+def test_a_token_before_the_predecessor_is_reuse_even_within_the_grace(service: Service) -> None:
+    first = service.login()
+    third = service.refresh(service.refresh(first))
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(first)
+        service.refresh(first)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(third)
-    assert house.live() == []
+        service.refresh(third)
+    assert service.live() == []
 
 
-def test_without_a_grace_every_second_use_is_reuse(store: Store) -> None:
-    house = _house(store, tokens=TokenSettings(refresh_grace=timedelta(0)))
-    first = house.login()
-    house.refresh(first)
+def test_without_a_grace_every_second_use_is_reuse(store: SqlStore) -> None:
+    service = open_service(store, tokens=TokenSettings(refresh_grace=timedelta(0)))
+    first = service.login()
+    service.refresh(first)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(first)
-    assert house.live() == []
+        service.refresh(first)
+    assert service.live() == []
 
 
-def test_rotation_moves_the_idle_end_and_never_the_absolute_one(store: Store) -> None:
+def test_rotation_moves_the_idle_end_and_never_the_absolute_one(store: SqlStore) -> None:
     idle, lifetime = timedelta(minutes=10), timedelta(minutes=25)
-    house = _house(store, tokens=TokenSettings(session_idle=idle, session_lifetime=lifetime))
-    pair = house.login()
-    end = house.session(pair).expires_at
+    service = open_service(store, tokens=TokenSettings(session_idle=idle, session_lifetime=lifetime))
+    pair = service.login()
+    end = service.session(pair).expires_at
     for _ in range(3):
-        house.clock.advance(minutes=8)
-        pair = house.refresh(pair)
-        assert house.session(pair).expires_at == end
-        assert house.session(pair).idle_expires_at == house.clock.now() + idle
-        assert pair.refresh_expires_in == min(end - house.clock.now(), idle).total_seconds()
-    house.clock.at = end - timedelta(microseconds=1)
-    house.principal(pair)
-    house.clock.at = end
+        service.clock.advance(minutes=8)
+        pair = service.refresh(pair)
+        assert service.session(pair).expires_at == end
+        assert service.session(pair).idle_expires_at == service.clock.now() + idle
+        assert pair.refresh_expires_in == min(end - service.clock.now(), idle).total_seconds()
+    service.clock.at = end - timedelta(microseconds=1)
+    service.principal(pair)
+    service.clock.at = end
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(pair)
+        service.refresh(pair)
 
 
-def test_an_idle_session_cannot_be_refreshed_and_that_is_no_reuse(store: Store) -> None:
-    house = _house(store, tokens=TokenSettings(session_idle=timedelta(minutes=10)))
-    pair = house.login()
-    house.clock.advance(minutes=10)
+def test_an_idle_session_cannot_be_refreshed_and_that_is_no_reuse(store: SqlStore) -> None:
+    service = open_service(store, tokens=TokenSettings(session_idle=timedelta(minutes=10)))
+    pair = service.login()
+    service.clock.advance(minutes=10)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(pair)
-    assert EventKind.REFRESH_TOKEN_REUSED not in house.kinds()
+        service.refresh(pair)
+    assert EventKind.REFRESH_TOKEN_REUSED not in service.kinds()
 
 
-def test_a_user_who_was_made_inactive_cannot_refresh(house: House) -> None:
+def test_a_user_who_was_made_inactive_cannot_refresh(service: Service) -> None:
     inactive = account("bob@example.com", is_active=False)
     theirs = session(inactive.user.id, created_at=START)
-    stored(house.store, inactive, theirs)
-    pair = house.app.sessions.pair(theirs, inactive.user, house.clock.now())
+    stored(service.store, inactive, theirs)
+    pair = service.app.sessions.pair(theirs, inactive.user, service.clock.now())
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(pair)
-    assert session_in(house.store, theirs.id) == theirs
+        service.refresh(pair)
+    assert session_in(service.store, theirs.id) == theirs
 
 
 # Ending sessions
 
 
-def test_a_logout_ends_this_session_alone(house: House) -> None:
-    laptop, _phone = house.login("laptop"), house.login("phone")
-    principal = house.principal(laptop)
-    house.app.sessions.logout(principal, CLIENT)
-    house.app.sessions.logout(principal, CLIENT)
-    assert house.live() == ["phone"]
-    assert house.kinds().count(EventKind.LOGGED_OUT) == 1
+def test_a_logout_ends_this_session_alone(service: Service) -> None:
+    laptop, _phone = service.login("laptop"), service.login("phone")
+    principal = service.principal(laptop)
+    service.app.sessions.logout(principal, CLIENT)
+    service.app.sessions.logout(principal, CLIENT)
+    assert service.live() == ["phone"]
+    assert service.kinds().count(EventKind.LOGGED_OUT) == 1
     with pytest.raises(InvalidToken):
-        house.principal(laptop)
+        service.principal(laptop)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(laptop)
+        service.refresh(laptop)
 
 
-def test_a_user_ends_another_of_the_own_sessions_once(house: House) -> None:
-    laptop, phone = house.login("laptop"), house.login("phone")
-    principal, other = house.principal(laptop), house.session(phone).id
-    house.app.sessions.end(principal, other, CLIENT)
+def test_a_user_ends_another_of_the_own_sessions_once(service: Service) -> None:
+    laptop, phone = service.login("laptop"), service.login("phone")
+    principal, other = service.principal(laptop), service.session(phone).id
+    service.app.sessions.end(principal, other, CLIENT)
     with pytest.raises(NotFound):
-        house.app.sessions.end(principal, other, CLIENT)
-    assert house.live() == ["laptop"]
-    assert house.kinds().count(EventKind.SESSION_ENDED) == 1
+        service.app.sessions.end(principal, other, CLIENT)
+    assert service.live() == ["laptop"]
+    assert service.kinds().count(EventKind.SESSION_ENDED) == 1
 
 
-def test_nobody_ends_the_session_of_another_user(house: House) -> None:
-    mine = house.login()
-    house.app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
-    bob = house.principal(house.app.authentication.login("bob@example.com", PASSWORD, CLIENT))
-    for session_id in (house.session(mine).id, uuid.uuid4()):
+def test_nobody_ends_the_session_of_another_user(service: Service) -> None:
+    mine = service.login()
+    service.app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
+    bob = service.principal(service.app.authentication.login("bob@example.com", PASSWORD, CLIENT))
+    for session_id in (service.session(mine).id, uuid.uuid4()):
         with pytest.raises(NotFound):
-            house.app.sessions.end(bob, session_id, CLIENT)
-    assert house.live() == ["laptop"]
-    assert EventKind.SESSION_ENDED not in house.kinds()
+            service.app.sessions.end(bob, session_id, CLIENT)
+    assert service.live() == ["laptop"]
+    assert EventKind.SESSION_ENDED not in service.kinds()
 
 
 @pytest.mark.parametrize(("keep_current", "left"), [(True, ["laptop"]), (False, [])])
-def test_a_user_ends_all_sessions_or_all_others(house: House, left: list[str], *, keep_current: bool) -> None:
-    laptop, *_ = [house.login(device) for device in ("laptop", "phone", "tablet")]
-    house.app.sessions.end_all(house.principal(laptop), CLIENT, keep_current=keep_current)
-    assert house.live() == left
+def test_a_user_ends_all_sessions_or_all_others(service: Service, left: list[str], *, keep_current: bool) -> None:
+    laptop, *_ = [service.login(device) for device in ("laptop", "phone", "tablet")]
+    service.app.sessions.end_all(service.principal(laptop), CLIENT, keep_current=keep_current)
+    assert service.live() == left
 
 
 # Passwords
 
 
-def test_a_password_change_ends_the_other_sessions_only(house: House) -> None:
-    laptop, phone = house.login("laptop"), house.login("phone")
-    house.app.accounts.change_password(house.principal(laptop), PASSWORD, OTHER_PASSWORD, CLIENT)
-    assert house.live() == ["laptop"]
-    house.refresh(laptop)
+def test_a_password_change_ends_the_other_sessions_only(service: Service) -> None:
+    laptop, phone = service.login("laptop"), service.login("phone")
+    service.app.accounts.change_password(service.principal(laptop), PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert service.live() == ["laptop"]
+    service.refresh(laptop)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(phone)
+        service.refresh(phone)
     with pytest.raises(InvalidCredentials):
-        house.login()
-    house.login(password=OTHER_PASSWORD)
+        service.login()
+    service.login(password=OTHER_PASSWORD)
 
 
-def test_a_refused_password_change_is_recorded_and_changes_nothing(house: House) -> None:
-    laptop, _phone = house.login("laptop"), house.login("phone")
-    before = account_in(house.store, house.ann)
-    house.clock.advance(seconds=1)
+def test_a_refused_password_change_is_recorded_and_changes_nothing(service: Service) -> None:
+    laptop, _phone = service.login("laptop"), service.login("phone")
+    before = account_in(service.store, service.ann)
+    service.clock.advance(seconds=1)
     with pytest.raises(WrongPassword):
-        house.app.accounts.change_password(house.principal(laptop), OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
-    assert account_in(house.store, house.ann) == before
-    assert house.live() == ["laptop", "phone"]
-    assert house.kinds()[-1] is EventKind.PASSWORD_CHANGE_FAILED
+        service.app.accounts.change_password(service.principal(laptop), OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert account_in(service.store, service.ann) == before
+    assert service.live() == ["laptop", "phone"]
+    assert service.kinds()[-1] is EventKind.PASSWORD_CHANGE_FAILED
 
 
 @pytest.mark.parametrize("email", [EMAIL, "nobody@example.com", "not an address"])
-def test_a_refused_login_is_recorded_before_it_is_refused(house: House, email: str) -> None:
+def test_a_refused_login_is_recorded_before_it_is_refused(service: Service, email: str) -> None:
     with pytest.raises(InvalidCredentials):
-        house.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
-    event = events_in(house.store)[-1]
+        service.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
+    event = events_in(service.store)[-1]
     assert event.kind is EventKind.LOGIN_FAILED
-    assert event.user_id == (house.ann if email == EMAIL else None)
-    assert house.live() == []
+    assert event.user_id == (service.ann if email == EMAIL else None)
+    assert service.live() == []
 
 
-def test_an_inactive_user_cannot_log_in(house: House) -> None:
-    hashed = account_in(house.store, house.ann).password_hash
+def test_an_inactive_user_cannot_log_in(service: Service) -> None:
+    hashed = account_in(service.store, service.ann).password_hash
     inactive = account("bob@example.com", is_active=False, password_hash=hashed)
-    stored(house.store, inactive)
+    stored(service.store, inactive)
     with pytest.raises(InvalidCredentials):
-        house.app.authentication.login("bob@example.com", PASSWORD, CLIENT)
-    with house.store.reading() as read:
-        assert read.sessions.live_of(inactive.user.id, now=house.clock.now()) == []
+        service.app.authentication.login("bob@example.com", PASSWORD, CLIENT)
+    with service.store.reading() as read:
+        assert read.sessions.live_of(inactive.user.id, now=service.clock.now()) == []
 
 
 # Upgrading old hashes
@@ -387,36 +387,36 @@ def _old_hash(password: str) -> str:
 
 
 @pytest.fixture
-def veteran(house: House) -> Account:
+def veteran(service: Service) -> Account:
     """An account whose hash is of another time."""
     old = account("old@example.com", password_hash=_old_hash(PASSWORD))
-    stored(house.store, old)
+    stored(service.store, old)
     return old
 
 
-def test_a_login_with_an_old_hash_upgrades_it(house: House, veteran: Account) -> None:
-    house.app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    upgraded = account_in(house.store, veteran.user.id)
+def test_a_login_with_an_old_hash_upgrades_it(service: Service, veteran: Account) -> None:
+    service.app.authentication.login("old@example.com", PASSWORD, CLIENT)
+    upgraded = account_in(service.store, veteran.user.id)
     assert upgraded.password_hash.startswith(TODAYS)
     assert upgraded.user == veteran.user, "an upgrade is nothing that the user did"
-    house.app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    assert account_in(house.store, veteran.user.id) == upgraded
+    service.app.authentication.login("old@example.com", PASSWORD, CLIENT)
+    assert account_in(service.store, veteran.user.id) == upgraded
 
 
-def test_a_refused_login_upgrades_nothing(house: House, veteran: Account) -> None:
+def test_a_refused_login_upgrades_nothing(service: Service, veteran: Account) -> None:
     with pytest.raises(InvalidCredentials):
-        house.app.authentication.login("old@example.com", OTHER_PASSWORD, CLIENT)
-    assert account_in(house.store, veteran.user.id) == veteran
+        service.app.authentication.login("old@example.com", OTHER_PASSWORD, CLIENT)
+    assert account_in(service.store, veteran.user.id) == veteran
 
 
 class OvertakenStore:
     """A store on which somebody else is faster, once, just before the next transaction."""
 
-    def __init__(self, store: Store, overtake: Callable[[], object]) -> None:
+    def __init__(self, store: SqlStore, overtake: Callable[[], object]) -> None:
         self._store = store
         self._waiting = [overtake]
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close = store.check, store.close
+        self.check, self.close, self.on_message = store.check, store.close, store.on_message
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
@@ -426,82 +426,82 @@ class OvertakenStore:
             yield work
 
 
-def _replace_hash(house: House, veteran: Account, new_hash: str) -> None:
-    with house.store.begin() as work:
+def _replace_hash(service: Service, veteran: Account, new_hash: str) -> None:
+    with service.store.begin() as work:
         assert work.users.replace_password(
-            veteran.user.id, old_hash=veteran.password_hash, new_hash=new_hash, at=house.clock.now()
+            veteran.user.id, old_hash=veteran.password_hash, new_hash=new_hash, at=service.clock.now()
         )
         work.commit()
 
 
-def _overtaken(house: House, overtake: Callable[[], object]) -> AuthApp:
-    house.app.keys.ensure()
-    return build(house.app.settings, store=OvertakenStore(house.store, overtake), clock=house.clock)
+def _overtaken(service: Service, overtake: Callable[[], object]) -> AuthApp:
+    service.app.keys.ensure()
+    return build(service.app.settings, store=OvertakenStore(service.store, overtake), clock=service.clock)
 
 
-def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(house: House, veteran: Account) -> None:
-    changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
-    app = _overtaken(house, lambda: _replace_hash(house, veteran, changed))
+def test_an_upgrade_does_not_undo_a_password_change_that_was_faster(service: Service, veteran: Account) -> None:
+    changed = service.app.accounts._passwords.hash(OTHER_PASSWORD)
+    app = _overtaken(service, lambda: _replace_hash(service, veteran, changed))
     with pytest.raises(InvalidCredentials):
         app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    assert account_in(house.store, veteran.user.id).password_hash == changed
-    with house.store.reading() as read:
-        assert read.sessions.live_of(veteran.user.id, now=house.clock.now()) == []
-    assert house.kinds()[-1] is EventKind.LOGIN_FAILED
+    assert account_in(service.store, veteran.user.id).password_hash == changed
+    with service.store.reading() as read:
+        assert read.sessions.live_of(veteran.user.id, now=service.clock.now()) == []
+    assert service.kinds()[-1] is EventKind.LOGIN_FAILED
 
 
-def test_a_login_whose_hash_was_upgraded_by_another_gets_in(house: House, veteran: Account) -> None:
-    upgraded = house.app.accounts._passwords.hash(PASSWORD)
-    app = _overtaken(house, lambda: _replace_hash(house, veteran, upgraded))
+def test_a_login_whose_hash_was_upgraded_by_another_gets_in(service: Service, veteran: Account) -> None:
+    upgraded = service.app.accounts._passwords.hash(PASSWORD)
+    app = _overtaken(service, lambda: _replace_hash(service, veteran, upgraded))
     pair = app.authentication.login("old@example.com", PASSWORD, CLIENT)
-    assert app.authentication.whoami(pair.access_token).user.id == veteran.user.id
-    assert account_in(house.store, veteran.user.id).password_hash == upgraded
+    assert app.sessions.whoami(pair.access_token).user.id == veteran.user.id
+    assert account_in(service.store, veteran.user.id).password_hash == upgraded
 
 
-def test_a_login_that_a_password_change_overtakes_is_refused(house: House) -> None:
-    ann = account_in(house.store, house.ann)
-    changed = house.app.accounts._passwords.hash(OTHER_PASSWORD)
-    app = _overtaken(house, lambda: _replace_hash(house, ann, changed))
+def test_a_login_that_a_password_change_overtakes_is_refused(service: Service) -> None:
+    ann = account_in(service.store, service.ann)
+    changed = service.app.accounts._passwords.hash(OTHER_PASSWORD)
+    app = _overtaken(service, lambda: _replace_hash(service, ann, changed))
     with pytest.raises(InvalidCredentials):
         app.authentication.login(EMAIL, PASSWORD, CLIENT)
-    assert house.live() == []
+    assert service.live() == []
 
 
-def test_a_password_change_that_another_overtakes_is_refused(house: House) -> None:
-    principal = house.principal(house.login())
-    ann = account_in(house.store, house.ann)
-    app = _overtaken(house, lambda: _replace_hash(house, ann, "of another change"))
+def test_a_password_change_that_another_overtakes_is_refused(service: Service) -> None:
+    principal = service.principal(service.login())
+    ann = account_in(service.store, service.ann)
+    app = _overtaken(service, lambda: _replace_hash(service, ann, "of another change"))
     with pytest.raises(WrongPassword):
         app.accounts.change_password(principal, PASSWORD, OTHER_PASSWORD, CLIENT)
-    assert account_in(house.store, house.ann).password_hash == "of another change"
+    assert account_in(service.store, service.ann).password_hash == "of another change"
 
 
-def test_a_user_who_was_made_inactive_meanwhile_confirms_nothing(house: House) -> None:
+def test_a_user_who_was_made_inactive_meanwhile_confirms_nothing(service: Service) -> None:
     """Their token was checked a moment ago."""
-    inactive = account("bob@example.com", is_active=False, password_hash=house.app.accounts._passwords.hash(PASSWORD))
-    stored(house.store, inactive)
+    inactive = account("bob@example.com", is_active=False, password_hash=service.app.accounts._passwords.hash(PASSWORD))
+    stored(service.store, inactive)
     bob = Principal(user=inactive.user, session_id=uuid.uuid4())
     calls: list[Callable[[], object]] = [
-        lambda: house.app.accounts.change_password(bob, PASSWORD, OTHER_PASSWORD, CLIENT),
-        lambda: house.app.accounts.delete(bob, PASSWORD, CLIENT),
-        lambda: house.app.email_verification.request_change(bob, NEW_EMAIL, PASSWORD, CLIENT),
+        lambda: service.app.accounts.change_password(bob, PASSWORD, OTHER_PASSWORD, CLIENT),
+        lambda: service.app.accounts.delete(bob, PASSWORD, CLIENT),
+        lambda: service.app.email_verification.request_change(bob, NEW_EMAIL, PASSWORD, CLIENT),
     ]
     for call in calls:
         with pytest.raises(WrongPassword):
             call()
-    assert account_in(house.store, inactive.user.id) == inactive
+    assert account_in(service.store, inactive.user.id) == inactive
 
 
-def test_a_use_case_that_the_database_undid_runs_again(house: House) -> None:
+def test_a_use_case_that_the_database_undid_runs_again(service: Service) -> None:
     def undo() -> None:
         raise TransactionConflict
 
-    app = _overtaken(house, undo)
+    app = _overtaken(service, undo)
     app.accounts.sign_up("bob@example.com", PASSWORD, None, CLIENT)
-    assert house.kinds().count(EventKind.SIGNED_UP) == 2
+    assert service.kinds().count(EventKind.SIGNED_UP) == 2
 
 
-def test_a_key_ring_that_another_overtakes_makes_no_second_key(store: Store) -> None:
+def test_a_key_ring_that_another_overtakes_makes_no_second_key(store: SqlStore) -> None:
     settings, clock = make_settings(), FakeClock(START)
     faster = build_key_ring(settings, store=store, clock=clock)
     ring = build_key_ring(settings, store=OvertakenStore(store, faster.ensure), clock=clock)
@@ -514,192 +514,199 @@ def test_a_key_ring_that_another_overtakes_makes_no_second_key(store: Store) -> 
 # Links that wait for their letter
 
 
-def _attacked(house: House) -> Principal:
+def _attacked(service: Service) -> Principal:
     """Somebody who knows the password has asked to give the account another address; no letter has left yet."""
-    house.mail()
-    eve = house.principal(house.login("eve"))
-    house.app.email_verification.request_change(eve, NEW_EMAIL, PASSWORD, CLIENT)
-    house.clock.advance(seconds=1)
+    service.mail()
+    eve = service.principal(service.login("eve"))
+    service.app.email_verification.request_change(eve, NEW_EMAIL, PASSWORD, CLIENT)
+    service.clock.advance(seconds=1)
     return eve
 
 
-def _addresses_that_can_be_confirmed(house: House) -> list[str]:
-    with house.store.reading() as read:
-        return [token.address for token in read.one_time_tokens.of(house.ann) if token.ended_at is None]
+def _addresses_that_can_be_confirmed(service: Service) -> list[str]:
+    with service.store.reading() as read:
+        return [token.address for token in read.one_time_tokens.of(service.ann) if token.ended_at is None]
 
 
-def test_a_change_of_password_stops_a_change_of_address_whose_letter_has_not_left(house: House) -> None:
+def test_a_change_of_password_stops_a_change_of_address_whose_letter_has_not_left(service: Service) -> None:
     """The owner was told: "Change your password now: that stops the change." """
-    _attacked(house)
-    ann = house.principal(house.login())
-    house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
-    assert MessageKind.EMAIL_CHANGE not in house.mail()
-    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(house)
+    _attacked(service)
+    ann = service.principal(service.login())
+    service.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    assert MessageKind.EMAIL_CHANGE not in service.mail()
+    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(service)
 
 
-def test_a_reset_of_the_password_stops_a_change_of_address_whose_letter_has_not_left(house: House) -> None:
-    house.app.password_reset.request(EMAIL, CLIENT)
-    link = house.token(MessageKind.PASSWORD_RESET)
-    _attacked(house)
-    house.app.password_reset.reset(link, OTHER_PASSWORD, CLIENT)
-    assert MessageKind.EMAIL_CHANGE not in house.mail()
-    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(house)
+def test_a_reset_of_the_password_stops_a_change_of_address_whose_letter_has_not_left(service: Service) -> None:
+    service.app.password_reset.request(EMAIL, CLIENT)
+    link = service.token(MessageKind.PASSWORD_RESET)
+    _attacked(service)
+    service.app.password_reset.reset(link, OTHER_PASSWORD, CLIENT)
+    assert MessageKind.EMAIL_CHANGE not in service.mail()
+    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(service)
 
 
 @pytest.mark.parametrize("failure", [MailError("away"), MailRefused("recipient refused: 550")], ids=["fails", "dead"])
 def test_a_change_of_password_stops_a_change_of_address_whose_letter_is_tried_again(
-    house: House, failure: MailError
+    service: Service, failure: MailError
 ) -> None:
-    _attacked(house)
-    house.mailer.failure = failure
-    house.app.mail_worker.run_once()
-    house.mailer.failure = None
-    house.app.accounts.change_password(house.principal(house.login()), PASSWORD, OTHER_PASSWORD, CLIENT)
-    house.clock.advance(hours=1)
-    with house.store.begin() as work:
-        work.outbox.retry(None, at=house.clock.now())
+    _attacked(service)
+    service.mailer.failure = failure
+    service.app.mail_worker.run_once()
+    service.mailer.failure = None
+    service.app.accounts.change_password(service.principal(service.login()), PASSWORD, OTHER_PASSWORD, CLIENT)
+    service.clock.advance(hours=1)
+    with service.store.begin() as work:
+        work.outbox.retry(None, at=service.clock.now())
         work.commit()
-    assert MessageKind.EMAIL_CHANGE not in house.mail()
-    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(house)
+    assert MessageKind.EMAIL_CHANGE not in service.mail()
+    assert NEW_EMAIL not in _addresses_that_can_be_confirmed(service)
 
 
-def test_after_a_change_of_password_another_change_of_address_can_be_asked_for(house: House) -> None:
-    ann = _attacked(house)
-    house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
-    house.clock.advance(seconds=1)
-    house.app.email_verification.request_change(ann, "third@example.com", OTHER_PASSWORD, CLIENT)
-    house.app.mail_worker.run_once()
-    (letter,) = [letter for letter in house.mailer.letters if recipient_of(letter) == "third@example.com"]
-    house.app.email_verification.verify(token_of(letter), CLIENT)
-    assert account_in(house.store, house.ann).user.email == "third@example.com"
+def test_after_a_change_of_password_another_change_of_address_can_be_asked_for(service: Service) -> None:
+    ann = _attacked(service)
+    service.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    service.clock.advance(seconds=1)
+    service.app.email_verification.request_change(ann, "third@example.com", OTHER_PASSWORD, CLIENT)
+    service.app.mail_worker.run_once()
+    (letter,) = [letter for letter in service.mailer.letters if recipient_of(letter) == "third@example.com"]
+    service.app.email_verification.verify(token_of(letter), CLIENT)
+    assert account_in(service.store, service.ann).user.email == "third@example.com"
 
 
 # Accounts that go away meanwhile
 
 
-def _delete(house: House) -> None:
-    with house.store.begin() as work:
-        assert work.users.remove(house.ann)
+def _delete(service: Service) -> None:
+    with service.store.begin() as work:
+        assert work.users.remove(service.ann)
         work.commit()
 
 
-def test_a_link_is_not_asked_for_by_an_account_that_went_away(house: House) -> None:
+def test_a_link_is_not_asked_for_by_an_account_that_went_away(service: Service) -> None:
     """Its token was checked a moment ago."""
-    ann = house.principal(house.login())
-    _delete(house)
+    ann = service.principal(service.login())
+    _delete(service)
     with pytest.raises(InvalidToken):
-        house.app.email_verification.request(ann, CLIENT)
-    assert messages_in(house.store) == []
+        service.app.email_verification.request(ann, CLIENT)
+    assert messages_in(service.store) == []
 
 
-def test_a_login_of_an_unverified_account_that_a_deletion_overtakes_is_refused(store: Store) -> None:
-    house = _house(store)
-    overtaken = OvertakenStore(store, lambda: _delete(house))
-    app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=overtaken, clock=house.clock)
+def test_a_login_of_an_unverified_account_that_a_deletion_overtakes_is_refused(store: SqlStore) -> None:
+    service = open_service(store)
+    overtaken = OvertakenStore(store, lambda: _delete(service))
+    app = build(make_settings(mail=MailSettings(require_verified_email=True)), store=overtaken, clock=service.clock)
     with pytest.raises((InvalidCredentials, EmailNotVerified)):
         app.authentication.login(EMAIL, PASSWORD, CLIENT)
     assert messages_in(store) == []
 
 
-def test_a_deletion_leaves_no_message_that_names_the_address(house: House) -> None:
+def test_a_deletion_leaves_no_message_that_names_the_address(service: Service) -> None:
     """Asked for and not yet looked up: there is no user to whom it belongs."""
-    house.app.password_reset.request(EMAIL, CLIENT)
-    house.app.password_reset.request("nobody@example.com", CLIENT)
-    house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
-    assert [message.canonical_email for message in messages_in(house.store)] == ["nobody@example.com"]
+    service.app.password_reset.request(EMAIL, CLIENT)
+    service.app.password_reset.request("nobody@example.com", CLIENT)
+    service.app.accounts.delete(service.principal(service.login()), PASSWORD, CLIENT)
+    assert [message.canonical_email for message in messages_in(service.store)] == ["nobody@example.com"]
 
 
-def test_a_deletion_is_recorded_with_its_request_and_without_an_address(house: House) -> None:
-    house.app.accounts.delete(house.principal(house.login()), PASSWORD, CLIENT)
-    (deleted,) = [event for event in events_in(house.store) if event.kind is EventKind.ACCOUNT_DELETED]
-    assert (deleted.user_id, deleted.request_id, deleted.ip) == (house.ann, "a-request", "")
+def test_a_deletion_is_recorded_with_its_request_and_without_an_address(service: Service) -> None:
+    service.app.accounts.delete(service.principal(service.login()), PASSWORD, CLIENT)
+    (deleted,) = [event for event in events_in(service.store) if event.kind is EventKind.ACCOUNT_DELETED]
+    assert (deleted.user_id, deleted.request_id, deleted.ip) == (service.ann, "a-request", "")
 
 
-def test_an_account_can_be_deleted_whose_address_would_be_refused_today(house: House) -> None:
+def test_an_account_can_be_deleted_whose_address_would_be_refused_today(service: Service) -> None:
     """It was accepted by an earlier release of what checks addresses."""
     address = "ann@printer.local"
     assert canonical_or_none(address) is None
-    old = account(address, password_hash=account_in(house.store, house.ann).password_hash)
+    old = account(address, password_hash=account_in(service.store, service.ann).password_hash)
     login = session(old.user.id)
-    stored(house.store, old, login, message(MessageKind.PASSWORD_RESET, canonical_email=address))
-    house.app.accounts.delete(Principal(user=old.user, session_id=login.id), PASSWORD, CLIENT)
-    with house.store.reading() as read:
+    stored(service.store, old, login, message(MessageKind.PASSWORD_RESET, canonical_email=address))
+    service.app.accounts.delete(Principal(user=old.user, session_id=login.id), PASSWORD, CLIENT)
+    with service.store.reading() as read:
         assert read.users.by_id(old.user.id) is None
-    assert address not in [message.canonical_email for message in messages_in(house.store)]
+    assert address not in [message.canonical_email for message in messages_in(service.store)]
 
 
-def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_again(house: House) -> None:
-    ann = house.principal(house.login())
-    _delete(house)
+def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_again(service: Service) -> None:
+    ann = service.principal(service.login())
+    _delete(service)
     calls: list[Callable[[], object]] = [
-        lambda: house.app.accounts.export(ann, CLIENT),
-        lambda: house.app.accounts.rename(ann, "Anna", CLIENT),
-        lambda: house.app.accounts.delete(ann, PASSWORD, CLIENT),
-        lambda: house.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT),
+        lambda: service.app.exporter.export(ann, CLIENT),
+        lambda: service.app.accounts.rename(ann, "Anna", CLIENT),
+        lambda: service.app.accounts.delete(ann, PASSWORD, CLIENT),
+        lambda: service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT),
     ]
     for call in calls:
         with pytest.raises(InvalidToken):
             call()
-    assert messages_in(house.store) == []
+    assert messages_in(service.store) == []
 
 
 # The export
 
 
-def _busy(house: House, count: int) -> list[uuid.UUID]:
+def _busy(service: Service, count: int) -> list[uuid.UUID]:
     """Give the user so many events, newer than those there are; their ids."""
-    house.clock.advance(seconds=count)
+    service.clock.advance(seconds=count)
     ids = [new_id(START + timedelta(seconds=2, milliseconds=number)) for number in range(count)]
-    with house.store.begin() as work:
+    with service.store.begin() as work:
         for event_id in ids:
-            work.audit.add(audit_event(EventKind.ACCOUNT_UPDATED, id=event_id, user_id=house.ann))
+            work.audit.add(audit_event(EventKind.ACCOUNT_UPDATED, id=event_id, user_id=service.ann))
         work.commit()
     return ids
 
 
 def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "MOST_EVENTS", 7)
-    ann = house.principal(house.login())
-    found = house.app.accounts.export(ann, CLIENT)
+    monkeypatch.setattr(export, "MOST_EVENTS", 7)
+    ann = service.principal(service.login())
+    found = service.app.exporter.export(ann, CLIENT)
     kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
     assert ([event.kind for event in found.events], found.has_older_events) == (kinds, False)
-    ids = _busy(house, 20)
-    found = house.app.accounts.export(ann, CLIENT)
+    ids = _busy(service, 20)
+    found = service.app.exporter.export(ann, CLIENT)
     assert [event.id for event in found.events[:-1]] == ids[-7:]
     assert (found.events[-1].kind, found.has_older_events) == (EventKind.ACCOUNT_EXPORTED, True)
 
 
-def test_an_account_that_is_deleted_during_its_export_is_not_exported(house: House) -> None:
-    ann = house.principal(house.login())
-    reading = house.store.reading
+def test_an_account_that_is_deleted_during_its_export_is_not_exported(service: Service) -> None:
+    ann = service.principal(service.login())
+    reading = service.store.reading
 
     @contextmanager
     def deleting() -> Iterator[UnitOfWork]:
         with reading() as read:
             yield read
-        house.store.reading = reading  # type: ignore[method-assign]
-        _delete(house)
+        service.store.reading = reading  # type: ignore[method-assign]
+        _delete(service)
 
-    house.store.reading = deleting  # type: ignore[method-assign]
+    service.store.reading = deleting  # type: ignore[method-assign,assignment]  # undone by itself
     with pytest.raises(InvalidToken):
-        house.app.accounts.export(ann, CLIENT)
-    assert EventKind.ACCOUNT_EXPORTED not in house.kinds()
+        service.app.exporter.export(ann, CLIENT)
+    assert EventKind.ACCOUNT_EXPORTED not in service.kinds()
 
 
-def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(sql_store: SqlStore) -> None:
+def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(store: SqlStore) -> None:
     """SQLite has one writer at a time, whom a large export would keep from writing."""
-    house = _house(sql_store)
-    ann = house.principal(house.login())
+    service = open_service(store)
+    ann = service.principal(service.login())
     rows = [
-        {"id": new_id(START), "at": START, "kind": "account_updated", "user_id": house.ann, "ip": "", "request_id": ""}
+        {
+            "id": new_id(START),
+            "at": START,
+            "kind": "account_updated",
+            "user_id": service.ann,
+            "ip": "",
+            "request_id": "",
+        }
         for _ in range(20_000)
     ]
-    with sql_store.engine.begin() as connection:
+    with store.engine.begin() as connection:
         connection.execute(insert(audit_events), rows)
     bob = account("bob@example.com")
-    stored(sql_store, bob)
+    stored(store, bob)
     other = Principal(user=bob.user, session_id=bob.user.id)
     written: list[str] = []
 
@@ -707,106 +714,106 @@ def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(sql_s
         is_read = statement.startswith("SELECT") and not statement.startswith("SELECT users.")  # held for the last row
         if threading.get_ident() == exporting and is_read:
             with ThreadPoolExecutor(1) as pool:
-                pool.submit(house.app.accounts.rename, other, "Bob", CLIENT).result()
+                pool.submit(service.app.accounts.rename, other, "Bob", CLIENT).result()
             written.append(statement)
 
     exporting = threading.get_ident()
-    listen(sql_store.engine, "before_cursor_execute", write)
+    listen(store.engine, "before_cursor_execute", write)
     try:
-        found = house.app.accounts.export(ann, CLIENT)
+        found = service.app.exporter.export(ann, CLIENT)
     finally:
-        remove(sql_store.engine, "before_cursor_execute", write)
-    assert len(found.events) == service.MOST_EVENTS + 1
+        remove(store.engine, "before_cursor_execute", write)
+    assert len(found.events) == MOST_EVENTS + 1
     assert len(written) == 4
 
 
 # The limit of sessions
 
 
-def test_the_next_login_ends_the_session_idle_longest(store: Store) -> None:
-    house = _house(store, tokens=TokenSettings(session_limit=3))
+def test_the_next_login_ends_the_session_idle_longest(store: SqlStore) -> None:
+    service = open_service(store, tokens=TokenSettings(session_limit=3))
     pairs = {}
     for device in ("first", "second", "third"):
-        house.clock.advance(minutes=1)
-        pairs[device] = house.login(device)
-    house.clock.advance(minutes=1)
-    house.refresh(pairs["first"])  # now the second is the one idle longest
-    house.clock.advance(minutes=1)
-    house.login("fourth")
-    assert house.live() == ["first", "fourth", "third"]
+        service.clock.advance(minutes=1)
+        pairs[device] = service.login(device)
+    service.clock.advance(minutes=1)
+    service.refresh(pairs["first"])  # now the second is the one idle longest
+    service.clock.advance(minutes=1)
+    service.login("fourth")
+    assert service.live() == ["first", "fourth", "third"]
     with pytest.raises(InvalidToken):
-        house.principal(pairs["second"])
-    house.clock.advance(minutes=1)
-    house.login("fifth")
-    assert house.live() == ["fifth", "first", "fourth"]
+        service.principal(pairs["second"])
+    service.clock.advance(minutes=1)
+    service.login("fifth")
+    assert service.live() == ["fifth", "first", "fourth"]
 
 
-def test_a_limit_of_one_leaves_the_last_login(store: Store) -> None:
-    house = _house(store, tokens=TokenSettings(session_limit=1))
+def test_a_limit_of_one_leaves_the_last_login(store: SqlStore) -> None:
+    service = open_service(store, tokens=TokenSettings(session_limit=1))
     for device in ("first", "second", "third"):
-        house.clock.advance(minutes=1)
-        house.login(device)
-    assert house.live() == ["third"]
+        service.clock.advance(minutes=1)
+        service.login(device)
+    assert service.live() == ["third"]
 
 
-def test_ended_sessions_make_room_for_others(store: Store) -> None:
-    house = _house(store, tokens=TokenSettings(session_limit=2))
-    first, _second = house.login("first"), house.login("second")
-    house.app.sessions.logout(house.principal(first), CLIENT)
-    house.clock.advance(minutes=1)
-    house.login("third")
-    assert house.live() == ["second", "third"]
+def test_ended_sessions_make_room_for_others(store: SqlStore) -> None:
+    service = open_service(store, tokens=TokenSettings(session_limit=2))
+    first, _second = service.login("first"), service.login("second")
+    service.app.sessions.logout(service.principal(first), CLIENT)
+    service.clock.advance(minutes=1)
+    service.login("third")
+    assert service.live() == ["second", "third"]
 
 
-def test_a_long_user_agent_is_cut(house: House) -> None:
-    pair = house.login("x" * 5000)
-    assert house.session(pair).user_agent == "x" * 256
+def test_a_long_user_agent_is_cut(service: Service) -> None:
+    pair = service.login("x" * 5000)
+    assert service.session(pair).user_agent == "x" * 256
 
 
 # What is written down
 
 
-def _live_a_life(house: House) -> tuple[list[TokenPair], list[str]]:
+def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     """Everything that records an event: the tokens of the logins, and the other secrets."""
-    links = [house.token(MessageKind.EMAIL_VERIFICATION)]
-    house.app.email_verification.verify(links[0], CLIENT)
-    laptop, phone, tablet = (house.login(device) for device in ("laptop", "phone", "tablet"))
-    ann = house.principal(laptop)
-    house.app.accounts.rename(ann, "Anna", CLIENT)
-    house.app.sessions.end(ann, house.session(tablet).id, CLIENT)
-    refreshed = house.refresh(phone)
-    house.clock.advance(minutes=1)
+    links = [service.token(MessageKind.EMAIL_VERIFICATION)]
+    service.app.email_verification.verify(links[0], CLIENT)
+    laptop, phone, tablet = (service.login(device) for device in ("laptop", "phone", "tablet"))
+    ann = service.principal(laptop)
+    service.app.accounts.rename(ann, "Anna", CLIENT)
+    service.app.sessions.end(ann, service.session(tablet).id, CLIENT)
+    refreshed = service.refresh(phone)
+    service.clock.advance(minutes=1)
     for email in (EMAIL, "nobody@example.com"):
         with pytest.raises(InvalidCredentials):
-            house.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
+            service.app.authentication.login(email, OTHER_PASSWORD, CLIENT)
     for _ in range(5):
         with pytest.raises(InvalidCredentials):
-            house.app.authentication.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
+            service.app.authentication.login("guessed@example.com", OTHER_PASSWORD, CLIENT)
     with pytest.raises(InvalidRefreshToken):
-        house.refresh(phone)
+        service.refresh(phone)
     with pytest.raises(WrongPassword):
-        house.app.accounts.change_password(ann, OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
-    house.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
-    house.app.sessions.end_all(ann, CLIENT, keep_current=True)
-    house.app.sessions.logout(ann, CLIENT)
-    watch = house.login("watch", OTHER_PASSWORD)
-    house.app.tokens.revoke(watch.refresh_token, None, CLIENT)
+        service.app.accounts.change_password(ann, OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
+    service.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    service.app.sessions.end_all(ann, CLIENT, keep_current=True)
+    service.app.sessions.logout(ann, CLIENT)
+    watch = service.login("watch", OTHER_PASSWORD)
+    service.app.tokens.revoke(watch.refresh_token, None, CLIENT)
     with pytest.raises(EmailTaken):
-        house.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)
+        service.app.accounts.sign_up(EMAIL, PASSWORD, "Eve", CLIENT)
     for email in (EMAIL, "nobody@example.com"):
-        house.app.password_reset.request(email, CLIENT)
-    links.append(house.token(MessageKind.PASSWORD_RESET))
-    house.app.password_reset.reset(links[-1], PASSWORD, CLIENT)
-    last = house.login("last")
-    ann = house.principal(last)
+        service.app.password_reset.request(email, CLIENT)
+    links.append(service.token(MessageKind.PASSWORD_RESET))
+    service.app.password_reset.reset(links[-1], PASSWORD, CLIENT)
+    last = service.login("last")
+    ann = service.principal(last)
     with pytest.raises(WrongPassword):
-        house.app.email_verification.request_change(ann, NEW_EMAIL, OTHER_PASSWORD, CLIENT)
-    house.clock.advance(seconds=1)
-    house.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
-    links.append(house.token(MessageKind.EMAIL_CHANGE))
-    house.app.email_verification.verify(links[-1], CLIENT)
-    house.app.accounts.export(ann, CLIENT)
-    links.append(_run_a_service(house.app))
+        service.app.email_verification.request_change(ann, NEW_EMAIL, OTHER_PASSWORD, CLIENT)
+    service.clock.advance(seconds=1)
+    service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
+    links.append(service.token(MessageKind.EMAIL_CHANGE))
+    service.app.email_verification.verify(links[-1], CLIENT)
+    service.app.exporter.export(ann, CLIENT)
+    links.append(_run_a_service(service.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
 
 
@@ -823,16 +830,16 @@ def _run_a_service(app: AuthApp) -> str:
     return secret
 
 
-def _leave(house: House) -> None:
+def _leave(service: Service) -> None:
     """The last event of a life."""
-    ann = house.principal(house.app.authentication.login(NEW_EMAIL, PASSWORD, CLIENT))
-    house.app.accounts.delete(ann, PASSWORD, CLIENT)
+    ann = service.principal(service.app.authentication.login(NEW_EMAIL, PASSWORD, CLIENT))
+    service.app.accounts.delete(ann, PASSWORD, CLIENT)
 
 
-def test_every_kind_of_event_is_recorded_and_none_holds_an_address_or_a_secret(house: House) -> None:
-    pairs, links = _live_a_life(house)
-    _leave(house)
-    events = events_in(house.store)
+def test_every_kind_of_event_is_recorded_and_none_holds_an_address_or_a_secret(service: Service) -> None:
+    pairs, links = _live_a_life(service)
+    _leave(service)
+    events = events_in(service.store)
     assert {event.kind for event in events} == set(EventKind)
     written = str(events).lower()
     secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)] + links
@@ -840,10 +847,10 @@ def test_every_kind_of_event_is_recorded_and_none_holds_an_address_or_a_secret(h
         assert secret.lower() not in written
 
 
-def test_the_database_holds_nothing_that_could_be_presented(sql_store: SqlStore) -> None:
-    house = _house(sql_store)
-    pairs, links = _live_a_life(house)
-    written = _written(sql_store)
+def test_the_database_holds_nothing_that_could_be_presented(store: SqlStore) -> None:
+    service = open_service(store)
+    pairs, links = _live_a_life(service)
+    written = _written(store)
     assert NEW_EMAIL in written, "it looks in the right place"
     secrets = [text for pair in pairs for text in (pair.access_token, pair.refresh_token)]
     signatures = [pair.access_token.rpartition(".")[2] for pair in pairs]
@@ -851,28 +858,28 @@ def test_the_database_holds_nothing_that_could_be_presented(sql_store: SqlStore)
         assert secret not in written
 
 
-def test_the_database_holds_nothing_that_could_be_presented_while_messages_wait(sql_store: SqlStore) -> None:
+def test_the_database_holds_nothing_that_could_be_presented_while_messages_wait(store: SqlStore) -> None:
     """Before the first attempt, after attempts that failed, and when they were given up."""
-    house = _house(sql_store, mail=MailSettings(mail_attempts=2))
-    house.app.email_verification.request_change(house.principal(house.login()), NEW_EMAIL, PASSWORD, CLIENT)
-    house.clock.advance(seconds=1)
-    house.app.password_reset.request(EMAIL, CLIENT)
-    snapshots = [_written(sql_store)]
-    house.mailer.failure = MailError("away")
+    service = open_service(store, mail=MailSettings(mail_attempts=2))
+    service.app.email_verification.request_change(service.principal(service.login()), NEW_EMAIL, PASSWORD, CLIENT)
+    service.clock.advance(seconds=1)
+    service.app.password_reset.request(EMAIL, CLIENT)
+    snapshots = [_written(store)]
+    service.mailer.failure = MailError("away")
     for _ in range(2):
-        house.app.mail_worker.run_once()
-        snapshots.append(_written(sql_store))
-        house.clock.advance(minutes=1)
-    with sql_store.begin() as work:
-        assert work.outbox.retry(None, at=house.clock.now()) == 4
+        service.app.mail_worker.run_once()
+        snapshots.append(_written(store))
+        service.clock.advance(minutes=1)
+    with store.begin() as work:
+        assert work.outbox.retry(None, at=service.clock.now()) == 4
         work.commit()
-    house.mailer.failure = None
-    sent = house.mail()
+    service.mailer.failure = None
+    sent = service.mail()
     links = [token_of(sent[kind]) for kind in ("email_verification", "email_change", "password_reset")]
     for written in snapshots:
         assert "twm_" not in written
         assert not [link for link in links if _values_of(link) in written]
-    house.app.password_reset.reset(links[-1], OTHER_PASSWORD, CLIENT)  # what was looked for is what works
+    service.app.password_reset.reset(links[-1], OTHER_PASSWORD, CLIENT)  # what was looked for is what works
 
 
 def _written(store: SqlStore) -> str:

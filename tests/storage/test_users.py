@@ -11,11 +11,10 @@ import pytest
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.sessions.model import EndReason, Session
 from core.sql_store import SqlStore
-from core.store import Store
 from core.users.errors import EmailTaken
 from core.users.model import Account, User
-from tests.storage.faults import wait_for_blocked
-from tests.storage.values import (
+from tests.support.database_faults import wait_for_blocked
+from tests.support.values import (
     HASH,
     NOW,
     account,
@@ -33,14 +32,14 @@ from tests.storage.values import (
 LATER = NOW + timedelta(hours=1, microseconds=7)
 
 
-def _add(store: Store, canonical_email: str, **changes: Any) -> bool:
+def _add(store: SqlStore, canonical_email: str, **changes: Any) -> bool:
     with store.begin() as work:
         added = work.users.add(account(**changes), canonical_email=canonical_email)
         work.commit()
     return added
 
 
-def test_an_account_comes_back_as_it_was_stored(store: Store) -> None:
+def test_an_account_comes_back_as_it_was_stored(store: SqlStore) -> None:
     ann = account(email_verified=True, roles=("admin", "späher"), is_active=False, created_at=NOW, updated_at=LATER)
     stored(store, ann)
     found = account_in(store, ann.user.id)
@@ -49,7 +48,7 @@ def test_an_account_comes_back_as_it_was_stored(store: Store) -> None:
     assert isinstance(found.user.roles, tuple)
 
 
-def test_an_account_is_found_by_its_canonical_address_alone(store: Store) -> None:
+def test_an_account_is_found_by_its_canonical_address_alone(store: SqlStore) -> None:
     ann = account("Ann@Exämple.com")
     with store.begin() as work:
         work.users.add(ann, canonical_email="ann@xn--exmple-cua.com")
@@ -61,17 +60,17 @@ def test_an_account_is_found_by_its_canonical_address_alone(store: Store) -> Non
         assert read.users.by_email("") is None
 
 
-def test_an_unknown_id_finds_nothing(store: Store) -> None:
+def test_an_unknown_id_finds_nothing(store: SqlStore) -> None:
     with store.reading() as read:
         assert read.users.by_id(uuid.uuid4()) is None
 
 
-def test_a_canonical_address_belongs_to_one_account(store: Store) -> None:
+def test_a_canonical_address_belongs_to_one_account(store: SqlStore) -> None:
     assert _add(store, "ann@example.com")
     assert not _add(store, "ann@example.com")
 
 
-def test_a_canonical_address_is_taken_within_one_unit_of_work_too(store: Store) -> None:
+def test_a_canonical_address_is_taken_within_one_unit_of_work_too(store: SqlStore) -> None:
     first = account()
     with store.begin() as work:
         assert work.users.add(first, canonical_email="ann@example.com")
@@ -81,7 +80,7 @@ def test_a_canonical_address_is_taken_within_one_unit_of_work_too(store: Store) 
         assert read.users.by_email("ann@example.com") == first
 
 
-def test_a_taken_address_leaves_the_first_account_alone(store: Store) -> None:
+def test_a_taken_address_leaves_the_first_account_alone(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     assert not _add(store, "ann@example.com", password_hash="another", display_name="Eve")
@@ -89,7 +88,7 @@ def test_a_taken_address_leaves_the_first_account_alone(store: Store) -> None:
         assert read.users.by_email("ann@example.com") == ann
 
 
-def test_work_goes_on_after_an_address_was_taken(store: Store) -> None:
+def test_work_goes_on_after_an_address_was_taken(store: SqlStore) -> None:
     """A refused insert must not undo the transaction around it, in which the owner is then told."""
     stored(store, account())
     told = message()
@@ -115,7 +114,7 @@ def test_work_goes_on_after_an_address_was_taken(store: Store) -> None:
     ],
     ids=["dotless i", "sharp s", "case and script", "spaces", "kelvin"],
 )
-def test_the_database_merges_no_addresses_of_its_own(store: Store, others: tuple[str, ...]) -> None:
+def test_the_database_merges_no_addresses_of_its_own(store: SqlStore, others: tuple[str, ...]) -> None:
     """What is one address is decided before; a database that folds case would merge two mailboxes."""
     for canonical_email in others:
         _add(store, canonical_email)
@@ -140,7 +139,7 @@ def test_the_database_merges_no_addresses_of_its_own(store: Store, others: tuple
         "%s {} :x",
     ],
 )
-def test_a_display_name_comes_back_as_it_was_typed(store: Store, display_name: str | None) -> None:
+def test_a_display_name_comes_back_as_it_was_typed(store: SqlStore, display_name: str | None) -> None:
     ann, bob = account(display_name=display_name), account("bob@example.com", display_name="Bob")
     stored(store, ann, bob)
     with store.begin() as work:
@@ -152,7 +151,7 @@ def test_a_display_name_comes_back_as_it_was_typed(store: Store, display_name: s
     assert account_in(store, bob.user.id).user.display_name == display_name
 
 
-def test_a_rename_gives_the_user_as_it_is_now(store: Store) -> None:
+def test_a_rename_gives_the_user_as_it_is_now(store: SqlStore) -> None:
     ann = account(roles=("admin",))
     stored(store, ann)
     with store.begin() as work:
@@ -167,13 +166,13 @@ def test_a_rename_gives_the_user_as_it_is_now(store: Store) -> None:
     assert after.password_hash == HASH
 
 
-def test_an_unknown_user_cannot_be_renamed(store: Store) -> None:
+def test_an_unknown_user_cannot_be_renamed(store: SqlStore) -> None:
     stored(store, account())
     with store.begin() as work:
         assert work.users.set_display_name(uuid.uuid4(), "Eve", at=NOW) is None
 
 
-def test_a_password_is_replaced_where_the_old_hash_still_stands(store: Store) -> None:
+def test_a_password_is_replaced_where_the_old_hash_still_stands(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     stored(store, ann, bob)
     with store.begin() as work:
@@ -185,7 +184,7 @@ def test_a_password_is_replaced_where_the_old_hash_still_stands(store: Store) ->
 
 
 @pytest.mark.parametrize("old_hash", ["other", "", HASH.lower(), HASH + " "])
-def test_a_password_is_not_replaced_where_the_hash_has_changed(store: Store, old_hash: str) -> None:
+def test_a_password_is_not_replaced_where_the_hash_has_changed(store: SqlStore, old_hash: str) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
@@ -194,13 +193,13 @@ def test_a_password_is_not_replaced_where_the_hash_has_changed(store: Store, old
     assert account_in(store, ann.user.id) == ann
 
 
-def test_an_unknown_user_has_no_password_to_replace(store: Store) -> None:
+def test_an_unknown_user_has_no_password_to_replace(store: SqlStore) -> None:
     stored(store, account())
     with store.begin() as work:
         assert not work.users.replace_password(uuid.uuid4(), old_hash=HASH, new_hash="new", at=NOW)
 
 
-def test_of_two_replacements_of_one_hash_the_second_does_nothing(store: Store) -> None:
+def test_of_two_replacements_of_one_hash_the_second_does_nothing(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
@@ -210,34 +209,34 @@ def test_of_two_replacements_of_one_hash_the_second_does_nothing(store: Store) -
     assert account_in(store, ann.user.id).password_hash == "first"
 
 
-def test_credentials_are_held_for_the_hash_that_was_checked(store: Store) -> None:
+def test_credentials_are_held_for_the_hash_that_was_checked(store: SqlStore) -> None:
     ann = account(roles=("admin",))
     stored(store, ann)
     with store.begin() as work:
         assert work.users.lock_credentials(ann.user.id, HASH) == ann.user
 
 
-def test_changed_credentials_are_not_held(store: Store) -> None:
+def test_changed_credentials_are_not_held(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
         assert work.users.lock_credentials(ann.user.id, "another") is None
 
 
-def test_credentials_of_an_inactive_user_are_not_held(store: Store) -> None:
+def test_credentials_of_an_inactive_user_are_not_held(store: SqlStore) -> None:
     ann = account(is_active=False)
     stored(store, ann)
     with store.begin() as work:
         assert work.users.lock_credentials(ann.user.id, HASH) is None
 
 
-def test_credentials_of_an_unknown_user_are_not_held(store: Store) -> None:
+def test_credentials_of_an_unknown_user_are_not_held(store: SqlStore) -> None:
     stored(store, account())
     with store.begin() as work:
         assert work.users.lock_credentials(uuid.uuid4(), HASH) is None
 
 
-def test_credentials_can_be_held_after_they_were_replaced_in_the_same_unit_of_work(store: Store) -> None:
+def test_credentials_can_be_held_after_they_were_replaced_in_the_same_unit_of_work(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
@@ -249,7 +248,7 @@ def test_credentials_can_be_held_after_they_were_replaced_in_the_same_unit_of_wo
 # Holding
 
 
-def test_a_user_is_held_whatever_the_password_and_active_or_not(store: Store) -> None:
+def test_a_user_is_held_whatever_the_password_and_active_or_not(store: SqlStore) -> None:
     ann, bob = account(roles=("admin",)), account("bob@example.com", is_active=False)
     stored(store, ann, bob)
     with store.begin() as work:
@@ -257,7 +256,7 @@ def test_a_user_is_held_whatever_the_password_and_active_or_not(store: Store) ->
         assert work.users.lock(bob.user.id) == bob.user
 
 
-def test_an_unknown_user_is_not_held(store: Store) -> None:
+def test_an_unknown_user_is_not_held(store: SqlStore) -> None:
     stored(store, account())
     with store.begin() as work:
         assert work.users.lock(uuid.uuid4()) is None
@@ -296,11 +295,11 @@ def test_a_message_to_a_user_who_is_held_can_be_stored(postgres_store: SqlStore)
 # Recovering, verifying, and another address
 
 
-def test_a_recovery_sets_the_hash_and_verifies_the_address(store: Store) -> None:
+def test_a_recovery_sets_the_hash_and_verifies_the_address(store: SqlStore) -> None:
     ann, bob = account(roles=("admin",)), account("bob@example.com")
     stored(store, ann, bob)
     with store.begin() as work:
-        recovered = work.users.recover(ann.user.id, "new", at=LATER)
+        recovered = work.users.reset_password(ann.user.id, "new", at=LATER)
         work.commit()
     after = account_in(store, ann.user.id)
     assert after == Account(user=replace(ann.user, email_verified=True, updated_at=LATER), password_hash="new")
@@ -308,16 +307,16 @@ def test_a_recovery_sets_the_hash_and_verifies_the_address(store: Store) -> None
     assert account_in(store, bob.user.id) == bob
 
 
-def test_an_inactive_user_is_not_recovered(store: Store) -> None:
+def test_an_inactive_user_is_not_recovered(store: SqlStore) -> None:
     ann = account(is_active=False)
     stored(store, ann)
     with store.begin() as work:
-        assert work.users.recover(ann.user.id, "new", at=LATER) is None
+        assert work.users.reset_password(ann.user.id, "new", at=LATER) is None
         work.commit()
     assert account_in(store, ann.user.id) == ann
 
 
-def test_the_address_of_an_inactive_user_is_neither_verified_nor_changed(store: Store) -> None:
+def test_the_address_of_an_inactive_user_is_neither_verified_nor_changed(store: SqlStore) -> None:
     ann = account(is_active=False)
     stored(store, ann)
     with store.begin() as work:
@@ -328,11 +327,11 @@ def test_the_address_of_an_inactive_user_is_neither_verified_nor_changed(store: 
     assert _add(store, "a@example.com"), "the address is still free"
 
 
-def test_an_unknown_user_is_neither_recovered_nor_verified_nor_given_an_address(store: Store) -> None:
+def test_an_unknown_user_is_neither_recovered_nor_verified_nor_given_an_address(store: SqlStore) -> None:
     ann, nobody = account(), uuid.uuid4()
     stored(store, ann)
     with store.begin() as work:
-        assert work.users.recover(nobody, "new", at=LATER) is None
+        assert work.users.reset_password(nobody, "new", at=LATER) is None
         assert work.users.verify_email(nobody, at=LATER) is None
         assert work.users.set_email(nobody, "eve@example.com", canonical_email="eve@example.com", at=LATER) is None
         work.commit()
@@ -341,7 +340,7 @@ def test_an_unknown_user_is_neither_recovered_nor_verified_nor_given_an_address(
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_an_address_is_verified_once_or_again(store: Store, *, before: bool) -> None:
+def test_an_address_is_verified_once_or_again(store: SqlStore, *, before: bool) -> None:
     ann, bob = account(email_verified=before), account("bob@example.com")
     stored(store, ann, bob)
     with store.begin() as work:
@@ -351,14 +350,14 @@ def test_an_address_is_verified_once_or_again(store: Store, *, before: bool) -> 
     assert account_in(store, bob.user.id) == bob
 
 
-def _set_email(store: Store, user_id: uuid.UUID, address: str, canonical_email: str) -> User | None:
+def _set_email(store: SqlStore, user_id: uuid.UUID, address: str, canonical_email: str) -> User | None:
     with store.begin() as work:
         user = work.users.set_email(user_id, address, canonical_email=canonical_email, at=LATER)
         work.commit()
     return user
 
 
-def test_another_address_takes_the_place_of_the_old_one(store: Store) -> None:
+def test_another_address_takes_the_place_of_the_old_one(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     changed = _set_email(store, ann.user.id, "Anna@Exämple.com", "anna@xn--exmple-cua.com")
@@ -370,7 +369,7 @@ def test_another_address_takes_the_place_of_the_old_one(store: Store) -> None:
     assert _add(store, "ann@example.com"), "the old address is free"
 
 
-def test_the_address_of_another_account_is_taken(store: Store) -> None:
+def test_the_address_of_another_account_is_taken(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     stored(store, ann, bob)
     with pytest.raises(EmailTaken):
@@ -381,7 +380,7 @@ def test_the_address_of_another_account_is_taken(store: Store) -> None:
         assert read.users.by_email("ann@example.com") == ann
 
 
-def test_the_own_address_can_be_spelt_in_another_way(store: Store) -> None:
+def test_the_own_address_can_be_spelt_in_another_way(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     changed = _set_email(store, ann.user.id, "ANN@example.com", "ann@example.com")
@@ -403,7 +402,7 @@ def _belongings(user_id: uuid.UUID) -> tuple[Session | Message | OneTimeToken, .
     return session(user_id), ended, waiting, sent, dead, *(email_token(user_id, purpose) for purpose in Purpose)
 
 
-def test_a_removed_user_takes_all_belongings_along_and_leaves_those_of_others(store: Store) -> None:
+def test_a_removed_user_takes_all_belongings_along_and_leaves_those_of_others(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     theirs = _belongings(bob.user.id)
     for_an_address = message(MessageKind.PASSWORD_RESET, canonical_email="ann@example.com")
@@ -425,7 +424,7 @@ def test_a_removed_user_takes_all_belongings_along_and_leaves_those_of_others(st
     assert _add(store, "ann@example.com"), "the address is free"
 
 
-def test_an_unknown_user_cannot_be_removed(store: Store) -> None:
+def test_an_unknown_user_cannot_be_removed(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
@@ -434,7 +433,7 @@ def test_an_unknown_user_cannot_be_removed(store: Store) -> None:
     assert account_in(store, ann.user.id) == ann
 
 
-def test_a_user_is_removed_once(store: Store) -> None:
+def test_a_user_is_removed_once(store: SqlStore) -> None:
     ann = account()
     stored(store, ann)
     with store.begin() as work:
@@ -443,7 +442,7 @@ def test_a_user_is_removed_once(store: Store) -> None:
         work.commit()
 
 
-def test_a_removed_user_leaves_the_canonical_address_as_it_was_stored(store: Store) -> None:
+def test_a_removed_user_leaves_the_canonical_address_as_it_was_stored(store: SqlStore) -> None:
     ann = account("Ann@Exämple.com")
     with store.begin() as work:
         work.users.add(ann, canonical_email="ann@xn--exmple-cua.com")
@@ -452,7 +451,7 @@ def test_a_removed_user_leaves_the_canonical_address_as_it_was_stored(store: Sto
         work.commit()
 
 
-def test_a_removal_that_is_not_committed_removes_nothing(store: Store) -> None:
+def test_a_removal_that_is_not_committed_removes_nothing(store: SqlStore) -> None:
     ann = account()
     belongings = _belongings(ann.user.id)
     stored(store, ann, *belongings)
@@ -463,7 +462,7 @@ def test_a_removal_that_is_not_committed_removes_nothing(store: Store) -> None:
     assert len(tokens_of(store, ann.user.id)) == 3
 
 
-def test_what_happened_to_a_removed_user_stays_without_the_network_address(store: Store) -> None:
+def test_what_happened_to_a_removed_user_stays_without_the_network_address(store: SqlStore) -> None:
     ann, bob = account(), account("bob@example.com")
     stored(store, ann, bob)
     with store.begin() as work:

@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from core.authentication.passwords.hasher import PasswordHasher
-from core.settings import PasswordSettings
+from core.settings.groups import PasswordSettings
 
 
 def computed_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:

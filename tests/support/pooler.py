@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import configparser
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import pytest
+import psycopg
+from psycopg.rows import dict_row
 from sqlalchemy import URL, make_url
 
 from tests.support.postgres import _die_with_parent, _usable_by_owner, free_port
-from tests.support.servers import START_SECONDS, STOP_SECONDS, eventually
+from tests.support.programs import program
+from tests.support.servers import START_SECONDS, STOP_SECONDS, eventually, listens
 
-SHIPPED = Path(__file__).parents[1] / "deploy" / "lab" / "pgbouncer.ini"
+SHIPPED = Path(__file__).parents[2] / "deploy" / "lab" / "pgbouncer.ini"
 HOST = "127.0.0.1"
 SERVER_CONNECTIONS = 3
-
-
-def pgbouncer() -> Path:
-    """The binary; without one, the test is skipped, and says so."""
-    # Debian's stands where only administrators look.
-    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip("no pgbouncer: apt-get install pgbouncer")
-    return Path(found)
 
 
 @contextmanager
 def pooling(server: str) -> Iterator[str]:
     """The URL of a database as it is reached through PgBouncer, which has a few connections to its server."""
-    binary, url, port = pgbouncer(), make_url(server), free_port()
+    binary, url, port = program("pgbouncer", package="pgbouncer"), make_url(server), free_port()
     folder = Path(tempfile.mkdtemp(prefix="twinauth-pgbouncer-"))
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -52,7 +44,7 @@ def pooling(server: str) -> Iterator[str]:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing else can ask for it
                 **identity,
             )
-        if not eventually(partial(_listens, port), START_SECONDS):
+        if not eventually(partial(listens, port), START_SECONDS):
             raise RuntimeError((folder / "log").read_text())
         yield url.set(host=HOST, port=port).render_as_string(hide_password=False)
     finally:
@@ -74,6 +66,15 @@ def _configure(folder: Path, url: URL, port: int) -> None:
     (folder / "userlist.txt").write_text(f'"{url.username}" "{url.password}"\n')
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+def ask(url: str, question: Any) -> list[dict[str, Any]]:
+    """Ask a server that speaks PostgreSQL's protocol, as a client that prepares nothing."""
+    parameters = make_url(url).translate_connect_args(username="user", database="dbname")
+    with psycopg.connect(**parameters, autocommit=True, prepare_threshold=None, row_factory=dict_row) as connection:
+        return connection.execute(question).fetchall()
+
+
+def console(pooled: str, question: str) -> list[dict[str, Any]]:
+    """Return what PgBouncer says of our database."""
+    url = make_url(pooled)
+    rows = ask(url.set(database="pgbouncer").render_as_string(hide_password=False), question)
+    return [row for row in rows if row["database"] == url.database]

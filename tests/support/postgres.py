@@ -68,6 +68,11 @@ def _binaries() -> Path:
     raise RuntimeError(HOW_TO_GET_IT)
 
 
+def postgres_program(name: str) -> Path:
+    """One of the programs beside the server, such as `pg_dump`."""
+    return _binaries() / name
+
+
 def _usable_by_owner(binaries: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
     """PostgreSQL refuses to run as root: run it as somebody else, from a place that this somebody may read."""
     if os.geteuid() != 0:

@@ -22,7 +22,7 @@ from tests.support.clock import FakeClock
 from tests.support.drivers import Answer, LiveDriver
 from tests.support.postgres import free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 FRAMEWORKS = ("fastapi", "flask")
 # The throttle counts, as everywhere, and what it allows is more than any test asks for: a crowd at one address.
@@ -202,6 +202,12 @@ def parsed(raw: bytes) -> Answer:
     status_line, *fields = head.decode("latin-1").split("\r\n")
     pairs = (field.partition(":") for field in fields)
     return Answer(int(status_line.split(" ")[1]), [(name, value.strip()) for name, _, value in pairs], body)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections at a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from core import background
-from core.background import PAUSE_AFTER_FAILURE, Background
+from core.background import WAIT_AFTER_FAILURE, Background
 from core.errors import DatabaseUnavailable, TransactionConflict
 
 NEVER = 3600.0  # seconds; what happens sooner was not the clock
@@ -99,7 +99,7 @@ def test_a_wake_during_the_work_is_not_lost() -> None:
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable(), TransactionConflict(), ValueError("a defect"), KeyError(1)])
 def test_a_failure_is_survived(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PAUSE_AFTER_FAILURE", 0.001)
+    monkeypatch.setattr(background, "WAIT_AFTER_FAILURE", 0.001)
     work = Work(*[fail(error)] * 3)
     with running(work, every=NEVER) as it:
         assert all(work.has_run() for _ in range(4))
@@ -109,14 +109,14 @@ def test_a_failure_is_survived(error: Exception, monkeypatch: pytest.MonkeyPatch
 
 def test_after_a_failure_it_tries_again_sooner_than_the_next_round_and_not_at_once() -> None:
     it = Background("work", fail(ValueError("a defect")), every=NEVER)
-    assert it._pause_after_work() == PAUSE_AFTER_FAILURE
-    assert Background("work", lambda: None, every=NEVER)._pause_after_work() == NEVER
-    assert 1 <= PAUSE_AFTER_FAILURE <= 30
+    assert it._run_work() == WAIT_AFTER_FAILURE
+    assert Background("work", lambda: None, every=NEVER)._run_work() == NEVER
+    assert 1 <= WAIT_AFTER_FAILURE <= 30
 
 
 def test_a_defect_is_logged_whole_and_a_database_that_is_away_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    Background("the mail", fail(DatabaseUnavailable()), every=NEVER)._pause_after_work()
-    Background("the mail", fail(ValueError("a defect")), every=NEVER)._pause_after_work()
+    Background("the mail", fail(DatabaseUnavailable()), every=NEVER)._run_work()
+    Background("the mail", fail(ValueError("a defect")), every=NEVER)._run_work()
     away, defect = caplog.records
     assert (away.levelname, away.exc_info) == ("WARNING", None)
     assert defect.levelname == "ERROR"

@@ -4,8 +4,8 @@ import pytest
 
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import normalise
-from core.settings import PasswordSettings
-from tests.unit import vectors
+from core.settings.groups import PasswordSettings
+from tests.support import vectors
 
 VECTORS = [
     (bytes.fromhex(vector["password_hex"]), vector["hash"])

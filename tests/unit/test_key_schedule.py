@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,15 +11,15 @@ from pydantic import SecretStr
 from core.app import build
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
+from core.sql_store import SqlStore
 from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
-from core.tokens.model import current
-from tests.conftest import SECRET, make_settings
-from tests.storage.memory import MemoryStore
+from core.tokens.model import SigningKey, current
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.settings import SECRET, make_settings
 
 LIFETIME = timedelta(days=30)
 SHORTEST = timedelta(hours=2)
@@ -28,12 +29,21 @@ NEW_SECRET = "Zt7Qm2Xw9Lk4Vb6Nc1Rj8Hd5Fg3Ps0Ya"
 CLIENT = Origin()
 
 
-def ring(store: MemoryStore, clock: FakeClock, *keys: bytes) -> KeyRing:
+@pytest.fixture
+def store(new_store: Callable[[], SqlStore]) -> SqlStore:
+    return new_store()
+
+
+def keys_in(store: SqlStore) -> list[SigningKey]:
+    with store.reading() as read:
+        return read.keys.all()
+
+
+def ring(store: SqlStore, clock: FakeClock, *keys: bytes) -> KeyRing:
     return KeyRing(store=store, clock=clock, seal=Seal(keys or (bytes(32),)), settings=TokenSettings())
 
 
-def test_the_next_key_is_published_in_time_to_take_over(clock: FakeClock) -> None:
-    store = MemoryStore()
+def test_the_next_key_is_published_in_time_to_take_over(store: SqlStore, clock: FakeClock) -> None:
     found = ring(store, clock)
     found.ensure()
     first = found.signer()[0]
@@ -49,9 +59,8 @@ def test_the_next_key_is_published_in_time_to_take_over(clock: FakeClock) -> Non
     assert found.signer()[0].number == 2
 
 
-def test_whoever_comes_late_publishes_before_signing_all_the_same(clock: FakeClock) -> None:
+def test_whoever_comes_late_publishes_before_signing_all_the_same(store: SqlStore, clock: FakeClock) -> None:
     """A service that was down for longer than a key's lifetime: nobody has seen the next key, so the old one signs."""
-    store = MemoryStore()
     ring(store, clock).ensure()
     clock.at = START + 3 * LIFETIME
     found = ring(store, clock)
@@ -64,27 +73,25 @@ def test_whoever_comes_late_publishes_before_signing_all_the_same(clock: FakeClo
     found.rotate_when_due()
     assert found.signer()[0].number == 2
     assert found.verifier(first.kid) is not None
-    assert len(store.data.keys) == 2
+    assert len(keys_in(store)) == 2
 
 
-def test_a_key_that_was_rotated_by_hand_has_its_whole_lifetime(clock: FakeClock) -> None:
-    store = MemoryStore()
+def test_a_key_that_was_rotated_by_hand_has_its_whole_lifetime(store: SqlStore, clock: FakeClock) -> None:
     found = ring(store, clock)
     found.ensure()
     clock.at = START + LIFETIME - timedelta(hours=1)
     by_hand = found.rotate()
     for clock.at in (START + LIFETIME, by_hand.activates_at + LIFETIME - PROPAGATION - TICK):
         found.rotate_when_due()
-        assert len(store.data.keys) == 2
+        assert len(keys_in(store)) == 2
     clock.advance(seconds=1)
     found.rotate_when_due()
     left, successor = found.keys()
     assert (left.number, successor.number) == (2, 3)
 
 
-def test_the_next_key_is_of_the_algorithm_that_is_set_now(clock: FakeClock) -> None:
+def test_the_next_key_is_of_the_algorithm_that_is_set_now(store: SqlStore, clock: FakeClock) -> None:
     """And a process that was started with another algorithm is no reason to rotate before the time."""
-    store = MemoryStore()
     ring(store, clock).ensure()
     changed = KeyRing(store=store, clock=clock, seal=Seal((bytes(32),)), settings=TokenSettings(algorithm="EdDSA"))
     changed.rotate_when_due()
@@ -95,32 +102,30 @@ def test_the_next_key_is_of_the_algorithm_that_is_set_now(clock: FakeClock) -> N
     assert successor.algorithm == "EdDSA"
 
 
-def test_a_ring_without_keys_waits_for_its_first(clock: FakeClock) -> None:
+def test_a_ring_without_keys_waits_for_its_first(store: SqlStore, clock: FakeClock) -> None:
     """Which signs at once; a successor would sign in ten minutes only."""
-    store = MemoryStore()
     found = ring(store, clock)
     found.rotate_when_due()
-    assert store.data.keys == {}
+    assert keys_in(store) == []
     found.ensure()
     found.rotate_when_due()
     assert found.signer()[0].activates_at == START
-    assert len(store.data.keys) == 1
+    assert len(keys_in(store)) == 1
 
 
-def test_who_signs_or_verifies_makes_no_key_however_late_it_is(clock: FakeClock) -> None:
+def test_who_signs_or_verifies_makes_no_key_however_late_it_is(store: SqlStore, clock: FakeClock) -> None:
     """An RSA key takes a second to make, which would be a second of somebody's login."""
-    store = MemoryStore()
     found = ring(store, clock)
     kid = found.signer()[0].kid
     clock.at = START + 3 * LIFETIME
     assert found.signer()[0].kid == kid
     assert found.verifier(kid) is not None
     assert found.verifier("junk") is None
-    assert len(found.jwks()["keys"]) == len(store.data.keys) == 1
+    assert len(found.jwks()["keys"]) == len(keys_in(store)) == 1
 
 
-def test_a_key_that_rotated_by_itself_leaves_when_its_last_token_has_run_out(clock: FakeClock) -> None:
-    found = ring(MemoryStore(), clock)
+def test_a_key_that_rotated_by_itself_leaves_when_its_last_token_has_run_out(store: SqlStore, clock: FakeClock) -> None:
+    found = ring(store, clock)
     found.ensure()
     clock.at = START + LIFETIME
     found.rotate_when_due()
@@ -131,8 +136,7 @@ def test_a_key_that_rotated_by_itself_leaves_when_its_last_token_has_run_out(clo
     assert len(found.jwks()["keys"]) == 1
 
 
-def test_two_processes_rotate_once(clock: FakeClock) -> None:
-    store = MemoryStore()
+def test_two_processes_rotate_once(store: SqlStore, clock: FakeClock) -> None:
     rings = [ring(store, clock), ring(store, clock)]
     for found in rings:
         found.ensure()
@@ -142,12 +146,11 @@ def test_two_processes_rotate_once(clock: FakeClock) -> None:
         found.rotate_when_due()
     clock.advance(minutes=11)
     assert [found.signer()[0].number for found in rings] == [2, 2]
-    assert len(store.data.keys) == 2
+    assert len(keys_in(store)) == 2
 
 
-def test_tokens_of_keys_that_nobody_knows_do_not_put_the_next_key_off(clock: FakeClock) -> None:
+def test_tokens_of_keys_that_nobody_knows_do_not_put_the_next_key_off(store: SqlStore, clock: FakeClock) -> None:
     """Each of them lets the ring be read again, so that the copy of a process under such a rain is never an old one."""
-    store = MemoryStore()
     app = build(make_settings(tokens=TokenSettings(key_lifetime=SHORTEST)), store=store, clock=clock)
     app.keys.ensure()
     while clock.now() < START + SHORTEST:
@@ -156,11 +159,11 @@ def test_tokens_of_keys_that_nobody_knows_do_not_put_the_next_key_off(clock: Fak
             clock.advance(seconds=2)
             app.keys.verifier("junk")
     assert app.keys.signer()[0].number == 2
-    assert len(store.data.keys) == 2
+    assert len(keys_in(store)) == 2
 
 
-def test_resealed_keys_open_under_the_new_secret_alone(clock: FakeClock) -> None:
-    store, old, new = MemoryStore(), bytes(32), bytes(range(32))
+def test_resealed_keys_open_under_the_new_secret_alone(store: SqlStore, clock: FakeClock) -> None:
+    old, new = bytes(32), bytes(range(32))
     ring(store, clock, old).ensure()
     with pytest.raises(KeyRingLockedError):
         ring(store, clock, new).signer()
@@ -172,43 +175,42 @@ def test_resealed_keys_open_under_the_new_secret_alone(clock: FakeClock) -> None
         ring(store, clock, old).signer()
 
 
-def test_a_changed_secret_ends_no_session_while_the_old_one_is_listed(clock: FakeClock) -> None:
-    store = MemoryStore()
+def test_a_changed_secret_ends_no_session_while_the_old_one_is_listed(store: SqlStore, clock: FakeClock) -> None:
     before = build(make_settings(), store=store, clock=clock)
     before.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
     pair = before.authentication.login(EMAIL, PASSWORD, CLIENT)
     changed = make_settings(secret_key=SecretStr(NEW_SECRET), old_secret_keys=(SecretStr(SECRET),))
     after = build(changed, store=store, clock=clock)
-    assert after.authentication.whoami(pair.access_token).user.email == EMAIL
+    assert after.sessions.whoami(pair.access_token).user.email == EMAIL
     refreshed = after.sessions.refresh(pair.refresh_token, CLIENT)
     after.keys.reseal()
     alone = build(make_settings(secret_key=SecretStr(NEW_SECRET)), store=store, clock=clock)
-    assert alone.authentication.whoami(refreshed.access_token).user.email == EMAIL
+    assert alone.sessions.whoami(refreshed.access_token).user.email == EMAIL
     assert alone.sessions.refresh(refreshed.refresh_token, CLIENT)
     with pytest.raises(InvalidRefreshToken):
         alone.sessions.refresh(pair.refresh_token, CLIENT)
 
 
-def test_processes_of_both_secrets_read_each_other_while_each_lists_the_other(clock: FakeClock) -> None:
+def test_processes_of_both_secrets_read_each_other_while_each_lists_the_other(
+    store: SqlStore, clock: FakeClock
+) -> None:
     """While replicas are replaced one by one, old and new ones serve side by side."""
-    store = MemoryStore()
     old = build(make_settings(old_secret_keys=(SecretStr(NEW_SECRET),)), store=store, clock=clock)
     changed = make_settings(secret_key=SecretStr(NEW_SECRET), old_secret_keys=(SecretStr(SECRET),))
     new = build(changed, store=store, clock=clock)
     old.accounts.sign_up(EMAIL, PASSWORD, None, CLIENT)
     pair = old.authentication.login(EMAIL, PASSWORD, CLIENT)
     for door in (new, old, new):
-        assert door.authentication.whoami(pair.access_token).user.email == EMAIL
+        assert door.sessions.whoami(pair.access_token).user.email == EMAIL
         pair = door.sessions.refresh(pair.refresh_token, CLIENT)
     new.keys.reseal()
-    assert build(old.settings, store=store, clock=clock).authentication.whoami(pair.access_token).user.email == EMAIL
+    assert build(old.settings, store=store, clock=clock).sessions.whoami(pair.access_token).user.email == EMAIL
     one_step = build(make_settings(), store=store, clock=clock)
     with pytest.raises(InvalidRefreshToken):
         one_step.sessions.refresh(pair.refresh_token, CLIENT)
 
 
-def test_the_newest_key_whose_time_has_come_signs(clock: FakeClock) -> None:
-    store = MemoryStore()
+def test_the_newest_key_whose_time_has_come_signs(store: SqlStore, clock: FakeClock) -> None:
     found = ring(store, clock)
     found.ensure()
     found.rotate("EdDSA")

@@ -14,14 +14,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from core.errors import DatabaseUnavailable
-from core.settings import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.sql_store import SqlStore
+from core.store import Store, UnitOfWork
 from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import RSA_BITS, PrivateKey, Seal, generate, public_jwk, thumbprint
 from core.tokens.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
 from core.tokens.model import SKEW, SigningKey, current, retired
-from tests.storage.memory import MemoryStore, MemoryUnitOfWork
+from tests.support import vectors
 from tests.support.clock import START, FakeClock
-from tests.unit import vectors
 
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 PROPAGATION = timedelta(minutes=10)
@@ -42,11 +43,11 @@ RFC_7638_KEY = {
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store(new_store: Callable[[], SqlStore]) -> SqlStore:
+    return new_store()
 
 
-def ring_of(store: MemoryStore, clock: FakeClock, *, algorithm: Algorithm = "ES256", secret: bytes = SECRET) -> KeyRing:
+def ring_of(store: Store, clock: FakeClock, *, algorithm: Algorithm = "ES256", secret: bytes = SECRET) -> KeyRing:
     return KeyRing(store=store, clock=clock, seal=Seal([secret]), settings=TokenSettings(algorithm=algorithm))
 
 
@@ -95,7 +96,7 @@ class TestPublicKeys:
 
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
     def test_are_published_without_any_private_member(
-        self, algorithm: Algorithm, store: MemoryStore, clock: FakeClock
+        self, algorithm: Algorithm, store: SqlStore, clock: FakeClock
     ) -> None:
         ring = ring_of(store, clock, algorithm=algorithm)
         ring.ensure()
@@ -181,7 +182,7 @@ class TestRetiredKeys:
 class TestRing:
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
     def test_signs_with_a_key_that_it_publishes_and_verifies_with(
-        self, algorithm: Algorithm, store: MemoryStore, clock: FakeClock
+        self, algorithm: Algorithm, store: SqlStore, clock: FakeClock
     ) -> None:
         ring = ring_of(store, clock, algorithm=algorithm)
         key, private_key = ring.signer()
@@ -192,7 +193,7 @@ class TestRing:
         assert verifier is not None
         assert verifier.algorithm_name == algorithm
 
-    def test_makes_one_first_key_however_often_it_is_asked(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_makes_one_first_key_however_often_it_is_asked(self, store: SqlStore, clock: FakeClock) -> None:
         ring, other = ring_of(store, clock), ring_of(store, clock)
         ring.ensure()
         ring.ensure()
@@ -201,27 +202,29 @@ class TestRing:
         assert key.number == 1
         assert ring.signer()[0] == other.signer()[0]
 
-    def test_makes_one_first_key_for_processes_that_start_together(self, clock: FakeClock) -> None:
+    def test_makes_one_first_key_for_processes_that_start_together(self, store: SqlStore, clock: FakeClock) -> None:
         processes = 4
-        store = MeetingStore(processes)
-        rings = [ring_of(store, clock) for _ in range(processes)]
+        meeting = MeetingStore(store, processes)
+        rings = [ring_of(meeting, clock) for _ in range(processes)]
         together([ring.ensure for ring in rings])
         assert len(rings[0].keys()) == 1
         assert len({ring.signer()[0].kid for ring in rings}) == 1
 
-    def test_rotates_once_for_processes_that_find_it_due_at_the_same_moment(self, clock: FakeClock) -> None:
+    def test_rotates_once_for_processes_that_find_it_due_at_the_same_moment(
+        self, store: SqlStore, clock: FakeClock
+    ) -> None:
         """Whoever asks before making its key finds it due, also while another process is making one."""
         processes = 4
-        store = MeetingStore(processes)
-        rings = [ring_of(store, clock) for _ in range(processes)]
+        meeting = MeetingStore(store, processes)
+        rings = [ring_of(meeting, clock) for _ in range(processes)]
         together([ring.ensure for ring in rings])
         clock.at = START + timedelta(days=30)
-        store.meet_again()
+        meeting.meet_again()
         together([ring.rotate_when_due for ring in rings])
         first, second = rings[0].keys()
         assert (first.number, second.number) == (1, 2)
 
-    def test_publishes_waits_signs_and_retires(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_publishes_waits_signs_and_retires(self, store: SqlStore, clock: FakeClock) -> None:
         ring = ring_of(store, clock)
         old = ring.signer()[0]
 
@@ -242,7 +245,7 @@ class TestRing:
         assert ring.verifier(old.kid) is None
         assert published(ring) == [new.kid]
 
-    def test_forgets_a_retired_private_key_at_the_next_rotation(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_forgets_a_retired_private_key_at_the_next_rotation(self, store: SqlStore, clock: FakeClock) -> None:
         ring = ring_of(store, clock)
         old = ring.signer()[0]
         new = ring.rotate()
@@ -252,7 +255,7 @@ class TestRing:
             assert [key.kid for key in read.keys.all()] == [new.kid, newest.kid]
         assert old.kid not in published(ring)
 
-    def test_rotates_to_another_algorithm(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_rotates_to_another_algorithm(self, store: SqlStore, clock: FakeClock) -> None:
         ring = ring_of(store, clock)
         ring.ensure()
         new = ring.rotate("EdDSA")
@@ -261,12 +264,12 @@ class TestRing:
         assert ring.signer()[0] == new
         assert ring.signer()[0].algorithm == "EdDSA"
 
-    def test_signs_where_the_clock_is_behind_that_of_the_maker_of_the_first_key(self, store: MemoryStore) -> None:
+    def test_signs_where_the_clock_is_behind_that_of_the_maker_of_the_first_key(self, store: SqlStore) -> None:
         ring_of(store, FakeClock()).ensure()
         behind = ring_of(store, FakeClock(START - timedelta(seconds=1)))
         assert behind.signer()[0].kid == published(behind)[0]
 
-    def test_goes_on_reading_after_the_clock_went_back(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_goes_on_reading_after_the_clock_went_back(self, store: SqlStore, clock: FakeClock) -> None:
         ring, other = ring_of(store, clock), ring_of(store, clock)
         ring.ensure()
         other.ensure()
@@ -277,7 +280,7 @@ class TestRing:
 
 
 class TestTwoRingsOverOneStore:
-    def test_agree_after_the_refresh_interval(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_agree_after_the_refresh_interval(self, store: SqlStore, clock: FakeClock) -> None:
         ring, other = ring_of(store, clock), ring_of(store, clock)
         old = other.signer()[0]
         ring.ensure()
@@ -290,7 +293,7 @@ class TestTwoRingsOverOneStore:
     def test_know_a_key_long_before_either_signs_with_it(self) -> None:
         assert REFRESH + timedelta(seconds=300) < PROPAGATION  # 300 seconds: how long others cache the JWKS
 
-    def test_never_sign_with_different_keys(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_never_sign_with_different_keys(self, store: SqlStore, clock: FakeClock) -> None:
         ring, other = ring_of(store, clock), ring_of(store, clock)
         ring.ensure()
         other.ensure()
@@ -299,7 +302,7 @@ class TestTwoRingsOverOneStore:
             clock.advance(seconds=10)
             assert ring.signer()[0].kid == other.signer()[0].kid
 
-    def test_find_each_others_new_key_at_once(self, store: MemoryStore, clock: FakeClock) -> None:
+    def test_find_each_others_new_key_at_once(self, store: SqlStore, clock: FakeClock) -> None:
         ring, other = ring_of(store, clock), ring_of(store, clock)
         ring.ensure()
         other.ensure()
@@ -307,49 +310,49 @@ class TestTwoRingsOverOneStore:
         clock.advance(seconds=1)
         assert other.verifier(new.kid) is not None
 
-    def test_ask_the_store_once_a_cooldown_for_kids_that_nobody_knows(self, clock: FakeClock) -> None:
-        store = CountingStore()
-        ring = ring_of(store, clock)
+    def test_ask_the_store_once_a_cooldown_for_kids_that_nobody_knows(self, store: SqlStore, clock: FakeClock) -> None:
+        counting = CountingStore(store)
+        ring = ring_of(counting, clock)
         ring.ensure()
         clock.at += UNKNOWN_KID_COOLDOWN
-        before = store.readings
+        before = counting.readings
         for number in range(100):
             assert ring.verifier(f"junk {number}") is None
-        assert store.readings == before + 1
+        assert counting.readings == before + 1
         clock.at += UNKNOWN_KID_COOLDOWN - TICK
         ring.verifier("junk")
-        assert store.readings == before + 1
+        assert counting.readings == before + 1
         clock.at += TICK
         ring.verifier("junk")
-        assert store.readings == before + 2
+        assert counting.readings == before + 2
 
-    def test_do_not_ask_the_store_for_kids_that_they_know(self, clock: FakeClock) -> None:
-        store = CountingStore()
-        ring = ring_of(store, clock)
+    def test_do_not_ask_the_store_for_kids_that_they_know(self, store: SqlStore, clock: FakeClock) -> None:
+        counting = CountingStore(store)
+        ring = ring_of(counting, clock)
         kid = ring.signer()[0].kid
-        before = store.readings
+        before = counting.readings
         clock.at += REFRESH - TICK
         for _ in range(100):
             ring.signer()
             ring.verifier(kid)
             ring.jwks()
-        assert store.readings == before
+        assert counting.readings == before
 
-    def test_go_on_with_what_they_know_while_the_store_is_away(self, clock: FakeClock) -> None:
-        store = CountingStore()
-        ring = ring_of(store, clock)
+    def test_go_on_with_what_they_know_while_the_store_is_away(self, store: SqlStore, clock: FakeClock) -> None:
+        counting = CountingStore(store)
+        ring = ring_of(counting, clock)
         key = ring.signer()[0]
-        store.is_away = True
+        counting.is_away = True
         clock.at += REFRESH
         assert ring.verifier(key.kid) is not None
         assert ring.signer()[0] == key
         assert published(ring) == [key.kid]
 
-    def test_never_call_a_kid_unknown_while_the_store_is_away(self, clock: FakeClock) -> None:
-        store = CountingStore()
-        ring = ring_of(store, clock)
+    def test_never_call_a_kid_unknown_while_the_store_is_away(self, store: SqlStore, clock: FakeClock) -> None:
+        counting = CountingStore(store)
+        ring = ring_of(counting, clock)
         ring.ensure()
-        store.is_away = True
+        counting.is_away = True
         clock.at += UNKNOWN_KID_COOLDOWN
         with pytest.raises(DatabaseUnavailable):
             ring.verifier("made by another process a moment ago")
@@ -412,7 +415,7 @@ class TestSeal:
         assert key.private_bytes_raw() not in one
 
     def test_under_another_secret_leaves_a_ring_that_verifies_but_cannot_sign(
-        self, store: MemoryStore, clock: FakeClock
+        self, store: SqlStore, clock: FakeClock
     ) -> None:
         kid = ring_of(store, clock).signer()[0].kid
         ring = ring_of(store, clock, secret=bytes(32))
@@ -429,39 +432,46 @@ def published(ring: KeyRing) -> list[str]:
     return [key["kid"] for key in ring.jwks()["keys"]]
 
 
-class CountingStore(MemoryStore):
+class CountingStore:
     """A store that counts the questions it is asked, and that can be away."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: SqlStore) -> None:
+        self.begin, self.check, self.close, self.on_message = store.begin, store.check, store.close, store.on_message
+        self._store = store
         self.readings = 0
         self.is_away = False
 
     @contextmanager
-    def reading(self) -> Iterator[MemoryUnitOfWork]:
+    def reading(self) -> Iterator[UnitOfWork]:
         if self.is_away:
             raise DatabaseUnavailable
         self.readings += 1
-        with super().reading() as work:
+        with self._store.reading() as work:
             yield work
 
 
-class MeetingStore(MemoryStore):
+class MeetingStore:
     """A store whose first transactions begin only when all parties stand at its door, having read what was there."""
 
-    def __init__(self, parties: int) -> None:
-        super().__init__()
+    def __init__(self, store: SqlStore, parties: int) -> None:
+        self.reading, self.check, self.close, self.on_message = (
+            store.reading,
+            store.check,
+            store.close,
+            store.on_message,
+        )
+        self._store = store
         self._parties = threading.Barrier(parties)
 
     def meet_again(self) -> None:
         self._parties.reset()
 
     @contextmanager
-    def begin(self) -> Iterator[MemoryUnitOfWork]:
+    def begin(self) -> Iterator[UnitOfWork]:
         with suppress(threading.BrokenBarrierError):
             self._parties.wait(timeout=2)
             self._parties.abort()
-        with super().begin() as work:
+        with self._store.begin() as work:
             yield work
 
 

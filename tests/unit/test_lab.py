@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from core.settings import variables
-from lab.cluster.cluster import ETCD_PORT, NODES, PATH, POOLER_PORT, WRITE_PORT
+from core.settings.loading import variables
+from lab.cluster.cluster import ETCD_PORT, NODES, POOLER_PORT, WRITE_PORT
 from lab.cluster.trial import DOORS
+from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "deploy" / "lab"
@@ -67,9 +67,7 @@ def test_haproxy_lets_in_to_the_leader_alone_and_closes_what_was_open_to_another
 
 
 def test_haproxy_takes_its_file() -> None:
-    haproxy = shutil.which("haproxy", path=PATH)
-    if haproxy is None:
-        pytest.skip("no haproxy: apt-get install haproxy")
+    haproxy = program("haproxy", package="haproxy")
     checked = subprocess.run(
         [haproxy, "-c", "-f", LAB / "haproxy.cfg"], capture_output=True, text=True, timeout=30, check=False
     )
@@ -89,11 +87,11 @@ def test_pgbouncer_lends_by_the_transaction_and_outlasts_the_callers_patience(
 
 
 def test_what_the_page_names_is_there() -> None:
-    for path in re.findall(r"`((?:deploy|tests|docs)/[\w./-]+)`", PAGE):
+    for path in re.findall(r"`((?:deploy|tests|lab|docs)/[\w./-]+)`", PAGE):
         assert (ROOT / path).exists(), path
     for name in re.findall(r"AUTH_[A-Z_]+[A-Z]", PAGE):
         assert name in variables(), name
-    for target in re.findall(r"\bmake (\w+)", PAGE):
+    for target in re.findall(r"\bmake ([\w-]+)", PAGE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
     for port in re.findall(r"\b17\d{3}\b", PAGE):
         assert int(port) in ports(), port

@@ -22,7 +22,6 @@ from twinauth_verify.jws import read_jws
 
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.schemas import LoginRequest
-from core.contract.operation import OPERATIONS
 from core.errors import AuthError
 from core.http.edge.client_address import client_address
 from core.http.edge.routing import Routes
@@ -31,7 +30,9 @@ from core.mail.one_time_tokens import digest_of
 from core.mail.texts.editions import preferred_languages
 from core.oauth.model import is_well_formed, parse_scopes
 from core.sessions.refresh_tokens import RefreshTokens
+from core.settings.groups import PasswordSettings
 from core.users.addresses import canonical_or_none
+from tests.support.contract import OPERATIONS
 
 LENGTH = 20_000  # more than any field may have; a reader that looks at each pair of places takes seconds for it
 MOST_ROUNDS = 10
@@ -63,7 +64,7 @@ def assert_linear(read: Callable[[Any], object], make: Callable[[int], Any]) -> 
 PROXIES = [ip_network("0.0.0.0/0"), ip_network("::/0")]
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 refresh_tokens = RefreshTokens([b"key"])
-policy = PasswordPolicy(min_length=12)
+policy = PasswordPolicy(PasswordSettings())
 routes = Routes(OPERATIONS.values())
 
 READERS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {

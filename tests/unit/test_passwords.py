@@ -24,10 +24,10 @@ from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.errors import InvalidInput
-from core.settings import PasswordSettings
-from tests.conftest import make_settings
-from tests.storage.memory import MemoryStore
+from core.settings.groups import PasswordSettings
+from core.sql_store import SqlStore
 from tests.support.hashes import computed_hashes
+from tests.support.settings import make_settings
 
 PASSWORD = "correct horse battery"
 WRONG = "a quite different sentence"
@@ -57,7 +57,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def refusal(password: str, *, minimum: int = 12, address: str = ADDRESS) -> str | None:
     """The code of the one reason, or None where the password is accepted."""
     try:
-        PasswordPolicy(min_length=minimum).check(password, address=address, field="password")
+        PasswordPolicy(PasswordSettings(min_length=minimum)).check(password, address=address, field="password")
     except InvalidInput as error:
         (reason,) = error.errors
         assert reason.field == "password"
@@ -171,10 +171,10 @@ class TestPolicy:
         assert len(known) >= 3000
         assert [word for word in known if refusal(word) != "password_too_common"] == []
 
-    def test_is_read_when_a_service_starts_and_not_before(self) -> None:
+    def test_is_read_when_a_service_starts_and_not_before(self, new_store: Callable[[], SqlStore]) -> None:
         """The first signup does not wait for it, and a command that signs nobody up does without."""
         policy._common.cache_clear()
-        app = build(make_settings(), store=MemoryStore())
+        app = build(make_settings(), store=new_store())
         assert policy._common.cache_info().currsize == 0
         app.start()
         app.close()
@@ -639,7 +639,7 @@ class TestHashingLine:
                 with pytest.raises(Overloaded):
                     ask()
 
-        passwords._line.run(ask_while_it_is_full)
+        passwords._pool.run(ask_while_it_is_full)
         assert computed == []
         assert passwords.verify(PASSWORD, passwords.hash(PASSWORD))
 

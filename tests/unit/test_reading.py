@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from core.contract.operation import OPERATIONS
 from core.errors import (
     AuthError,
     InvalidInput,
@@ -31,6 +30,7 @@ from core.http.reading import (
 )
 from core.oauth.errors import InvalidClient, InvalidRequest
 from core.oauth.model import Credentials
+from tests.support.contract import OPERATIONS
 
 FORM = "application/x-www-form-urlencoded"
 

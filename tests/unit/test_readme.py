@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from core.settings import settings_table
+from core.settings.loading import settings_table
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -15,10 +15,11 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from cli.startup import warn_of_open_files
-from core.settings import GROUPS, OpenFile, Settings, SettingsError, load_settings, open_files, variables
-from core.settings.files import MAX_LENGTH
+from cli.startup import warn_of_exposed_files
+from core.settings.files import MAX_LENGTH, ExposedFile, SettingsError
+from core.settings.loading import GROUPS, exposed_files, load_settings, variables
 from core.settings.secret_key import development_secret
+from core.settings.whole import Settings
 
 STRONG = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
 PRODUCTION = {
@@ -57,10 +58,10 @@ class TestProduction:
     def test_starts_with_a_secret_and_a_public_url(self, load: Load) -> None:
         settings = load(**PRODUCTION)
         assert settings.is_production
-        assert settings.public_url == settings.audience == "https://auth.example.com"
-        assert settings.secret.get_secret_value() == STRONG
-        assert not settings.docs_enabled
-        assert settings.log_format == "json"
+        assert settings.http.public_url == settings.tokens.audience == "https://auth.example.com"
+        assert settings.secrets[0].get_secret_value() == STRONG
+        assert not settings.http.docs
+        assert settings.logging.format == "json"
 
     @pytest.mark.parametrize("missing", ["AUTH_SECRET_KEY", "AUTH_PUBLIC_URL", "AUTH_SMTP_URL"])
     def test_names_the_one_that_is_missing(self, load: Load, missing: str) -> None:
@@ -322,15 +323,15 @@ class TestVariables:
         assert settings.tokens.refresh_grace == timedelta(0)
         assert settings.tokens.session_idle == timedelta(seconds=90.5)
         assert settings.tokens.algorithm == "EdDSA"
-        assert settings.audience == "https://api.example.com"
+        assert settings.tokens.audience == "https://api.example.com"
         assert settings.passwords.min_length == 8
         assert settings.passwords.scheme == "argon2id"
-        assert settings.database_url == "sqlite:///else.db"
+        assert settings.database.url.get_secret_value() == "sqlite:///else.db"
         assert settings.database.timeout == timedelta(seconds=0.5)
-        assert settings.public_url == "https://auth.example.com/here"
+        assert settings.http.public_url == "https://auth.example.com/here"
         assert list(map(str, settings.http.trusted_proxies)) == ["10.0.0.0/8", "::1/128"]
         assert settings.http.cors_origins == ("https://a.example.com", "https://b.example.com")
-        assert not settings.docs_enabled
+        assert not settings.http.docs
         assert settings.logging.level == "DEBUG"
 
 
@@ -402,7 +403,7 @@ class TestMail:
         ],
     )
     def test_comes_from_these_senders(self, load: Load, mailbox: str) -> None:
-        assert load(AUTH_MAIL_FROM=mailbox).mail_from == mailbox
+        assert load(AUTH_MAIL_FROM=mailbox).mail.mail_from == mailbox
 
     @pytest.mark.parametrize(
         ("public_url", "sender"),
@@ -416,7 +417,7 @@ class TestMail:
     def test_comes_from_the_host_of_the_public_url_where_no_sender_is_named(
         self, load: Load, public_url: str, sender: str
     ) -> None:
-        assert load(AUTH_PUBLIC_URL=public_url).mail_from == sender
+        assert load(AUTH_PUBLIC_URL=public_url).mail.mail_from == sender
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -434,7 +435,7 @@ def test_secrets_are_in_no_rendering_of_the_settings(load: Load) -> None:
         AUTH_DATABASE_URL="postgresql://ann:canary@db.example.com/auth",
         AUTH_SMTP_URL="smtps://ann:canary@mail.example.com",
     )
-    assert settings.secret.get_secret_value().endswith("canary")
+    assert settings.secrets[0].get_secret_value().endswith("canary")
     for rendering in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert "canary" not in rendering
         assert STRONG not in rendering
@@ -451,28 +452,28 @@ def test_secrets_are_in_no_error_about_them(load: Load, monkeypatch: pytest.Monk
 
 class TestDevelopmentSecret:
     def test_is_made_once_and_kept(self, load: Load, tmp_path: Path) -> None:
-        first = load().secret.get_secret_value()
-        assert load().secret.get_secret_value() == first
+        first = load().secrets[0].get_secret_value()
+        assert load().secrets[0].get_secret_value() == first
         assert (tmp_path / ".twinauth" / "secret_key").read_text() == first
         assert len(first) >= 43
         assert first not in repr(load())
 
     def test_is_readable_by_its_owner_alone(self, load: Load, tmp_path: Path) -> None:
-        assert load().secret
+        assert load().secrets[0]
         folder = tmp_path / ".twinauth"
         assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert [path.name for path in folder.iterdir()] == ["secret_key"]
 
     def test_is_another_in_another_folder(self, load: Load) -> None:
-        assert load().secret != load(AUTH_DATA_DIR="elsewhere/deep").secret
+        assert load().secrets[0] != load(AUTH_DATA_DIR="elsewhere/deep").secrets[0]
 
     def test_would_be_strong_enough_as_a_setting(self, load: Load) -> None:
-        made = load().secret.get_secret_value()
-        assert load(**PRODUCTION | {"AUTH_SECRET_KEY": made}).secret.get_secret_value() == made
+        made = load().secrets[0].get_secret_value()
+        assert load(**PRODUCTION | {"AUTH_SECRET_KEY": made}).secrets[0].get_secret_value() == made
 
     def test_is_not_made_where_one_is_given(self, load: Load, tmp_path: Path) -> None:
-        assert load(AUTH_SECRET_KEY=STRONG).secret.get_secret_value() == STRONG
+        assert load(AUTH_SECRET_KEY=STRONG).secrets[0].get_secret_value() == STRONG
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("kept", ["", "\n", "canary"])
@@ -480,7 +481,7 @@ class TestDevelopmentSecret:
         (tmp_path / ".twinauth").mkdir()
         (tmp_path / ".twinauth" / "secret_key").write_text(kept)
         with pytest.raises((SettingsError, ValueError)) as refused:
-            load().secret.get_secret_value()
+            load().secrets[0].get_secret_value()
         assert "canary" not in str(refused.value)
 
     def test_is_one_for_all_that_find_none_at_the_same_moment(
@@ -505,13 +506,13 @@ class TestDevelopmentSecret:
         for thread in threads:
             thread.join(timeout=20)
         assert len(seen) == len(threads)
-        assert set(seen) == {load().secret.get_secret_value()}
+        assert set(seen) == {load().secrets[0].get_secret_value()}
         assert [path.name for path in (tmp_path / ".twinauth").iterdir()] == ["secret_key"]
 
     def test_is_one_for_processes_that_start_together(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from core.settings import load_settings; settings = load_settings(); "
-            "print('ready', flush=True); sys.stdin.readline(); print(settings.secret.get_secret_value())"
+            "import sys; from core.settings.loading import load_settings; settings = load_settings(); "
+            "print('ready', flush=True); sys.stdin.readline(); print(settings.secrets[0].get_secret_value())"
         )
         processes = [
             subprocess.Popen(
@@ -555,25 +556,25 @@ class TestByFile:
             AUTH_OLD_SECRET_KEYS_FILE=file(f"{STRONG[::-1]}, {STRONG[1:]}x".encode()),
             AUTH_RELAY_FILE=file(b"false"),
         )
-        assert settings.secret.get_secret_value() == STRONG
-        assert settings.database_url == url
+        assert settings.secrets[0].get_secret_value() == STRONG
+        assert settings.database.url.get_secret_value() == url
         assert settings.tokens.access_ttl == timedelta(seconds=600)
         assert [old.get_secret_value() for old in settings.old_secret_keys] == [STRONG[::-1], f"{STRONG[1:]}x"]
         assert settings.mail.relay is False
 
     @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
     def test_the_end_of_the_line_is_none_of_it(self, load: Load, file: Callable[[bytes], str], end: bytes) -> None:
-        assert load(AUTH_SECRET_KEY_FILE=file(STRONG.encode() + end)).secret.get_secret_value() == STRONG
+        assert load(AUTH_SECRET_KEY_FILE=file(STRONG.encode() + end)).secrets[0].get_secret_value() == STRONG
 
     def test_blanks_are_part_of_it(self, load: Load, file: Callable[[bytes], str]) -> None:
-        assert load(AUTH_SECRET_KEY_FILE=file(f" {STRONG} \n".encode())).secret.get_secret_value() == f" {STRONG} "
+        assert load(AUTH_SECRET_KEY_FILE=file(f" {STRONG} \n".encode())).secrets[0].get_secret_value() == f" {STRONG} "
 
     def test_dotenv_may_name_the_file(self, load: Load, file: Callable[[bytes], str], tmp_path: Path) -> None:
         (tmp_path / ".env").write_text(f"AUTH_SECRET_KEY_FILE={file(STRONG.encode())}\n")
-        assert load().secret.get_secret_value() == STRONG
+        assert load().secrets[0].get_secret_value() == STRONG
 
     def test_the_name_may_be_in_small_letters(self, load: Load, file: Callable[[bytes], str]) -> None:
-        assert load(auth_secret_key_file=file(STRONG.encode())).secret.get_secret_value() == STRONG
+        assert load(auth_secret_key_file=file(STRONG.encode())).secrets[0].get_secret_value() == STRONG
 
     def test_a_value_and_a_file_for_it_are_refused(self, load: Load, file: Callable[[bytes], str]) -> None:
         text = refusal(load, AUTH_SECRET_KEY=STRONG, AUTH_SECRET_KEY_FILE=file(STRONG.encode()))
@@ -602,14 +603,14 @@ class TestByFile:
         path = Path(file(STRONG.encode()))
         path.chmod(mode)
         load(AUTH_SECRET_KEY_FILE=str(path))
-        assert open_files() == [OpenFile("AUTH_SECRET_KEY_FILE", mode)]
+        assert exposed_files() == [ExposedFile("AUTH_SECRET_KEY_FILE", mode)]
 
     @pytest.mark.parametrize("mode", [0o600, 0o440, 0o640])
     def test_one_that_others_may_not_read_is_not(self, load: Load, file: Callable[[bytes], str], mode: int) -> None:
         path = Path(file(STRONG.encode()))
         path.chmod(mode)
         load(AUTH_SECRET_KEY_FILE=str(path))
-        assert open_files() == []
+        assert exposed_files() == []
 
     @pytest.mark.parametrize("way", ["mounted/key", "mounted/../link/key"], ids=["directly", "by a link"])
     def test_one_that_a_platform_mounts_is_not(
@@ -622,9 +623,9 @@ class TestByFile:
         (mounted / "key").write_text(STRONG)
         (mounted / "key").chmod(0o444)
         load(AUTH_SECRET_KEY_FILE=str(tmp_path / way))
-        assert len(open_files()) == 1
+        assert len(exposed_files()) == 1
         monkeypatch.setattr("core.settings.files.MOUNTED", mounted)
-        assert open_files() == []
+        assert exposed_files() == []
 
     def test_who_starts_is_warned_in_one_line_for_each(
         self, load: Load, file: Callable[[bytes], str], tmp_path: Path
@@ -634,7 +635,7 @@ class TestByFile:
         (tmp_path / ".env").write_text(f"AUTH_SECRET_KEY_FILE={path}\n")
         load()
         with capture_logs() as lines:
-            warn_of_open_files()
+            warn_of_exposed_files()
         assert lines == [
             {
                 "event": "setting_file_readable_by_others",

@@ -14,11 +14,12 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
+from core.capabilities import CONTRACT
 from core.http.pages import Pages
 from core.mail.rendering import EmailRenderer
 from core.mail.texts.editions import HERE, Texts, TextsError, preferred_languages
-from tests.conftest import make_settings
 from tests.support.clock import START
+from tests.support.settings import make_settings
 
 LETTER = "letters/password_changed.jinja"
 HEADER = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n\n'
@@ -275,7 +276,7 @@ def _started(folder: Path) -> None:
     """As every process starts that writes letters and shows pages."""
     settings, texts = make_settings(), Texts(folder, language="en")
     EmailRenderer(texts, settings)
-    Pages(texts, settings)
+    Pages(texts, settings, CONTRACT)
 
 
 def _own(tmp_path: Path, name: str, content: str) -> Path:

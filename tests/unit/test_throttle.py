@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.app import build_clients
-from core.audit.model import EventKind
+from core.audit.model import AuditEvent, EventKind
 from core.http.edge.client_address import client_address
 from core.origin import Origin
-from core.settings import ThrottleSettings
+from core.settings.groups import ThrottleSettings
 from core.throttling.counters import CounterStore
 from core.throttling.errors import TooManyAttempts
 from core.throttling.model import (
@@ -28,14 +31,13 @@ from core.throttling.model import (
     block_of,
     decide,
     rules,
-    standing,
+    state_of,
 )
-from core.throttling.throttle import Attempt, Throttle
-from tests.conftest import make_settings
-from tests.storage.memory import MemoryStore
+from core.throttling.throttle import Attempt, NoThrottle, Throttle
 from tests.support.clock import START, FakeClock
+from tests.support.settings import make_settings
 
-RULE = Rule(allowance=5, recovery=timedelta(minutes=10), longest_pause=timedelta(minutes=15))
+RULE = Rule(burst=5, refill_interval=timedelta(minutes=10), longest_wait=timedelta(minutes=15))
 KEY = b"k" * 32
 
 
@@ -51,7 +53,7 @@ def seconds(amount: float) -> timedelta:
     [(0, 0), (1, 0), (4, 0), (5, 1), (6, 2), (7, 4), (8, 8), (9, 16), (14, 512), (15, 900), (16, 900), (40, 900)],
 )
 def test_pauses_begin_when_the_allowance_is_spent_and_double_up_to_the_longest(count: int, pause: float) -> None:
-    assert standing(Counter(count=count, at=START), RULE, START) == (count, seconds(pause))
+    assert state_of(Counter(count=count, at=START), RULE, START) == (count, seconds(pause))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_pauses_begin_when_the_allowance_is_spent_and_double_up_to_the_longest(c
     ],
 )
 def test_a_pause_runs_down_and_attempts_are_forgotten_one_by_one(elapsed: float, expected: tuple[int, float]) -> None:
-    remembered, pause = standing(Counter(count=8, at=START), RULE, START + seconds(elapsed))
+    remembered, pause = state_of(Counter(count=8, at=START), RULE, START + seconds(elapsed))
     assert (remembered, pause.total_seconds()) == expected
 
 
@@ -83,18 +85,18 @@ def test_a_pause_longer_than_the_recovery_gets_shorter_with_what_is_forgotten() 
 
 @pytest.mark.parametrize("back", [1, 3600, 10**8])
 def test_a_clock_that_was_set_back_makes_a_pause_no_longer(back: int) -> None:
-    assert standing(Counter(count=7, at=START), RULE, START - seconds(back)) == (7, seconds(4))
+    assert state_of(Counter(count=7, at=START), RULE, START - seconds(back)) == (7, seconds(4))
 
 
 @pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
 def test_a_huge_count_costs_the_longest_pause_and_no_overflow(count: int) -> None:
-    assert standing(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_pause)
+    assert state_of(Counter(count=count, at=START), RULE, START) == (count, RULE.longest_wait)
 
 
 def test_an_allowance_of_one_pauses_after_the_first_attempt() -> None:
-    once = Rule(allowance=1, recovery=seconds(10), longest_pause=seconds(60))
-    assert standing(Counter(count=0, at=START), once, START) == (0, seconds(0))
-    assert standing(Counter(count=1, at=START), once, START) == (1, seconds(1))
+    once = Rule(burst=1, refill_interval=seconds(10), longest_wait=seconds(60))
+    assert state_of(Counter(count=0, at=START), once, START) == (0, seconds(0))
+    assert state_of(Counter(count=1, at=START), once, START) == (1, seconds(1))
 
 
 @given(
@@ -107,12 +109,12 @@ def test_an_allowance_of_one_pauses_after_the_first_attempt() -> None:
 def test_no_pause_exceeds_the_longest_and_none_is_left_when_all_is_forgotten(
     count: int, elapsed: timedelta, allowance: int, recovery: int, longest: int
 ) -> None:
-    rule = Rule(allowance=allowance, recovery=seconds(recovery), longest_pause=seconds(longest))
-    remembered, pause = standing(Counter(count=count, at=START), rule, START + elapsed)
+    rule = Rule(burst=allowance, refill_interval=seconds(recovery), longest_wait=seconds(longest))
+    remembered, pause = state_of(Counter(count=count, at=START), rule, START + elapsed)
     assert 0 <= remembered <= count
-    assert timedelta(0) <= pause <= rule.longest_pause
-    assert pause == timedelta(0) or remembered >= recipient_limit
-    later, shorter = standing(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
+    assert timedelta(0) <= pause <= rule.longest_wait
+    assert pause == timedelta(0) or remembered >= allowance
+    later, shorter = state_of(Counter(count=count, at=START), rule, START + elapsed + seconds(1))
     assert later <= remembered
     assert shorter <= pause
 
@@ -254,7 +256,7 @@ def test_every_counter_has_a_rule_and_the_settings_say_how_much_is_free() -> Non
         )
     )
     assert set(found) == set(CounterKind)
-    assert {kind: rule.allowance for kind, rule in found.items()} == {
+    assert {kind: rule.burst for kind, rule in found.items()} == {
         CounterKind.ACCOUNT_FROM_BLOCK: 1,
         CounterKind.BLOCK: 2,
         CounterKind.ACCOUNT_FROM_STRANGERS: 3,
@@ -278,7 +280,7 @@ RECOVERIES = [
 def test_one_attempt_comes_back_in_the_seconds_that_the_setting_promises(
     kind: CounterKind, setting: str, promised: int
 ) -> None:
-    assert rules(ThrottleSettings())[kind].recovery == seconds(promised)
+    assert rules(ThrottleSettings())[kind].refill_interval == seconds(promised)
     assert f"one back in {promised} s" in (ThrottleSettings.model_fields[setting].description or "")
 
 
@@ -295,17 +297,59 @@ def test_an_account_is_given_at_most_some_hundred_guesses_a_day_from_a_block() -
     assert 100 <= guesses <= 200
 
 
-# The throttle over a store in memory
+# The throttle, over counters and events that stand in memory; tests/storage/test_counters.py asks the databases
 
 
-def counting(**settings: Any) -> tuple[Throttle, FakeClock, MemoryStore]:
-    store, clock = MemoryStore(), FakeClock()
+class Memory:
+    """The two ports of a store that the throttle uses. What is not committed is undone."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, Counter] = {}
+        self.events: list[AuditEvent] = []
+
+    @contextmanager
+    def begin(self) -> Iterator[Any]:
+        work = SimpleNamespace(counters=MemoryCounters(dict(self.counters)), audit=MemoryAudit(list(self.events)))
+
+        def commit() -> None:
+            self.counters, self.events = dict(work.counters.kept), list(work.audit.kept)
+
+        work.commit = commit
+        yield work
+
+    reading = begin
+
+
+class MemoryCounters:
+    def __init__(self, kept: dict[str, Counter]) -> None:
+        self.kept = kept
+
+    def lock(self, keys: Iterable[str], *, now: datetime) -> dict[str, Counter]:
+        return {key: self.kept.get(key, Counter(count=0, at=now)) for key in keys}
+
+    read = lock
+
+    def save(self, key: str, counter: Counter, **_expiry: datetime) -> None:
+        self.kept[key] = counter
+
+
+class MemoryAudit:
+    def __init__(self, kept: list[AuditEvent]) -> None:
+        self.kept = kept
+
+    def add(self, event: AuditEvent) -> None:
+        self.kept.append(event)
+
+
+def counting(**settings: Any) -> tuple[Throttle, FakeClock, Memory]:
+    store, clock = Memory(), FakeClock()
     return throttling(store, clock, **settings), clock, store
 
 
-def throttling(store: MemoryStore, clock: FakeClock, key: bytes = KEY, **settings: Any) -> Throttle:
+def throttling(store: Any, clock: FakeClock, key: bytes = KEY, **settings: Any) -> Throttle:
     found = ThrottleSettings(**settings)
-    return Throttle(store=store, clock=clock, counters=CounterStore(key=key, rules=rules(found)), is_on=found.throttle)
+    kind = Throttle if found.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=CounterStore(key=key, rules=rules(found)))
 
 
 HOME = Origin(ip="203.0.113.7")
@@ -320,7 +364,7 @@ def refusal(throttle: Throttle, email: str = "ann@example.com", origin: Origin =
     return None
 
 
-def succeed(throttle: Throttle, store: MemoryStore, email: str = "ann@example.com", origin: Origin = HOME) -> None:
+def succeed(throttle: Throttle, store: Memory, email: str = "ann@example.com", origin: Origin = HOME) -> None:
     attempt = throttle.begin(email, origin)
     with store.begin() as work:
         throttle.record_success(work, attempt)
@@ -345,45 +389,45 @@ def test_an_attempt_that_is_taken_back_was_never_made() -> None:
 def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
     throttle, _, store = counting(throttle=False)
     attempts = [throttle.begin("ann@example.com", HOME) for _ in range(50)]
-    assert attempts == [None] * 50
+    assert attempts == [Attempt(keys={})] * 50
     for _ in range(50):
         throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, HOME)
-    throttle.forget(None)
+    throttle.forget(attempts[0])
     with store.begin() as work:
-        throttle.record_success(work, None)
+        throttle.record_success(work, attempts[0])
         throttle.trust_origin(work, "ann@example.com", HOME)
         work.commit()
-    assert store.data.counters == {}
+    assert store.counters == {}
 
 
 @pytest.mark.parametrize("settings", [{}, {"throttle": False}], ids=["on", "off"])
 def test_of_a_flood_of_refusals_so_many_are_put_down_and_more_when_time_has_passed(settings: dict[str, Any]) -> None:
-    store, clock = MemoryStore(), FakeClock()
+    store, clock = Memory(), FakeClock()
     wired = make_settings(throttling=ThrottleSettings(**settings))
-    refusals = build_clients(wired, store=store, clock=clock)._refusals
+    refusals = build_clients(wired, store=cast("Any", store), clock=clock)._refusals
     for _ in range(1000):
         refusals.record(EventKind.CLIENT_REFUSED, HOME, subject="twc_1")
-    assert len(store.data.events) == RECORDED_REFUSALS
+    assert len(store.events) == RECORDED_REFUSALS
     refusals.record(EventKind.CLIENT_REFUSED, Origin(ip="198.51.100.7"))
-    assert len(store.data.events) == RECORDED_REFUSALS + 1, "another block has an allowance of its own"
+    assert len(store.events) == RECORDED_REFUSALS + 1, "another block has an allowance of its own"
     start = clock.at
     while clock.at - start < timedelta(days=1):
         refusals.record(EventKind.CLIENT_REFUSED, HOME)
         clock.advance(seconds=10)
-    assert 100 < len(store.data.events) - RECORDED_REFUSALS < 200
-    assert {event.kind for event in store.data.events} == {EventKind.CLIENT_REFUSED}
-    assert (store.data.events[0].subject, store.data.events[0].ip) == ("twc_1", "203.0.113.7")
+    assert 100 < len(store.events) - RECORDED_REFUSALS < 200
+    assert {event.kind for event in store.events} == {EventKind.CLIENT_REFUSED}
+    assert (store.events[0].subject, store.events[0].ip) == ("twc_1", "203.0.113.7")
 
 
 def test_no_counter_shows_an_address_that_was_typed() -> None:
     throttle, _, store = counting()
     throttle.begin("ann@example.com", HOME)
     throttle.count(CounterKind.MAIL_FROM_BLOCK, HOME)
-    assert len(store.data.counters) == 4
-    assert all(len(key) == 64 and int(key, 16) >= 0 for key in store.data.counters)
+    assert len(store.counters) == 4
+    assert all(len(key) == 64 and int(key, 16) >= 0 for key in store.counters)
     other = throttling(store, FakeClock(), key=b"o" * 32)
     other.begin("ann@example.com", HOME)
-    assert len(store.data.counters) == 7, "without the key, nobody can tell whose counter it is"
+    assert len(store.counters) == 7, "without the key, nobody can tell whose counter it is"
 
 
 def test_counters_of_different_kinds_never_meet() -> None:
@@ -397,13 +441,13 @@ def test_what_was_spent_is_noted_once_when_it_is_spent() -> None:
     throttle, clock, store = counting()
     for _ in range(5):
         refusal(throttle)
-        assert [event.kind for event in store.data.events] in ([], [EventKind.THROTTLED])
-    assert [(event.kind, event.ip, event.user_id) for event in store.data.events] == [
+        assert [event.kind for event in store.events] in ([], [EventKind.THROTTLED])
+    assert [(event.kind, event.ip, event.user_id) for event in store.events] == [
         (EventKind.THROTTLED, "203.0.113.7", None)
     ]
     clock.advance(seconds=1)
     refusal(throttle)
-    assert len(store.data.events) == 1
+    assert len(store.events) == 1
 
 
 def test_a_success_leaves_the_failures_of_its_block_for_other_accounts() -> None:

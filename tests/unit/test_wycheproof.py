@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -19,15 +18,15 @@ from jwt.exceptions import PyJWTError
 from jwt.utils import base64url_decode, base64url_encode
 
 from core.errors import InvalidToken
-from core.settings import TokenSettings
+from core.settings.groups import TokenSettings
+from core.sql_store import SqlStore
 from core.strict_json import strict_loads
 from core.tokens.access_tokens import AccessTokens
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import SigningKey
-from tests.storage.memory import MemoryStore
+from tests.support import vectors
 from tests.support.clock import START, FakeClock
-from tests.unit import vectors
 
 SUITE = vectors.load("wycheproof/json_web_signature_test.json")
 CASES = [(group.get("public", group["private"]), test) for group in SUITE["testGroups"] for test in group["tests"]]
@@ -104,10 +103,10 @@ def test_a_difference_has_the_reason_that_is_given(case: int, reason: str) -> No
     assert HOLDS[reason](key, test)
 
 
-def test_a_valid_signature_alone_makes_no_access_token(clock: FakeClock) -> None:
+def test_a_valid_signature_alone_makes_no_access_token(new_store: Callable[[], SqlStore], clock: FakeClock) -> None:
     keys = {(key["kid"], key["alg"]): key for key, _ in CASES if key.get("alg") in ("ES256", "RS256")}
     for (kid, algorithm), key in keys.items():
-        store = MemoryStore()
+        store = new_store()
         ring = KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings())
         with store.begin() as work:
             work.keys.add(
@@ -123,9 +122,7 @@ def test_a_valid_signature_alone_makes_no_access_token(clock: FakeClock) -> None
             )
             work.commit()
         assert ring.verifier(kid) is not None
-        tokens = AccessTokens(
-            ring=ring, clock=clock, issuer="a", audience="b", client_id="c", lifetime=timedelta(minutes=15)
-        )
+        tokens = AccessTokens(ring=ring, clock=clock, issuer="a", settings=TokenSettings(audience="b", client_id="c"))
         for _, test in CASES:
             with pytest.raises(InvalidToken):
                 tokens.verify(test["jws"])

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from twinauth_verify import AsyncVerifier, Verifier
 
-from tests.verifier.issuer import AUDIENCE, FakeTime, Issuer, listening
-from tests.verifier.worlds import Tasks, Threads, World, offline
-
-Opener: TypeAlias = Callable[..., World]
+from tests.support.issuer import AUDIENCE, FakeTime, Issuer, listening
+from tests.support.verifiers import AnyVerifier, Asynchronous, OpenVerifier, Synchronous, offline
 
 
 @pytest.fixture
@@ -33,32 +31,34 @@ def live() -> Iterator[Issuer]:
         yield made
 
 
-@pytest.fixture(params=["threads", "tasks"])
-def open_world(
+@pytest.fixture(params=["synchronous", "asynchronous"])
+def open_verifier(
     request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
-) -> Iterator[Opener]:
-    """Make verifiers of either world; each is closed at the end, and must have left nothing behind."""
+) -> Iterator[OpenVerifier]:
+    """Make verifiers of either verifier; each is closed at the end, and must have left nothing behind."""
     caplog.set_level("CRITICAL", "twinauth_verify")
-    opened: list[World] = []
+    opened: list[AnyVerifier] = []
     with ExitStack() as stack:
 
-        def make(issuer: Issuer, *, sockets: bool = False, **settings: Any) -> World:
+        def make(issuer: Issuer, *, sockets: bool = False, **settings: Any) -> AnyVerifier:
             options: dict[str, Any] = {"issuer": issuer.issuer, "audience": AUDIENCE} | settings
             if not sockets:
                 options |= {"transport": offline(issuer), "clock": issuer.clock, "timer": issuer.clock} | settings
-            world: World = (
-                Threads(Verifier(**options)) if request.param == "threads" else Tasks(AsyncVerifier(**options), loop)
+            verifier: AnyVerifier = (
+                Synchronous(Verifier(**options))
+                if request.param == "synchronous"
+                else Asynchronous(AsyncVerifier(**options), loop)
             )
-            stack.callback(world.close)
-            opened.append(world)
-            return world
+            stack.callback(verifier.close)
+            opened.append(verifier)
+            return verifier
 
         yield make
-    for world in opened:
-        assert world.background() == []
+    for verifier in opened:
+        assert verifier.background() == []
 
 
 @pytest.fixture
-def world(open_world: Opener, issuer: Issuer) -> World:
+def verifier(open_verifier: OpenVerifier, issuer: Issuer) -> AnyVerifier:
     """A verifier without the feed, with a clock that stands still."""
-    return open_world(issuer, follow_revocations=False)
+    return open_verifier(issuer, follow_revocations=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,10 +18,10 @@ from core.app import AuthApp, build
 from core.oauth.discovery import key_set
 from core.oauth.model import Credentials, TokenRequest
 from core.origin import LOCAL_ORIGIN
-from tests.conftest import make_settings
-from tests.storage.memory import MemoryStore
+from core.sql_store import SqlStore
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.settings import make_settings
 
 
 @dataclass
@@ -47,20 +47,23 @@ class Both:
         now = self.clock.now().timestamp()
         keys = read_jwks(key_set(self.app.keys).model_dump_json(exclude_none=True).encode())
         verified = verify_token(
-            token, keys, Expectations(issuer=settings.public_url, audience=settings.audience, clock_skew=0), now
+            token,
+            keys,
+            Expectations(issuer=settings.http.public_url, audience=settings.tokens.audience, clock_skew=0),
+            now,
         )
         revocations = Revocations(clock=lambda: now, clock_skew=0)
         feed = Feed(
-            Settings(issuer=settings.public_url, audience=settings.audience),
+            Settings(issuer=settings.http.public_url, audience=settings.tokens.audience),
             revocations,
             clock=lambda: now,
             timer=lambda: now,
         )
         while feed.is_stale:
-            asked = feed.ask()
-            found = self.app.revocations.read(asked.since, wait=0)
+            request = feed.next_request()
+            found = self.app.revocations.read(request.since, wait=0)
             jws = feed.read(Answer(found.jws.encode(), MEDIA_TYPE, None))
-            feed.accept(asked, jws, keys.get(jws.kid))
+            feed.accept(request, jws, keys.get(jws.kid))
         return not revocations.contain(verified)
 
     def agree(self, token: str) -> bool:
@@ -71,9 +74,9 @@ class Both:
 
 
 @pytest.fixture
-def both() -> Iterator[Both]:
+def both(new_store: Callable[[], SqlStore]) -> Iterator[Both]:
     clock = FakeClock(START)
-    app = build(make_settings(), store=MemoryStore(), clock=clock)
+    app = build(make_settings(), store=new_store(), clock=clock)
     app.keys.ensure()
     yield Both(app, clock)
     app.close()
@@ -110,5 +113,5 @@ def test_they_agree_on_a_token_of_a_client_that_was_revoked(both: Both) -> None:
 def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
     both.app.accounts.sign_up(EMAIL, PASSWORD, None, LOCAL_ORIGIN)
     one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
-    both.app.sessions.logout(both.app.authentication.whoami(one), LOCAL_ORIGIN)
+    both.app.sessions.logout(both.app.sessions.whoami(one), LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]

@@ -16,12 +16,12 @@ from twinauth_verify import AccessToken, AsyncVerifier, InvalidToken, Unavailabl
 from twinauth_verify.fetching import MAX_JWKS
 from twinauth_verify.keys import read_jwks
 
-from tests.verifier.conftest import Opener
-from tests.verifier.issuer import (
+from tests.support.issuer import (
     ABSENT,
     ALGORITHMS,
     AUDIENCE,
     SESSION,
+    Algorithm,
     FakeTime,
     Issuer,
     Reply,
@@ -30,8 +30,8 @@ from tests.verifier.issuer import (
     eventually,
     listening,
 )
-from tests.verifier.issuer import public_members as members_of
-from tests.verifier.worlds import World
+from tests.support.issuer import public_members as members_of
+from tests.support.verifiers import AnyVerifier, OpenVerifier
 
 GOOD = Signer("ES256", 9).jwk
 
@@ -42,7 +42,7 @@ def jwks(*keys: Any) -> bytes:
 
 class TestKeySets:
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
-    def test_hold_public_keys_of_three_algorithms(self, algorithm: str) -> None:
+    def test_hold_public_keys_of_three_algorithms(self, algorithm: Algorithm) -> None:
         signer = Signer(algorithm)
         bare = changed(signer.jwk, {"alg": ABSENT, "key_ops": ["verify"]})
         for jwk in (signer.jwk, bare):
@@ -97,60 +97,60 @@ class TestKeySets:
             read_jwks(raw)
 
 
-def outcome(world: World, text: str) -> Any:
-    found = world.verify_all([text])[0]
+def outcome(verifier: AnyVerifier, text: str) -> Any:
+    found = verifier.verify_all([text])[0]
     return "accepted" if isinstance(found, AccessToken) else found
 
 
 class TestFetching:
-    def test_happens_once_for_many_tokens_at_once(self, open_world: Opener, live: Issuer) -> None:
+    def test_happens_once_for_many_tokens_at_once(self, open_verifier: OpenVerifier, live: Issuer) -> None:
         live.jwks_reply = lambda: Reply(jwks(live.signer.jwk), delay=0.1)
-        world = open_world(live, sockets=True, follow_revocations=False)
-        found = world.verify_all([live.token(jti=str(number)) for number in range(32)])
+        verifier = open_verifier(live, sockets=True, follow_revocations=False)
+        found = verifier.verify_all([live.token(jti=str(number)) for number in range(32)])
         assert all(isinstance(token, AccessToken) for token in found)
         assert len(live.jwks_requests) == 1
 
-    def test_for_unknown_kids_happens_once_a_cooldown(self, open_world: Opener, live: Issuer) -> None:
+    def test_for_unknown_kids_happens_once_a_cooldown(self, open_verifier: OpenVerifier, live: Issuer) -> None:
         timer = FakeTime()
-        world = open_world(live, sockets=True, follow_revocations=False, timer=timer)
-        world.start()
+        verifier = open_verifier(live, sockets=True, follow_revocations=False, timer=timer)
+        verifier.start()
         for fetched in (2, 3):
             timer.advance(10)
             texts = [live.sign(live.header(kid=f"unknown {fetched} {number}")) for number in range(32)]
-            assert set(world.verify_all(texts)) == {InvalidToken}
-            assert set(world.verify_all(texts)) == {InvalidToken}
+            assert set(verifier.verify_all(texts)) == {InvalidToken}
+            assert set(verifier.verify_all(texts)) == {InvalidToken}
             assert len(live.jwks_requests) == fetched
 
-    def test_brings_a_new_key_without_a_restart(self, world: World, issuer: Issuer, time_: FakeTime) -> None:
+    def test_brings_a_new_key_without_a_restart(self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime) -> None:
         old = issuer.sign()
-        assert outcome(world, old) == "accepted"
+        assert outcome(verifier, old) == "accepted"
         time_.advance(10)
         new = Signer(number=1)
         issuer.published = [issuer.signer, new]
         issuer.signer = new
-        assert outcome(world, issuer.sign()) == outcome(world, old) == "accepted"
+        assert outcome(verifier, issuer.sign()) == outcome(verifier, old) == "accepted"
         assert len(issuer.jwks_requests) == 2
 
     def test_again_takes_back_a_key_and_the_tokens_that_were_verified_under_it(
-        self, world: World, issuer: Issuer, time_: FakeTime
+        self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime
     ) -> None:
         token = issuer.sign()
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         issuer.published = [Signer(number=1)]
         time_.advance(299)
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         time_.advance(1)
-        assert outcome(world, token) is InvalidToken
+        assert outcome(verifier, token) is InvalidToken
 
     def test_again_takes_back_tokens_if_a_key_changed_under_its_kid(
-        self, world: World, issuer: Issuer, time_: FakeTime
+        self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime
     ) -> None:
         token = issuer.sign()
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         other = Signer(number=1).jwk | {"kid": issuer.signer.kid}
         issuer.jwks_reply = lambda: Reply(jwks(other))
         time_.advance(300)
-        assert outcome(world, token) is InvalidToken
+        assert outcome(verifier, token) is InvalidToken
 
     @pytest.mark.parametrize(
         ("cache_control", "fresh_for"),
@@ -160,35 +160,37 @@ class TestFetching:
         ],
     )  # fmt: skip
     def test_comes_again_when_the_issuer_says_so(
-        self, world: World, issuer: Issuer, time_: FakeTime, cache_control: str, fresh_for: int
+        self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime, cache_control: str, fresh_for: int
     ) -> None:
         issuer.jwks_reply = lambda: Reply(jwks(issuer.signer.jwk), headers={"Cache-Control": cache_control})
-        world.start()
+        verifier.start()
         for elapsed, fetched in ((fresh_for - 1, 1), (1, 2), (fresh_for - 1, 2), (1, 3)):
             time_.advance(elapsed)
-            assert outcome(world, issuer.sign()) == "accepted"
+            assert outcome(verifier, issuer.sign()) == "accepted"
             assert len(issuer.jwks_requests) == fetched
 
     def test_is_not_asked_for_again_by_a_kid_that_the_issuer_does_not_know(
-        self, world: World, issuer: Issuer, time_: FakeTime
+        self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime
     ) -> None:
-        world.start()
+        verifier.start()
         for elapsed, fetched in ((10, 2), (10, 2), (19, 2), (1, 3)):
             time_.advance(elapsed)
-            assert outcome(world, issuer.sign(issuer.header(kid="unknown"))) is InvalidToken
+            assert outcome(verifier, issuer.sign(issuer.header(kid="unknown"))) is InvalidToken
             assert len(issuer.jwks_requests) == fetched
 
-    def test_leaves_a_bounded_memory_of_unknown_kids(self, open_world: Opener, issuer: Issuer, time_: FakeTime) -> None:
-        world = open_world(issuer, follow_revocations=False, unknown_kids=8, refresh_after=10**6)
+    def test_leaves_a_bounded_memory_of_unknown_kids(
+        self, open_verifier: OpenVerifier, issuer: Issuer, time_: FakeTime
+    ) -> None:
+        verifier = open_verifier(issuer, follow_revocations=False, unknown_kids=8, refresh_after=10**6)
         for number in range(50):
             time_.advance(10)
-            assert outcome(world, issuer.sign(issuer.header(kid=f"unknown {number}"))) is InvalidToken
-            assert world.bench.keys.remembered_unknown <= 8
-        assert world.bench.keys.remembered_unknown == 8
+            assert outcome(verifier, issuer.sign(issuer.header(kid=f"unknown {number}"))) is InvalidToken
+            assert verifier.validator.keys.remembered_unknown <= 8
+        assert verifier.validator.keys.remembered_unknown == 8
 
-    def test_of_malformed_tokens_never_happens(self, world: World, issuer: Issuer) -> None:
+    def test_of_malformed_tokens_never_happens(self, verifier: AnyVerifier, issuer: Issuer) -> None:
         for text in ("", "a.b.c", issuer.sign(issuer.header(typ="JWT")), issuer.sign(issuer.header(jku="x"))):
-            assert outcome(world, text) is InvalidToken
+            assert outcome(verifier, text) is InvalidToken
         assert issuer.jwks_requests == []
 
 
@@ -230,69 +232,69 @@ FAULTS: list[Callable[[Issuer], Reply]] = [down, garbage, no_keys, redirect, hug
 class TestFaults:
     @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
     def test_leave_nothing_to_verify_with_until_they_end(
-        self, open_world: Opener, live: Issuer, fault: Callable[[Issuer], Reply]
+        self, open_verifier: OpenVerifier, live: Issuer, fault: Callable[[Issuer], Reply]
     ) -> None:
         timer = FakeTime()
         live.jwks_reply = lambda: fault(live)
-        world = open_world(live, sockets=True, follow_revocations=False, timer=timer, timeout=0.3)
+        verifier = open_verifier(live, sockets=True, follow_revocations=False, timer=timer, timeout=0.3)
         started = time.monotonic()
-        assert outcome(world, live.sign()) is Unavailable
+        assert outcome(verifier, live.sign()) is Unavailable
         assert time.monotonic() - started < 2
-        assert outcome(world, live.sign()) is Unavailable
+        assert outcome(verifier, live.sign()) is Unavailable
         assert len(live.jwks_requests) == 1  # not one more for a second token, nor for a redirect
         live.jwks_reply = None
         timer.advance(1)
-        assert outcome(world, live.sign()) == "accepted"
+        assert outcome(verifier, live.sign()) == "accepted"
 
     @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
     def test_leave_the_last_known_good_keys(
-        self, open_world: Opener, live: Issuer, fault: Callable[[Issuer], Reply]
+        self, open_verifier: OpenVerifier, live: Issuer, fault: Callable[[Issuer], Reply]
     ) -> None:
         timer = FakeTime()
-        world = open_world(live, sockets=True, follow_revocations=False, timer=timer, timeout=0.3)
-        world.start()
+        verifier = open_verifier(live, sockets=True, follow_revocations=False, timer=timer, timeout=0.3)
+        verifier.start()
         live.jwks_reply = lambda: fault(live)
         timer.advance(300)
-        assert outcome(world, live.token()) == "accepted"
-        assert outcome(world, live.sign(live.header(kid="unknown"))) is InvalidToken
+        assert outcome(verifier, live.token()) == "accepted"
+        assert outcome(verifier, live.sign(live.header(kid="unknown"))) is InvalidToken
         assert len(live.jwks_requests) == 2
 
-    def test_of_a_day_end_the_trust_in_old_keys(self, world: World, issuer: Issuer, time_: FakeTime) -> None:
-        world.start()
+    def test_of_a_day_end_the_trust_in_old_keys(self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime) -> None:
+        verifier.start()
         issuer.jwks_reply = lambda: down(issuer)
         time_.advance(86399)
-        assert outcome(world, issuer.sign()) == "accepted"
+        assert outcome(verifier, issuer.sign()) == "accepted"
         time_.advance(1)
-        assert outcome(world, issuer.sign()) is Unavailable
-        assert outcome(world, "a.b.c") is InvalidToken
+        assert outcome(verifier, issuer.sign()) is Unavailable
+        assert outcome(verifier, "a.b.c") is InvalidToken
         issuer.jwks_reply = None
         time_.advance(10)
-        assert outcome(world, issuer.sign()) == "accepted"
+        assert outcome(verifier, issuer.sign()) == "accepted"
 
-    def test_of_a_slow_issuer_keep_only_one_request_waiting(self, open_world: Opener, live: Issuer) -> None:
+    def test_of_a_slow_issuer_keep_only_one_request_waiting(self, open_verifier: OpenVerifier, live: Issuer) -> None:
         timer = FakeTime()
-        world = open_world(live, sockets=True, follow_revocations=False, timer=timer)
-        world.start()
+        verifier = open_verifier(live, sockets=True, follow_revocations=False, timer=timer)
+        verifier.start()
         live.jwks_reply = lambda: Reply(jwks(live.signer.jwk), delay=0.5)
         timer.advance(300)
-        slow = threading.Thread(target=world.verify, args=(live.sign(),))
+        slow = threading.Thread(target=verifier.verify, args=(live.sign(),))
         slow.start()
         assert eventually(lambda: len(live.jwks_requests) == 2)
         started = time.monotonic()
-        assert outcome(world, live.token(jti="another")) == "accepted"
+        assert outcome(verifier, live.token(jti="another")) == "accepted"
         assert time.monotonic() - started < 0.3
         slow.join()
 
-    def test_of_a_refused_connection_heal(self, open_world: Opener) -> None:
+    def test_of_a_refused_connection_heal(self, open_verifier: OpenVerifier) -> None:
         issuer = Issuer()
         with listening(issuer) as url:
             port = int(url.rsplit(":", 1)[1])
         timer = FakeTime()
-        world = open_world(issuer, sockets=True, follow_revocations=False, timer=timer)
-        assert outcome(world, issuer.sign()) is Unavailable
+        verifier = open_verifier(issuer, sockets=True, follow_revocations=False, timer=timer)
+        assert outcome(verifier, issuer.sign()) is Unavailable
         with listening(issuer, port):
             timer.advance(1)
-            assert outcome(world, issuer.sign()) == "accepted"
+            assert outcome(verifier, issuer.sign()) == "accepted"
 
     def test_that_are_a_client_who_goes_away_do_not_take_the_keys_of_others_along(self, live: Issuer) -> None:
         live.jwks_reply = lambda: Reply(jwks(live.signer.jwk), delay=0.2)
@@ -319,40 +321,40 @@ class TestFaults:
 
 
 async def heard(verifier: AsyncVerifier, issuer: Issuer) -> AccessToken:
-    while not len(verifier.bench.revocations):
+    while not len(verifier.validator.revocations):
         await verifier.verify(issuer.token(sid="another"))
         await asyncio.sleep(0.02)
     return await verifier.verify(issuer.sign())
 
 
 class TestMemoryOfTokens:
-    def test_spares_the_second_verification(self, world: World, issuer: Issuer) -> None:
+    def test_spares_the_second_verification(self, verifier: AnyVerifier, issuer: Issuer) -> None:
         token = issuer.sign()
-        assert world.verify(token) is world.verify(token)
+        assert verifier.verify(token) is verifier.verify(token)
 
-    def test_is_bounded(self, open_world: Opener, issuer: Issuer) -> None:
-        world = open_world(issuer, follow_revocations=False, cached_tokens=8)
+    def test_is_bounded(self, open_verifier: OpenVerifier, issuer: Issuer) -> None:
+        verifier = open_verifier(issuer, follow_revocations=False, cached_tokens=8)
         tokens = [issuer.token(jti=str(number)) for number in range(20)]
         for token in tokens:
-            world.verify(token)
-        assert world.bench.remembered_tokens == 8
-        first = world.verify(tokens[-1])
-        assert world.verify(tokens[0]).token_id == "0"
-        assert world.verify(tokens[-1]) is first
+            verifier.verify(token)
+        assert verifier.validator.remembered_tokens == 8
+        first = verifier.verify(tokens[-1])
+        assert verifier.verify(tokens[0]).token_id == "0"
+        assert verifier.verify(tokens[-1]) is first
 
-    def test_holds_nothing_that_was_refused(self, world: World, issuer: Issuer) -> None:
+    def test_holds_nothing_that_was_refused(self, verifier: AnyVerifier, issuer: Issuer) -> None:
         text, _, signature = issuer.sign().rpartition(".")
         forged = f"{text}.{'BA'[signature[0] == 'B']}{signature[1:]}"
         for text in (forged, issuer.token(aud="x"), "a.b.c"):
-            assert outcome(world, text) is InvalidToken
-        assert world.bench.remembered_tokens == 0
+            assert outcome(verifier, text) is InvalidToken
+        assert verifier.validator.remembered_tokens == 0
 
-    def test_does_not_make_a_token_outlive_itself(self, world: World, issuer: Issuer, time_: FakeTime) -> None:
+    def test_does_not_make_a_token_outlive_itself(self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime) -> None:
         token = issuer.sign()
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         time_.advance(929)
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         time_.advance(1)
-        assert outcome(world, token) is InvalidToken
+        assert outcome(verifier, token) is InvalidToken
         time_.advance(-1000)
-        assert outcome(world, token) is InvalidToken
+        assert outcome(verifier, token) is InvalidToken

@@ -11,7 +11,7 @@ from joserfc.jwk import KeySet
 from twinauth_verify import AccessToken, InvalidToken
 from twinauth_verify.testing import TokenMinter
 
-from tests.verifier.issuer import FakeTime
+from tests.support.issuer import FakeTime
 
 MADE = TokenMinter()
 

@@ -10,26 +10,25 @@ from typing import Any
 
 import pytest
 from twinauth_verify import AccessToken, InvalidToken, Settings, Unavailable
-from twinauth_verify.feed import MAX_PAUSE, Feed
+from twinauth_verify.feed import MAX_BACKOFF, Feed
 from twinauth_verify.fetching import MAX_FEED, Answer
 from twinauth_verify.keys import read_jwks
 from twinauth_verify.revocations import Revocation, Revocations, hash_of
 
-from tests.verifier.conftest import Opener
-from tests.verifier.issuer import ABSENT, SESSION, SUBJECT, FakeTime, Issuer, Reply, Signer, eventually, listening
-from tests.verifier.worlds import World
+from tests.support.issuer import ABSENT, SESSION, SUBJECT, FakeTime, Issuer, Reply, Signer, eventually, listening
+from tests.support.verifiers import AnyVerifier, OpenVerifier
 
 
-def outcome(world: World, text: str) -> Any:
-    found = world.verify_all([text])[0]
+def outcome(verifier: AnyVerifier, text: str) -> Any:
+    found = verifier.verify_all([text])[0]
     return "accepted" if isinstance(found, AccessToken) else found
 
 
 @pytest.fixture
-def following(open_world: Opener, live: Issuer) -> World:
-    world = open_world(live, sockets=True)
-    world.start()
-    return world
+def following(open_verifier: OpenVerifier, live: Issuer) -> AnyVerifier:
+    verifier = open_verifier(live, sockets=True)
+    verifier.start()
+    return verifier
 
 
 class TestRevocations:
@@ -38,7 +37,7 @@ class TestRevocations:
         [("session", SESSION, {}), ("token", "a token", {}), ("subject", SUBJECT, {"not_before": 2**39})],
     )
     def test_reach_the_verifier_in_less_than_5_seconds(
-        self, following: World, live: Issuer, kind: str, value: str, more: dict[str, int]
+        self, following: AnyVerifier, live: Issuer, kind: str, value: str, more: dict[str, int]
     ) -> None:
         token = live.sign()
         assert outcome(following, token) == "accepted"
@@ -49,37 +48,37 @@ class TestRevocations:
         assert time.monotonic() - revoked_at < 5
         assert outcome(following, live.token(sid="another", sub="another", jti="another")) == "accepted"
 
-    def test_are_known_before_the_first_token_is_let_in(self, open_world: Opener, live: Issuer) -> None:
+    def test_are_known_before_the_first_token_is_let_in(self, open_verifier: OpenVerifier, live: Issuer) -> None:
         live.batch = 10
         for number in range(35):
             live.revoke("session", f"session {number}")
-        world = open_world(live, sockets=True)
+        verifier = open_verifier(live, sockets=True)
         for number in (0, 9, 10, 34):
-            assert outcome(world, live.token(sid=f"session {number}")) is InvalidToken
-        assert outcome(world, live.token()) == "accepted"
+            assert outcome(verifier, live.token(sid=f"session {number}")) is InvalidToken
+        assert outcome(verifier, live.token()) == "accepted"
         assert live.feed_requests[0] == {}
         assert live.feed_requests[4] == {"since": "35"}
         assert eventually(lambda: live.feed_requests[-1] == {"since": "35", "wait": "25"})
 
-    def test_of_a_subject_end_what_was_issued_before(self, following: World, live: Issuer) -> None:
+    def test_of_a_subject_end_what_was_issued_before(self, following: AnyVerifier, live: Issuer) -> None:
         now = int(live.clock())
         live.revoke("subject", SUBJECT, not_before=now)
-        assert eventually(lambda: len(following.bench.revocations) == 1)
+        assert eventually(lambda: len(following.validator.revocations) == 1)
         assert outcome(following, live.token(iat=now - 1)) is InvalidToken
         assert outcome(following, live.token(iat=now)) == "accepted"
 
-    def test_of_unknown_kinds_are_ignored(self, following: World, live: Issuer) -> None:
+    def test_of_unknown_kinds_are_ignored(self, following: AnyVerifier, live: Issuer) -> None:
         live.revoke("planet", "earth")
         live.revoke("session", "another")
-        assert eventually(lambda: len(following.bench.revocations) == 1)
+        assert eventually(lambda: len(following.validator.revocations) == 1)
         assert outcome(following, live.sign()) == "accepted"
 
-    def test_that_are_many_arrive_without_a_storm_of_requests(self, following: World, live: Issuer) -> None:
+    def test_that_are_many_arrive_without_a_storm_of_requests(self, following: AnyVerifier, live: Issuer) -> None:
         before = len(live.feed_requests)
         for number in range(100):
             live.revoke("session", str(number))
             time.sleep(0.005)
-        assert eventually(lambda: len(following.bench.revocations) == 100)
+        assert eventually(lambda: len(following.validator.revocations) == 100)
         assert len(live.feed_requests) - before < 15
 
     @pytest.mark.usefixtures("following")
@@ -109,8 +108,8 @@ class TestRevocationLists:
         revocations.forget_expired()
         assert len(revocations) == 1
 
-    def test_never_take_back_what_was_said(self, issuer: Issuer, world: World) -> None:
-        token = world.verify(issuer.token(sub="ann"))
+    def test_never_take_back_what_was_said(self, issuer: Issuer, verifier: AnyVerifier) -> None:
+        token = verifier.verify(issuer.token(sub="ann"))
         revocations = Revocations(clock=issuer.clock, clock_skew=0)
         later = int(issuer.clock()) + 1
         for entries in ([later, 1], [1, later]):
@@ -189,9 +188,9 @@ class TestAnswersOfAFeed:
         keys = read_jwks(issuer.jwks().body)
 
         def take(change: Change) -> None:
-            asked = feed.ask()
-            jws = feed.read(as_answer(change(issuer, asked.since)))
-            feed.accept(asked, jws, keys.get(jws.kid))
+            request = feed.next_request()
+            jws = feed.read(as_answer(change(issuer, request.since)))
+            feed.accept(request, jws, keys.get(jws.kid))
 
         issuer.revoke("session", "an old one")
         take(Issuer.feed_answer)
@@ -205,77 +204,83 @@ class TestAnswersOfAFeed:
         assert (feed.is_stale, len(revocations)) == (False, 2)
 
     @pytest.mark.parametrize("name", ["an error", "signed by somebody else"])
-    def test_that_are_not_believed_let_nobody_in(self, open_world: Opener, live: Issuer, name: str) -> None:
+    def test_that_are_not_believed_let_nobody_in(self, open_verifier: OpenVerifier, live: Issuer, name: str) -> None:
         live.feed_reply = lambda since: CHANGES[name](live, since) if since else live.feed_answer(since)
         live.revoke("session", "an old one")
-        world = open_world(live, sockets=True)
-        world.start()  # the first answer is good, the second is not
+        verifier = open_verifier(live, sockets=True)
+        verifier.start()  # the first answer is good, the second is not
         assert eventually(lambda: len(live.feed_requests) > 2)
-        assert len(world.bench.revocations) == 1
-        assert outcome(world, live.sign()) is Unavailable
-        assert outcome(world, "a.b.c") is InvalidToken
+        assert len(verifier.validator.revocations) == 1
+        assert outcome(verifier, live.sign()) is Unavailable
+        assert outcome(verifier, "a.b.c") is InvalidToken
         live.feed_reply = live.feed_answer
-        assert eventually(lambda: outcome(world, live.sign()) == "accepted")
+        assert eventually(lambda: outcome(verifier, live.sign()) == "accepted")
 
-    def test_that_do_not_come_make_everything_stale_until_one_comes(self, open_world: Opener, live: Issuer) -> None:
+    def test_that_do_not_come_make_everything_stale_until_one_comes(
+        self, open_verifier: OpenVerifier, live: Issuer
+    ) -> None:
         timer = FakeTime()
-        world = open_world(live, sockets=True, timer=timer)
-        world.start()
+        verifier = open_verifier(live, sockets=True, timer=timer)
+        verifier.start()
         token = live.sign()
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         assert eventually(lambda: "wait" in live.feed_requests[-1])
         live.feed_reply = lambda _: Reply(b"", status=503)
         live.revoke("session", "wakes the one who waits")
         asked = len(live.feed_requests)
         assert eventually(lambda: len(live.feed_requests) > asked + 1)
         timer.advance(60)
-        assert outcome(world, token) == "accepted"
+        assert outcome(verifier, token) == "accepted"
         timer.advance(1)
-        assert outcome(world, token) is Unavailable
+        assert outcome(verifier, token) is Unavailable
         live.feed_reply = None
         healed_at = time.monotonic()
-        assert eventually(lambda: outcome(world, token) == "accepted")
-        assert time.monotonic() - healed_at < MAX_PAUSE + 1
+        assert eventually(lambda: outcome(verifier, token) == "accepted")
+        assert time.monotonic() - healed_at < MAX_BACKOFF + 1
 
-    def test_that_refuse_the_cursor_make_the_verifier_ask_for_everything(self, following: World, live: Issuer) -> None:
+    def test_that_refuse_the_cursor_make_the_verifier_ask_for_everything(
+        self, following: AnyVerifier, live: Issuer
+    ) -> None:
         live.feed_reply = lambda since: Reply(b"", status=422) if since else live.feed_answer(since)
         live.revoke("session", SESSION)
         assert eventually(lambda: outcome(following, live.sign()) is InvalidToken)
 
-    def test_may_be_signed_by_a_new_key(self, open_world: Opener, live: Issuer) -> None:
+    def test_may_be_signed_by_a_new_key(self, open_verifier: OpenVerifier, live: Issuer) -> None:
         timer = FakeTime()
-        world = open_world(live, sockets=True, timer=timer)
-        world.start()
+        verifier = open_verifier(live, sockets=True, timer=timer)
+        verifier.start()
         timer.advance(10)
         new = Signer(number=1)
         live.published, live.signer = [live.signer, new], new
         live.revoke("session", SESSION)
-        assert eventually(lambda: len(world.bench.revocations) == 1)
+        assert eventually(lambda: len(verifier.validator.revocations) == 1)
 
-    def test_renew_the_keys_before_any_request_must_wait_for_them(self, open_world: Opener, live: Issuer) -> None:
+    def test_renew_the_keys_before_any_request_must_wait_for_them(
+        self, open_verifier: OpenVerifier, live: Issuer
+    ) -> None:
         timer = FakeTime()
-        world = open_world(live, sockets=True, timer=timer)
-        world.start()
+        verifier = open_verifier(live, sockets=True, timer=timer)
+        verifier.start()
         timer.advance(280)
         live.revoke("session", "another")
         assert eventually(lambda: len(live.jwks_requests) == 2)
 
 
 class TestTheBackground:
-    def test_starts_with_the_first_token(self, open_world: Opener, live: Issuer) -> None:
-        world = open_world(live, sockets=True)
-        assert world.background() == []
-        assert outcome(world, live.sign()) == "accepted"
-        assert len(world.background()) == 1
+    def test_starts_with_the_first_token(self, open_verifier: OpenVerifier, live: Issuer) -> None:
+        verifier = open_verifier(live, sockets=True)
+        assert verifier.background() == []
+        assert outcome(verifier, live.sign()) == "accepted"
+        assert len(verifier.background()) == 1
 
-    def test_starts_once_under_many_tokens(self, open_world: Opener, live: Issuer) -> None:
-        world = open_world(live, sockets=True)
-        found = world.verify_all([live.token(jti=str(number)) for number in range(32)])
+    def test_starts_once_under_many_tokens(self, open_verifier: OpenVerifier, live: Issuer) -> None:
+        verifier = open_verifier(live, sockets=True)
+        found = verifier.verify_all([live.token(jti=str(number)) for number in range(32)])
         assert all(isinstance(token, AccessToken) for token in found)
-        assert len(world.background()) == 1
+        assert len(verifier.background()) == 1
         assert len(live.jwks_requests) == 1
 
-    def test_ends_at_once_though_it_waits_for_an_answer(self, following: World, live: Issuer) -> None:
+    def test_ends_at_once_though_it_waits_for_an_answer(self, following: AnyVerifier, live: Issuer) -> None:
         assert eventually(lambda: live.feed_requests[-1].get("wait") == "25")
         time.sleep(0.05)
         started = time.monotonic()
@@ -284,32 +289,32 @@ class TestTheBackground:
         assert following.background() == []
         assert outcome(following, live.sign()) is Unavailable
 
-    def test_starts_again(self, following: World, live: Issuer) -> None:
+    def test_starts_again(self, following: AnyVerifier, live: Issuer) -> None:
         following.close()
         following.close()
         live.revoke("session", "while it was closed")
         following.start()
         assert outcome(following, live.sign()) == "accepted"
-        assert eventually(lambda: len(following.bench.revocations) == 1)
+        assert eventually(lambda: len(following.validator.revocations) == 1)
 
-    def test_survives_an_issuer_that_is_away(self, open_world: Opener) -> None:
+    def test_survives_an_issuer_that_is_away(self, open_verifier: OpenVerifier) -> None:
         issuer = Issuer()
         with listening(issuer) as url:
             port = int(url.rsplit(":", 1)[1])
-        world = open_world(issuer, sockets=True)
+        verifier = open_verifier(issuer, sockets=True)
         started = time.monotonic()
-        world.start()
+        verifier.start()
         assert time.monotonic() - started < 2
-        assert outcome(world, issuer.sign()) is Unavailable
+        assert outcome(verifier, issuer.sign()) is Unavailable
         with listening(issuer, port):
-            assert eventually(lambda: outcome(world, issuer.sign()) == "accepted")
+            assert eventually(lambda: outcome(verifier, issuer.sign()) == "accepted")
         token = issuer.sign()
-        assert outcome(world, token) == "accepted"  # not stale yet
+        assert outcome(verifier, token) == "accepted"  # not stale yet
         with listening(issuer, port):
             issuer.revoke("session", SESSION)
-            assert eventually(lambda: outcome(world, token) is InvalidToken)
+            assert eventually(lambda: outcome(verifier, token) is InvalidToken)
 
-    def test_survives_anything_else(self, open_world: Opener, live: Issuer) -> None:
+    def test_survives_anything_else(self, open_verifier: OpenVerifier, live: Issuer) -> None:
         answers = iter([2])
 
         def broken() -> float:
@@ -317,13 +322,13 @@ class TestTheBackground:
                 raise RuntimeError("no time today")
             return time.time()
 
-        world = open_world(live, sockets=True, clock=broken)
-        world.start()
-        assert eventually(lambda: outcome(world, live.sign()) == "accepted")
+        verifier = open_verifier(live, sockets=True, clock=broken)
+        verifier.start()
+        assert eventually(lambda: outcome(verifier, live.sign()) == "accepted")
 
-    def test_does_not_exist_where_nothing_is_followed(self, open_world: Opener, live: Issuer) -> None:
-        world = open_world(live, sockets=True, follow_revocations=False)
-        world.start()
+    def test_does_not_exist_where_nothing_is_followed(self, open_verifier: OpenVerifier, live: Issuer) -> None:
+        verifier = open_verifier(live, sockets=True, follow_revocations=False)
+        verifier.start()
         live.revoke("session", SESSION)
-        assert outcome(world, live.sign()) == "accepted"
-        assert (world.background(), live.feed_requests) == ([], [])
+        assert outcome(verifier, live.sign()) == "accepted"
+        assert (verifier.background(), live.feed_requests) == ([], [])

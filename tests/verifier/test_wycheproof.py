@@ -11,7 +11,7 @@ import pytest
 from twinauth_verify import Expectations, InvalidToken, verify_token
 from twinauth_verify.keys import Keys, read_jwks
 
-from tests.unit import vectors
+from tests.support import vectors
 
 SUITE = vectors.load("wycheproof/json_web_signature_test.json")
 GROUPS = [group for group in SUITE["testGroups"] if "public" in group]

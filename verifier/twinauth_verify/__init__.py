@@ -1,5 +1,6 @@
 """Verify Twinauth's access tokens in your own service, without a call per request."""
 
+from twinauth_verify.asynchronous import AsyncVerifier
 from twinauth_verify.errors import (
     InsufficientScope,
     InvalidRequest,
@@ -9,8 +10,7 @@ from twinauth_verify.errors import (
     Unavailable,
 )
 from twinauth_verify.settings import Settings
-from twinauth_verify.tasks import AsyncVerifier
-from twinauth_verify.threads import Verifier
+from twinauth_verify.synchronous import Verifier
 from twinauth_verify.tokens import AccessToken, Expectations, verify_token
 
 __all__ = [

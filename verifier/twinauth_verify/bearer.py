@@ -1,4 +1,4 @@
-"""Bearer tokens over HTTP (RFC 6750): what both guards ask for, and what they answer."""
+"""Bearer tokens over HTTP (RFC 6750): the requirements and the answers of both guards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, as plain values."""
+    """A whole answer, without a framework."""
 
     status: int
     headers: dict[str, str]
@@ -33,16 +33,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """The scopes and roles of which a token needs all."""
+    """The scopes and roles that a token must have, all of them."""
 
     scopes: frozenset[str]
     roles: frozenset[str]
 
     def check(self, token: AccessToken) -> AccessToken:
-        """Let a token pass that has them.
+        """Return the token if it has them.
 
         Raises:
-            InsufficientScope: it has not.
+            InsufficientScope: the token lacks one.
 
         """
         if not (self.scopes <= token.scopes and self.roles <= token.roles):
@@ -51,13 +51,13 @@ class Requirement:
 
 
 def requirement(scope: str | Iterable[str] | None, role: str | Iterable[str] | None) -> Requirement:
-    """Read what a caller of `require` wrote.
+    """Read the arguments of `require`.
 
     Raises:
-        ValueError: it is no scope or no role, so no token could ever have it.
+        ValueError: a value is no scope or no role, so no token could ever have it.
 
     """
-    scopes, roles = _several(scope), _several(role)
+    scopes, roles = _set_of(scope), _set_of(role)
     if not all(map(SCOPE.fullmatch, scopes)) or "" in roles:
         raise ValueError("not a scope or a role")
     return Requirement(scopes, roles)
@@ -67,9 +67,9 @@ def bearer_token(authorization: str | None) -> str:
     """Take the token out of the Authorization header; WSGI and this package join several with a comma.
 
     Raises:
-        MissingToken: there is none, or it is of another scheme.
+        MissingToken: there is no header, or it is of another scheme.
         InvalidRequest: there are two headers.
-        InvalidToken: what stands there cannot be a token.
+        InvalidToken: the value cannot be a token.
 
     """
     if "," in (authorization or ""):
@@ -84,7 +84,7 @@ def bearer_token(authorization: str | None) -> str:
 
 
 def answer(error: TokenError, realm: str) -> Answer:
-    """The whole answer to an error: RFC 6750 section 3 in the headers, RFC 9457 in the body."""
+    """Return the whole answer to an error: RFC 6750 section 3 in the headers, RFC 9457 in the body."""
     problem = {
         "type": "about:blank",
         "title": error.status.phrase,
@@ -107,7 +107,7 @@ def _headers(error: TokenError, realm: str) -> dict[str, str]:
     return {"WWW-Authenticate": f"Bearer {', '.join(members)}"}
 
 
-def _several(value: str | Iterable[str] | None) -> frozenset[str]:
+def _set_of(value: str | Iterable[str] | None) -> frozenset[str]:
     if value is None:
         return frozenset()
     return frozenset({value} if isinstance(value, str) else value)

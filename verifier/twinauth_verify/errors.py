@@ -1,4 +1,4 @@
-"""Everything that can keep a request out, with the status and the code it is answered with."""
+"""The reasons to refuse a request, each with the status and the code of its answer."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class TokenError(Exception):
-    """A request is not let in. ``challenge`` is the error code of RFC 6750 section 3.1, where there is one."""
+    """A request is refused. ``challenge`` is the error code of RFC 6750 section 3.1, where there is one."""
 
     status: ClassVar[HTTPStatus]
     code: ClassVar[str]
@@ -18,7 +18,7 @@ class TokenError(Exception):
 
 
 class MissingToken(TokenError):
-    """No access token came. There is no error code then (RFC 6750 section 3.1), so a client knows to fetch one."""
+    """The request has no access token. There is no error code then (RFC 6750 section 3.1): the client fetches one."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "missing_credentials"
@@ -26,7 +26,7 @@ class MissingToken(TokenError):
 
 
 class InvalidToken(TokenError):
-    """The token is not one to trust. Every defect is this one error, so that nothing can be learnt from it."""
+    """The token is not valid. Every defect is this one error, so that an attacker learns nothing from it."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "invalid_token"
@@ -35,7 +35,7 @@ class InvalidToken(TokenError):
 
 
 class InvalidRequest(TokenError):
-    """Two Authorization headers came; frameworks differ in which of them they would take."""
+    """The request has two Authorization headers; frameworks differ in which of them they would take."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "invalid_request"
@@ -44,7 +44,7 @@ class InvalidRequest(TokenError):
 
 
 class InsufficientScope(TokenError):
-    """The token is good, but not for this: ``scopes`` names all that are needed."""
+    """The token is valid, but lacks a scope or a role; ``scopes`` names all that are needed."""
 
     status = HTTPStatus.FORBIDDEN
     code = "insufficient_scope"
@@ -57,7 +57,7 @@ class InsufficientScope(TokenError):
 
 
 class Unavailable(TokenError):
-    """Nothing can be verified: no keys could be fetched, or what was revoked has not been heard for too long."""
+    """No token can be verified: there are no keys, or the revocations are stale."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "verifier_unavailable"

@@ -7,22 +7,22 @@ from fastapi import FastAPI, HTTPException, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from twinauth_verify import bearer
+from twinauth_verify.asynchronous import AsyncVerifier
 from twinauth_verify.errors import TokenError
-from twinauth_verify.tasks import AsyncVerifier
 from twinauth_verify.tokens import AccessToken
 
-# For the OpenAPI document alone: it would take the first of two headers.
+# For the OpenAPI document alone: of two headers it would take the first.
 _SCHEME = HTTPBearer(scheme_name="bearer", bearerFormat="JWT", auto_error=False)
 
 
 class TokenGuard:
-    """Lets requests in that bring a good access token, and answers the others."""
+    """Lets requests with a valid access token in, and answers the others."""
 
     def __init__(self, verifier: AsyncVerifier) -> None:
         self._verifier = verifier
 
     def install(self, app: FastAPI) -> None:
-        """Let the application answer what is not let in, and a `TokenError` that a route raises by itself.
+        """Let the application answer refused requests, and a `TokenError` that a route raises by itself.
 
         Without it the status and the headers are the same, but the body has only a ``detail``.
         """
@@ -32,7 +32,7 @@ class TokenGuard:
     def require(
         self, scope: str | Iterable[str] | None = None, role: str | Iterable[str] | None = None
     ) -> Callable[..., Awaitable[AccessToken]]:
-        """Make a dependency that gives a token with all of these scopes and roles: `Depends(guard.require(...))`."""
+        """Make a dependency that returns a token with all of these scopes and roles: `Depends(guard.require(...))`."""
         requirement = bearer.requirement(scope, role)
 
         async def access_token(
@@ -59,4 +59,4 @@ class TokenGuard:
 
 
 class _Refused(HTTPException):
-    """An error in a form that FastAPI answers with the right status and headers even if nothing is installed."""
+    """An error that FastAPI answers with the right status and headers even without `install`."""

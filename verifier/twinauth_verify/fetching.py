@@ -1,4 +1,4 @@
-"""What is taken from an HTTP answer, and how much of it. Who fetches, and how, is `threads` and `tasks`."""
+"""Requests to the issuer, and the bounds of their answers. `synchronous` and `asynchronous` do the fetching."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])", re.IGNORECASE)
 
 
 class FetchFailed(Exception):
-    """The answer is not one to use; ``status`` says more only where the answer came whole."""
+    """The answer cannot be used; ``status`` is set only if that is because of the status."""
 
     def __init__(self, reason: str, *, status: int = 0) -> None:
         super().__init__(reason)
@@ -30,37 +30,37 @@ class FetchFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class FetchRequest:
     """A GET to one fixed address; no part of it comes from a token."""
 
     url: str
     accept: str
     max_bytes: int
     seconds: float
-    """Until the headers and the whole body must be here."""
+    """The time limit for the headers and the whole body."""
     parameters: dict[str, str] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
-        """What httpx needs to ask. A redirect would be a place that nobody configured, so none is followed."""
-        # Compressed, a small answer could become a large one before anybody can count its bytes.
+        """Return the options for httpx. No redirect is followed: it would lead to an address that nobody configured."""
+        # A small compressed answer could become a large one before its bytes can be counted.
         headers = {"Accept": self.accept, "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(self.seconds, connect=min(self.seconds, MAX_CONNECT))
         return {"headers": headers, "params": self.parameters, "follow_redirects": False, "timeout": timeout}
 
 
 @dataclass(slots=True)
-class Intake:
-    """Takes an answer in, as long as it stays in its bounds."""
+class ResponseReader:
+    """Reads an answer as long as it stays within the bounds of the request."""
 
-    question: Question
+    request: FetchRequest
     started: float = field(default_factory=time.monotonic)
     _body: bytearray = field(default_factory=bytearray)
 
-    def head(self, response: httpx.Response) -> None:
-        """Look at the head of an answer.
+    def read_head(self, response: httpx.Response) -> None:
+        """Check the status and the headers.
 
         Raises:
-            FetchFailed: no more of it is needed.
+            FetchFailed: the answer cannot be used.
 
         """
         if response.status_code != httpx.codes.OK:
@@ -68,17 +68,17 @@ class Intake:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise FetchFailed("compressed")
 
-    def part(self, part: bytes) -> None:
+    def read_part(self, part: bytes) -> None:
         """Take a part of the body.
 
         Raises:
-            FetchFailed: it is too much, or too late.
+            FetchFailed: the body is too large or too slow.
 
         """
         self._body += part
-        if len(self._body) > self.question.max_bytes:
+        if len(self._body) > self.request.max_bytes:
             raise FetchFailed("too large")
-        if time.monotonic() - self.started > self.question.seconds:
+        if time.monotonic() - self.started > self.request.seconds:
             raise FetchFailed("too slow")
 
     def answer(self, response: httpx.Response) -> Answer:
@@ -96,13 +96,13 @@ class Answer:
 
 
 def client_options(url: str) -> dict[str, Any]:
-    """How httpx connects. Environment variables name proxies, which a loopback address must not go through."""
+    """Return the options of the connection. A loopback address ignores the proxies of the environment."""
     return {"verify": _tls(), "trust_env": not is_loopback(url)}
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Reading the certificates takes 10 to 30 ms, so it is done once."""
+    """Read the certificates once: it takes 10 to 30 ms."""
     return httpx.create_ssl_context()
 
 

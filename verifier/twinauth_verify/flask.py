@@ -11,14 +11,14 @@ from werkzeug.exceptions import HTTPException
 
 from twinauth_verify import bearer
 from twinauth_verify.errors import TokenError
-from twinauth_verify.threads import Verifier
+from twinauth_verify.synchronous import Verifier
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 class TokenGuard:
-    """Lets requests in that bring a good access token, and answers the others."""
+    """Lets requests with a valid access token in, and answers the others."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
@@ -30,7 +30,7 @@ class TokenGuard:
     def require(
         self, scope: str | Iterable[str] | None = None, role: str | Iterable[str] | None = None
     ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-        """Decorate a view that needs a token with all of these scopes and roles; it finds it in `g.access_token`."""
+        """Decorate a view that needs a token with all of these scopes and roles; the token is in `g.access_token`."""
         requirement = bearer.requirement(scope, role)
 
         def decorate(view: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -49,7 +49,7 @@ class TokenGuard:
             text = bearer.bearer_token(flask.request.headers.get("Authorization"))
             flask.g.access_token = requirement.check(self._verifier.verify(text))
         except TokenError as error:
-            # An exception that is its own response passes by the handlers of the application.
+            # The application's error handlers do not see an exception that is its own response.
             raise HTTPException(response=self._answer(error)) from None
 
     def _answer(self, error: TokenError) -> flask.Response:

@@ -22,7 +22,7 @@ _JWS = jwt.PyJWS()
 
 @dataclass(frozen=True, slots=True)
 class Jws:
-    """A text whose form and header are in order; nothing about it is true yet."""
+    """A JWS whose form and header are in order; its signature has not been verified."""
 
     text: str
     algorithm: str
@@ -30,7 +30,7 @@ class Jws:
 
 
 def read_jws(compact: str, *, types: Collection[str], max_characters: int) -> Jws:
-    """Read the header. Every member of it is known, so nothing in it can name a key of its own or a place to ask.
+    """Read the header. It must have exactly the known members, so it cannot bring its own key or the address of one.
 
     That refuses ``jku``, ``x5u``, ``jwk``, ``crit``, ``b64`` and ``zip`` before anything could act on them.
 
@@ -51,10 +51,10 @@ def read_jws(compact: str, *, types: Collection[str], max_characters: int) -> Jw
 
 
 def payload_of(jws: Jws, key: Key) -> dict[str, Any]:
-    """Verify the signature and read what it covers.
+    """Verify the signature and read the payload.
 
     Raises:
-        ValueError: the signature is not this key's, or what it covers is no strict JSON object.
+        ValueError: the signature is not this key's, or the payload is no strict JSON object.
 
     """
     if jws.kid != key.kid or jws.algorithm != key.algorithm:
@@ -67,10 +67,10 @@ def payload_of(jws: Jws, key: Key) -> dict[str, Any]:
 
 
 def types_of(name: str) -> frozenset[str]:
-    """A type stands in a header with or without its prefix (RFC 7515 section 4.1.9)."""
+    """Return both forms of a type in a header, without and with the prefix (RFC 7515 section 4.1.9)."""
     return frozenset({name, f"application/{name}"})
 
 
 def _is_canonical(part: str) -> bool:
-    """Whether re-encoding gives the same text: PyJWT 2.15.1 takes other spellings of one token for it."""
+    """Whether re-encoding gives the same text: PyJWT 2.15.1 accepts several spellings of one token."""
     return base64url_encode(base64url_decode(part)).decode() == part

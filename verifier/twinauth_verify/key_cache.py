@@ -1,4 +1,4 @@
-"""The issuer's keys as they were last seen, and when to look again. Fetching itself is somebody else's."""
+"""The issuer's keys as they were last fetched, and when to fetch them again; the verifiers do the fetching."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twinauth_verify.errors import Unavailable
-from twinauth_verify.fetching import MAX_JWKS, Answer, Question
+from twinauth_verify.fetching import MAX_JWKS, Answer, FetchRequest
 from twinauth_verify.keys import Key, Keys, read_jwks
 from twinauth_verify.lru import Lru
 from twinauth_verify.settings import Settings
 
-# While there are no keys at all every token is refused, so the next try comes sooner; Retry-After says the same.
+# Without any keys every token is refused, so the next fetch comes sooner; Retry-After has the same value.
 COOLDOWN_WITHOUT_KEYS = 1.0
 
 
@@ -23,7 +23,7 @@ class _Snapshot:
 
 
 class KeyCache:
-    """Last known good keys, at most one fetch a cooldown, and a bounded memory of kids that nobody knows."""
+    """The last known good keys, at most one fetch a cooldown, and a bounded memory of unknown kids."""
 
     def __init__(self, settings: Settings, timer: Callable[[], float]) -> None:
         self._settings = settings
@@ -33,9 +33,9 @@ class KeyCache:
         self._unknown: Lru[str, float] = Lru(settings.unknown_kids)
 
     @property
-    def question(self) -> Question:
-        """What to fetch."""
-        return Question(
+    def fetch_request(self) -> FetchRequest:
+        """The request that fetches the keys."""
+        return FetchRequest(
             url=self._settings.keys_url,
             accept="application/jwk-set+json, application/json",
             max_bytes=MAX_JWKS,
@@ -46,7 +46,7 @@ class KeyCache:
         """The key of this kid, or None if the issuer has none.
 
         Raises:
-            Unavailable: there are no keys to look among.
+            Unavailable: no keys have been fetched, or they are too old.
 
         """
         snapshot = self._good()
@@ -55,15 +55,15 @@ class KeyCache:
         return snapshot.keys.get(kid)
 
     def knows(self, kid: str) -> bool:
-        """Whether there is a key to go on with while somebody else fetches."""
+        """Whether there is a key to verify with while another caller fetches."""
         snapshot = self._good()
         return snapshot is not None and kid in snapshot.keys
 
     def is_due(self, kid: str | None, *, ahead: float = 0.0) -> bool:
-        """Whether to fetch the keys now, for the sake of ``kid`` or of any.
+        """Whether to fetch the keys now, for ``kid`` or for any.
 
-        ``ahead`` asks for keys that stay fresh for so many seconds more. It stays true while somebody fetches; it is
-        for the caller to let only one do so.
+        ``ahead`` is the number of seconds for which the keys must still be fresh. The answer stays true during a
+        fetch; the verifier lets only one caller fetch.
         """
         now, snapshot = self._timer(), self._snapshot
         if now < self._next_fetch:
@@ -73,10 +73,10 @@ class KeyCache:
         return kid is not None and kid not in snapshot.keys and now >= (self._unknown.get(kid) or 0.0)
 
     def accept(self, answer: Answer, kid: str | None) -> None:
-        """Take in the keys that were fetched for the sake of ``kid``.
+        """Replace the keys by those that were fetched for ``kid``.
 
         Raises:
-            ValueError: they are none; those that were known stay.
+            ValueError: the answer has no usable keys; the former ones stay.
 
         """
         keys = read_jwks(answer.body)
@@ -87,8 +87,8 @@ class KeyCache:
         if kid is not None and kid not in keys:
             self._unknown.put(kid, now + settings.unknown_kid_ttl)
 
-    def failed(self) -> None:
-        """Note that a fetch failed; the next may come after a whole cooldown, however long this one took."""
+    def record_failure(self) -> None:
+        """Start a whole cooldown after a failed fetch, however long the fetch took."""
         cooldown = self._settings.cooldown
         if self._snapshot is None:
             cooldown = min(cooldown, COOLDOWN_WITHOUT_KEYS)
@@ -96,7 +96,7 @@ class KeyCache:
 
     @property
     def remembered_unknown(self) -> int:
-        """How many kids are remembered as unknown."""
+        """The number of kids remembered as unknown."""
         return len(self._unknown)
 
     def _good(self) -> _Snapshot | None:

@@ -21,13 +21,13 @@ MIN_RSA_BITS = 2048
 # A key of 16384 bits would cost a verifier a millisecond for each token that names it.
 MAX_RSA_BITS = 8192
 ALGORITHMS = {"EC": "ES256", "RSA": "RS256", "OKP": "EdDSA"}
-# RFC 7518 section 6 and RFC 8037 section 2: what only the issuer may know.
+# RFC 7518 section 6 and RFC 8037 section 2: members that only the issuer may know.
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One public key, bound to one algorithm: a choice would be the door to RS-to-HS confusion."""
+    """One public key, bound to one algorithm: a choice would allow RS-to-HS confusion."""
 
     kid: str
     algorithm: str
@@ -39,7 +39,7 @@ Keys: TypeAlias = Mapping[str, Key]
 
 
 def read_jwks(raw: bytes) -> Keys:
-    """Read a JWKS, by kid. A key of a kind that is not known here is passed over (RFC 7517 section 5).
+    """Read a JWKS, by kid. Keys of an unknown kind are ignored (RFC 7517 section 5).
 
     Raises:
         ValueError: it is no JWKS, none of its keys can be used, or two of them have one kid.
@@ -61,7 +61,7 @@ def read_jwks(raw: bytes) -> Keys:
 
 
 class _Unusable(Exception):
-    """A key is passed over."""
+    """A key is ignored."""
 
 
 def _key(members: Any) -> Key:

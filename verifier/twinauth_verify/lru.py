@@ -1,4 +1,4 @@
-"""A bounded mapping that forgets what was not used for longest."""
+"""A bounded mapping that forgets the least recently used entry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Name, Value]):
-    """Safe under threads; never larger than ``size``, whatever is thrown at it."""
+    """Safe under threads; never larger than ``size``."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -23,7 +23,7 @@ class Lru(Generic[Name, Value]):
         return len(self._items)
 
     def get(self, name: Name) -> Value | None:
-        """The value, which is now the one used last."""
+        """Return the value, and count it as used."""
         with self._lock:
             if name not in self._items:
                 return None
@@ -31,7 +31,7 @@ class Lru(Generic[Name, Value]):
             return self._items[name]
 
     def put(self, name: Name, value: Value) -> None:
-        """Remember a value, and forget the one used longest ago if there are too many."""
+        """Remember a value, and forget the least recently used one if there are too many."""
         with self._lock:
             self._items[name] = value
             self._items.move_to_end(name)

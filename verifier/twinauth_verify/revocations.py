@@ -1,4 +1,4 @@
-"""What the issuer has revoked and could still be valid. Values are known by their hashes only."""
+"""The issuer's revocations whose tokens have not all expired. Values are known by their hashes only."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Revocation:
     not_before: int
     """Tokens that were issued before this second are revoked."""
     expires_at: int
-    """No token that this speaks of is valid from this second on."""
+    """All tokens concerned have expired by this second."""
 
 
 def read_revocation(entry: Any) -> Revocation | None:
-    """Read an entry; None if it is of a kind that is not known here.
+    """Read an entry; None if its kind is unknown.
 
     Raises:
         ValueError: it is malformed.
@@ -49,12 +49,12 @@ def read_revocation(entry: Any) -> Revocation | None:
 
 
 def hash_of(value: str) -> str:
-    """The hash under which a value stands in the feed."""
+    """Return the hash of a value, as in the feed."""
     return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()).rstrip(b"=").decode()
 
 
 class Revocations:
-    """All that is revoked at the moment. Read by every request, written by one follower."""
+    """All current revocations; read by every request, written by one follower."""
 
     def __init__(self, *, clock: Callable[[], float], clock_skew: float) -> None:
         self._clock = clock
@@ -66,21 +66,21 @@ class Revocations:
         return len(self._entries)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
-        """Take entries in. What one says is never taken back by another, in whatever order they come."""
+        """Add entries. No entry undoes another, in whatever order they come."""
         with self._lock:
             for new in revocations:
                 name = (new.kind, new.value_hash)
                 self._entries[name] = _both(self._entries.get(name, new), new)
 
     def forget_expired(self) -> None:
-        """Forget entries whose tokens have all expired, by the slowest clock that is allowed."""
+        """Forget entries whose tokens have all expired, by the slowest clock within the skew."""
         with self._lock:
             now = self._clock() - self._clock_skew
             for name in [name for name, entry in self._entries.items() if entry.expires_at <= now]:
                 del self._entries[name]
 
     def contain(self, token: AccessToken) -> bool:
-        """Whether a token is revoked: by its id, its session or its subject, never by its text, which has twins."""
+        """Whether a token is revoked: by its id, session or subject, never by its text; ECDSA signatures have twins."""
         if not self._entries:
             return False
         issued_at: int = token.claims["iat"]

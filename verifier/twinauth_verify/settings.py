@@ -1,4 +1,4 @@
-"""What a verifier can be told, each with its bounds."""
+"""The settings of a verifier, each with its bounds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from twinauth_verify.tokens import Expectations
 
 MAX_SKEW = 60
 MAX_WAIT = 25  # seconds; the issuer waits no longer, because proxies cut silent connections
-# Stands in a quoted string of a header, and comes from a setting, not from a request.
+# The audience is quoted in a header; it comes from a setting, not from a request.
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]+")
 
 
 class Tuning(TypedDict, total=False):
-    """The settings that a verifier needs only sometimes; `Settings` tells their defaults."""
+    """The optional settings of a verifier; `Settings` has their defaults."""
 
     jwks_url: str | None
     revocations_url: str | None
@@ -36,7 +36,7 @@ class Tuning(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a verifier works. All times are seconds.
+    """The settings of a verifier. All times are seconds.
 
     Raises:
         ValueError: a setting is out of its bounds.
@@ -48,31 +48,31 @@ class Settings:
     audience: str
     """Exactly the `aud` of the tokens; also the realm of the 401."""
     jwks_url: str | None = None
-    """Where the keys are, if not under the issuer's address."""
+    """The address of the keys, if it is not under the issuer's."""
     revocations_url: str | None = None
-    """Where the feed is, if not under the issuer's address."""
+    """The address of the feed, if it is not under the issuer's."""
     follow_revocations: bool = True
     """If not, a token whose session has ended is accepted until it expires."""
     stale_after: float = 60.0
-    """Without a good answer of the feed for so long, every token is refused with `Unavailable`."""
+    """After this time without a good answer of the feed, every token is refused with `Unavailable`."""
     clock_skew: float = 30.0
-    """By how much the issuer's clock and this one may differ, at most 60."""
+    """The allowed difference between the issuer's clock and this one, at most 60."""
     timeout: float = 5.0
-    """For one fetch."""
+    """The time limit of one fetch."""
     refresh_after: float = 300.0
-    """How long keys are fresh where the issuer does not say `max-age`."""
+    """How long keys are fresh if the issuer sends no `max-age`."""
     cooldown: float = 10.0
-    """Between two fetches of the keys, however many unknown kids come."""
+    """The least time between two fetches of the keys, however many unknown kids come."""
     keep_keys_for: float = 86400.0
-    """How long the last known good keys serve while the issuer is away."""
+    """How long the last known good keys are used while the issuer is away."""
     cached_tokens: int = 4096
-    """How many verified tokens are remembered."""
+    """The number of verified tokens to remember."""
     unknown_kids: int = 1024
-    """How many kids are remembered as unknown to the issuer."""
+    """The number of unknown kids to remember."""
     unknown_kid_ttl: float = 30.0
-    """For how long."""
+    """How long a kid is remembered as unknown."""
     feed_wait: int = 25
-    """How long the issuer may hold a question for revocations until there are some, at most 25."""
+    """How long the issuer may keep a request for the feed waiting until there is a revocation, at most 25."""
 
     def __post_init__(self) -> None:
         for url in (self.issuer, self.keys_url, self.feed_url):
@@ -87,17 +87,17 @@ class Settings:
 
     @property
     def keys_url(self) -> str:
-        """Where the keys are."""
+        """The address of the keys."""
         return self.jwks_url or f"{self.issuer.rstrip('/')}/.well-known/jwks.json"
 
     @property
     def feed_url(self) -> str:
-        """Where the revocations are."""
+        """The address of the feed of revocations."""
         return self.revocations_url or f"{self.issuer.rstrip('/')}/v1/revocations"
 
     @property
     def expectations(self) -> Expectations:
-        """What a token is held against."""
+        """The claims that a token must have."""
         return Expectations(issuer=self.issuer, audience=self.audience, clock_skew=self.clock_skew)
 
 

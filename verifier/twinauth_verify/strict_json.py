@@ -8,13 +8,13 @@ MAX_DEPTH = 32
 
 
 def strict_object(raw: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Parse a JSON object in UTF-8; refuse what parsers read differently or choke on.
+    """Parse a JSON object in UTF-8; refuse texts that parsers read differently or crash on.
 
     Refused: a byte order mark, duplicate members, NaN and infinities (also ``1e999``), unpaired surrogates, integers
     of thousands of digits, and nesting deeper than ``max_depth``.
 
     Raises:
-        ValueError: the text is not such JSON, or no object.
+        ValueError: the text is not strict JSON, or no object.
 
     """
     if raw.startswith(b"\xef\xbb\xbf"):
@@ -35,10 +35,10 @@ def strict_object(raw: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
 
 
 def text(members: dict[str, Any], name: str) -> str:
-    """A member that must be a string with something in it.
+    """Return a member that must be a string and not empty.
 
     Raises:
-        ValueError: it is missing or something else.
+        ValueError: it is missing, empty or no string.
 
     """
     value = members.get(name)
@@ -48,10 +48,10 @@ def text(members: dict[str, Any], name: str) -> str:
 
 
 def seconds(members: dict[str, Any], name: str) -> int:
-    """A NumericDate (RFC 7519 section 2) as a whole JSON number; true and "1" are not one.
+    """Return a NumericDate (RFC 7519 section 2) that must be a whole JSON number; true and "1" are none.
 
     Raises:
-        ValueError: it is missing or something else.
+        ValueError: it is missing or no such number.
 
     """
     value = members.get(name)

@@ -13,16 +13,16 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from twinauth_verify.asynchronous import AsyncVerifier
 from twinauth_verify.revocations import SESSION, SUBJECT, TOKEN, Revocation, Revocations, hash_of
-from twinauth_verify.tasks import AsyncVerifier
-from twinauth_verify.threads import Verifier
+from twinauth_verify.synchronous import Verifier
 from twinauth_verify.tokens import MAX_LIFETIME
 
 _ALWAYS = 2**40
 
 
 class TokenMinter:
-    """An issuer in the test's own process. Its verifiers trust it alone, and hear of revocations at once."""
+    """An issuer in the test's own process. Its verifiers trust it alone, and know its revocations at once."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class TokenMinter:
         return jwt.encode(payload, self._private_key, algorithm="ES256", headers=headers)
 
     def verifier(self) -> Verifier:
-        """A verifier for threads."""
+        """Make a verifier for threads."""
         made = Verifier(
             issuer=self._issuer,
             audience=self._audience,
@@ -81,11 +81,11 @@ class TokenMinter:
             transport=self._transport(),
             follow_revocations=False,
         )
-        made.bench.revocations = self._revocations
+        made.validator.revocations = self._revocations
         return made
 
     def async_verifier(self) -> AsyncVerifier:
-        """A verifier for tasks."""
+        """Make a verifier for asynchronous code."""
         made = AsyncVerifier(
             issuer=self._issuer,
             audience=self._audience,
@@ -93,7 +93,7 @@ class TokenMinter:
             transport=self._transport(),
             follow_revocations=False,
         )
-        made.bench.revocations = self._revocations
+        made.validator.revocations = self._revocations
         return made
 
     def revoke_session(self, session_id: str) -> None:
@@ -101,7 +101,7 @@ class TokenMinter:
         self._revoke(SESSION, session_id)
 
     def revoke_subject(self, subject: str) -> None:
-        """End all that a user holds now, as a new password does; tokens that are minted later are good."""
+        """Revoke all tokens of a user until now, as a new password does; tokens minted later are valid."""
         not_before = int(self._clock()) + 1
         self._not_before[subject] = not_before
         self._revoke(SUBJECT, subject, not_before=not_before)

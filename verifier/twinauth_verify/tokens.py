@@ -1,4 +1,4 @@
-"""Access tokens (RFC 9068): one form is accepted, everything else is one error."""
+"""Access tokens (RFC 9068): one form is accepted, every other is the same error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twinauth_verify.keys import Key, Keys
 from twinauth_verify.strict_json import seconds, text
 
 TYPES = types_of("at+jwt")
-MAX_CHARACTERS = 8192  # 10 MB of token cost 0.37 s to parse; the issuer's are about 600 characters
-MAX_LIFETIME = 3600  # seconds; the issuer can be set no higher
+MAX_CHARACTERS = 8192  # a token of 10 MB takes 0.37 s to parse; the issuer's have about 600 characters
+MAX_LIFETIME = 3600  # seconds; the issuer's setting allows no more
 
 # RFC 6749 section 3.3.
 SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
@@ -24,7 +24,7 @@ SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
-    """What a verified token says. It is shared by all requests that bring the token, so nothing in it can change."""
+    """The content of a verified token. All requests with the token share it, so it is immutable."""
 
     subject: str
     """The user's id; for a service client its client id."""
@@ -37,12 +37,12 @@ class AccessToken:
     issued_at: datetime
     expires_at: datetime
     claims: Mapping[str, Any] = field(repr=False, hash=False)
-    """Every claim, lists as tuples."""
+    """All claims, with lists as tuples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
-    """Whose tokens, for whom, and by how many seconds two clocks may differ."""
+    """The required issuer and audience, and the seconds by which two clocks may differ."""
 
     issuer: str
     audience: str
@@ -50,10 +50,10 @@ class Expectations:
 
 
 def verify_token(compact: str, keys: Keys, expectations: Expectations, now: float) -> AccessToken:
-    """Verify a token: form, header, key, signature, claims, times. Asks nobody, remembers nothing.
+    """Verify a token: form, header, key, signature, claims, times. Makes no request and remembers nothing.
 
     Raises:
-        InvalidToken: for every defect alike.
+        InvalidToken: the token has a defect, whichever it is.
 
     """
     jws = read_token(compact)
@@ -66,10 +66,10 @@ def verify_token(compact: str, keys: Keys, expectations: Expectations, now: floa
 
 
 def read_token(compact: str) -> Jws:
-    """Read the form and the header of a token, which is what it takes to find its key.
+    """Check the form of a token and read its header, which names its key.
 
     Raises:
-        InvalidToken: they are not in order.
+        InvalidToken: the form or the header is not in order.
 
     """
     try:
@@ -79,10 +79,10 @@ def read_token(compact: str) -> Jws:
 
 
 def open_token(jws: Jws, key: Key, expectations: Expectations) -> AccessToken:
-    """Verify the signature and all claims but the times.
+    """Verify the signature and all claims except the times.
 
     Raises:
-        InvalidToken: something is not as it must be.
+        InvalidToken: the signature or a claim is wrong.
 
     """
     try:
@@ -95,7 +95,7 @@ def check_times(token: AccessToken, expectations: Expectations, now: float) -> N
     """Check that a token is valid at this time.
 
     Raises:
-        InvalidToken: it is not.
+        InvalidToken: it has expired, or is not valid yet.
 
     """
     skew, claims = expectations.clock_skew, token.claims
@@ -106,7 +106,7 @@ def check_times(token: AccessToken, expectations: Expectations, now: float) -> N
 def _token(claims: dict[str, Any], expectations: Expectations) -> AccessToken:
     issued_at, expires_at = seconds(claims, "iat"), seconds(claims, "exp")
     if text(claims, "iss") != expectations.issuer or text(claims, "aud") != expectations.audience:
-        raise ValueError("from or for somebody else")
+        raise ValueError("of another issuer or for another audience")
     if not 0 <= expires_at - issued_at <= MAX_LIFETIME:
         raise ValueError("lives too long")
     if "nbf" in claims:

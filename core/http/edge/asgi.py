@@ -11,7 +11,7 @@ from core.contract.answer import Answer
 from core.errors import BodyTooLarge, RequestRefused, RequestTimeout
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY, MAX_SECONDS
-from core.http.edge.request_context import RequestContext
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.edge.request_head import RequestHead
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -34,24 +34,24 @@ class AsgiEdge:
             await self._app(scope, receive, send)
             return
         scope = {**scope, "headers": list(_plain(scope["headers"]))}
-        exchange = self._open(scope)
-        sender = _Sender(exchange, send)
-        if refusal := exchange.refusal():
+        context = self._open(scope)
+        sender = _Sender(context, send)
+        if refusal := context.refusal():
             await sender.send_whole(refusal, is_last=refusal.status == HTTPStatus.BAD_REQUEST)
             return
         try:
             body = await _read(receive)
         except RequestRefused as error:
-            await sender.send_whole(exchange.answer(error), is_last=isinstance(error, RequestTimeout))
+            await sender.send_whole(context.answer(error), is_last=isinstance(error, RequestTimeout))
             return
         if body is None:
             return  # the client went away in the middle of its own request
         try:
-            await self._app({**scope, "method": exchange.method}, _replay(body, receive), sender)
+            await self._app({**scope, "method": context.method, CONTEXT: context}, _replay(body, receive), sender)
         except Exception as error:
             if sender.has_started:
                 raise
-            await sender.send_whole(exchange.crash(error))
+            await sender.send_whole(context.crash(error))
 
     def _open(self, scope: Scope) -> RequestContext:
         return self._edge.open(
@@ -69,8 +69,8 @@ class AsgiEdge:
 class _Sender:
     """Adds the headers of the edge to the start of a response and drops the body of an answer to HEAD."""
 
-    def __init__(self, exchange: RequestContext, send: Send) -> None:
-        self._exchange = exchange
+    def __init__(self, context: RequestContext, send: Send) -> None:
+        self._context = context
         self._send = send
         self.has_started = False
 
@@ -78,10 +78,10 @@ class _Sender:
         if message["type"] == "http.response.start":
             self.has_started = True
             present = [name.decode("latin-1") for name, _ in message["headers"]]
-            added = self._exchange.added_headers(message["status"], present)
+            added = self._context.added_headers(message["status"], present)
             message = {**message, "headers": [*message["headers"], *_encoded(added)]}
-            self._exchange.log(message["status"])
-        elif message["type"] == "http.response.body" and self._exchange.is_head:
+            self._context.log(message["status"])
+        elif message["type"] == "http.response.body" and self._context.is_head:
             message = {**message, "body": b""}
         await self._send(message)
 

@@ -1,6 +1,6 @@
 """The edge: what holds for every request before and after a framework sees it, decided once for both doors.
 
-It opens an exchange for each request, and answers by itself what becomes none. `AsgiEdge` and `WsgiEdge` carry it to
+It opens the context of each request, and answers by itself what becomes none. `AsgiEdge` and `WsgiEdge` carry it to
 the two protocols.
 """
 
@@ -10,16 +10,17 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from core.contract.answer import Answer
-from core.contract.operation import API_POLICY, NO_STORE, OPERATIONS
+from core.contract.contract import Contract
+from core.contract.operation import API_POLICY, NO_STORE
 from core.errors import AuthError
-from core.http import problems
 from core.http.edge.client_address import client_address
 from core.http.edge.cors import Cors
 from core.http.edge.request_context import RequestContext, access_log
 from core.http.edge.request_head import Fields, RequestHead, joined
 from core.http.edge.routing import Routes
+from core.http.problems import Problems
 from core.origin import Origin
-from core.settings import Settings
+from core.settings.whole import Settings
 
 HSTS = "max-age=31536000; includeSubDomains"
 
@@ -30,29 +31,31 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Edge:
     """The settings of the edge; one a process, shared by all requests."""
 
-    def __init__(self, settings: Settings, *, door: str) -> None:
-        self._routes = Routes(OPERATIONS.values())
+    def __init__(self, settings: Settings, contract: Contract, *, door: str) -> None:
+        self._problems = Problems(contract.problems)
+        self._routes = Routes(contract.operations.values())
         self._cross_origin = Cors(settings.http.cors_origins)
         self._trusted = settings.http.trusted_proxies
         self._always = (
             *_ALWAYS,
-            *((("Strict-Transport-Security", HSTS),) if settings.public_url.startswith("https:") else ()),
+            *((("Strict-Transport-Security", HSTS),) if settings.http.public_url.startswith("https:") else ()),
             *((("X-Served-By", door),) if settings.http.served_by else ()),
         )
 
     def open(self, head: RequestHead) -> RequestContext:
-        """Begin an exchange: name it, say who asks, find its operation, and make it the current one."""
+        """Begin a request: name it, find its origin and its operation."""
         headers = joined(head.fields)
-        exchange = RequestContext(
+        context = RequestContext(
             head,
             headers,
-            client=self._client(head.peer, headers),
+            origin=self._origin(head.peer, headers),
             methods=self._routes.at(head.path),
+            problems=self._problems,
             always=self._always,
             cross_origin=self._cross_origin,
         )
-        exchange.begin()
-        return exchange
+        context.begin()
+        return context
 
     def unreadable(self, error: AuthError, peer: str) -> bytes:
         """A whole response to what could not be read as a request, for the server to write and then close.
@@ -60,7 +63,7 @@ class Edge:
         The servers' own pages quote what they could not read, in HTML, a bearer token included.
         """
         request_id = _new_request_id()
-        answer = problems.answer(error, request_id)
+        answer = self._problems.answer(error, request_id)
         access_log.info("unreadable request", status=int(answer.status), ip=peer, request_id=request_id)
         return _last_response(
             answer,
@@ -71,7 +74,7 @@ class Edge:
             ("Cache-Control", NO_STORE),
         )
 
-    def _client(self, peer: str, headers: Fields) -> Origin:
+    def _origin(self, peer: str, headers: Fields) -> Origin:
         given = headers.get("x-request-id", "")
         return Origin(
             ip=client_address(peer, headers.get("x-forwarded-for"), self._trusted),

@@ -14,7 +14,7 @@ from core.contract.answer import Answer
 from core.errors import BodyTooLarge, MalformedRequest, RequestRefused, RequestTimeout
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY
-from core.http.edge.request_context import RequestContext
+from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.edge.request_head import RequestHead
 
 _UNPREFIXED = ("CONTENT_TYPE", "CONTENT_LENGTH")
@@ -29,19 +29,19 @@ class WsgiEdge:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
-        exchange = self._open(environ)
-        starter = _Starter(exchange, start_response)
-        if refusal := exchange.refusal():
+        context = self._open(environ)
+        starter = _Starter(context, start_response)
+        if refusal := context.refusal():
             return starter.send_whole(refusal)
         try:
             body = _read(environ)
         except RequestRefused as error:
-            return starter.send_whole(exchange.answer(error))
+            return starter.send_whole(context.answer(error))
         try:
-            chunks = self._app(_replayed(environ, exchange, body), starter)
+            chunks = self._app(_replayed(environ, context, body), starter)
         except Exception as error:  # noqa: BLE001 - the one place where unknown errors end
-            return starter.send_whole(exchange.crash(error))
-        return _Body(chunks, silent=exchange.is_head)
+            return starter.send_whole(context.crash(error))
+        return _Body(chunks, silent=context.is_head)
 
     def _open(self, environ: WSGIEnvironment) -> RequestContext:
         # WSGI hands bytes over as latin-1 (PEP 3333); the path is UTF-8 in truth.
@@ -64,21 +64,21 @@ class WsgiEdge:
 class _Starter:
     """Adds the headers of the edge to the start of a response."""
 
-    def __init__(self, exchange: RequestContext, start_response: StartResponse) -> None:
-        self._exchange = exchange
+    def __init__(self, context: RequestContext, start_response: StartResponse) -> None:
+        self._context = context
         self._start_response = start_response
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
         code = HTTPStatus(int(status[:3]))
-        added = self._exchange.added_headers(code, (name for name, _ in headers))
-        self._exchange.log(code)
+        added = self._context.added_headers(code, (name for name, _ in headers))
+        self._context.log(code)
         return self._start_response(f"{code.value} {code.phrase}", [*headers, *added], exc_info)
 
     def send_whole(self, answer: Answer) -> Iterable[bytes]:
         status = HTTPStatus(answer.status)
         length = [("Content-Length", str(len(answer.body)))] if answer.body else []
         self(f"{status.value} {status.phrase}", [*answer.headers, *length])
-        return _Body([answer.body], silent=self._exchange.is_head)
+        return _Body([answer.body], silent=self._context.is_head)
 
 
 class _Body:
@@ -136,10 +136,11 @@ def _taken_from(stream: Any, size: int) -> bytes:
         raise MalformedRequest from None
 
 
-def _replayed(environ: WSGIEnvironment, exchange: RequestContext, body: bytes) -> WSGIEnvironment:
+def _replayed(environ: WSGIEnvironment, context: RequestContext, body: bytes) -> WSGIEnvironment:
     replayed = {
         **environ,
-        "REQUEST_METHOD": exchange.method,
+        "REQUEST_METHOD": context.method,
+        CONTEXT: context,
         "wsgi.input": io.BytesIO(body),
         "CONTENT_LENGTH": str(len(body)),
     }

@@ -1,0 +1,28 @@
+"""The handlers of tokens. Each makes one call into the core, in one thread hop, and holds no rule."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from api_fastapi.answers import response_of
+from api_fastapi.binding import ContractRoute, endpoint
+from api_fastapi.dependencies import Auth
+from core.oauth import discovery
+from core.tokens import operations
+from core.tokens.schemas import JsonWebKeySet, RevocationsQuery
+
+router = APIRouter(route_class=ContractRoute)
+on = partial(endpoint, router)
+
+
+@on(operations.JWKS)
+async def jwks(auth: Auth) -> JsonWebKeySet:
+    return await run_in_threadpool(discovery.key_set, auth.keys)
+
+
+@on(operations.REVOCATIONS)
+async def revocations(request: Request, query: Annotated[RevocationsQuery, Query()], auth: Auth) -> Response:
+    tag = request.headers.get("if-none-match")
+    return response_of(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))

@@ -1,0 +1,21 @@
+"""The HTTP form of the errors of accounts."""
+
+from http import HTTPStatus
+
+from core.accounts.errors import InvalidResetToken, InvalidVerificationToken
+from core.contract.problem import ProblemForm, ProblemForms
+
+PROBLEMS: ProblemForms = {
+    InvalidResetToken: ProblemForm(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid reset token",
+        "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
+        "password or address since. Ask for a new one.",
+    ),
+    InvalidVerificationToken: ProblemForm(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid verification token",
+        "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
+        "password or address since. Ask for a new one.",
+    ),
+}

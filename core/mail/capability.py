@@ -1,0 +1,43 @@
+"""What mail adds to the service."""
+
+import uuid
+from datetime import datetime, timedelta
+
+from core.capability import Capability
+from core.mail.model import MessageKind
+from core.mail.schemas import ExportedLink, ExportedMessage
+from core.settings.whole import Settings
+from core.store import UnitOfWork
+
+FAILED_RETENTION = timedelta(days=30)
+"""How long a message that was given up is kept, so that the operator can retry it."""
+
+
+def purge_messages(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
+    """Delete the records of messages that were sent, or given up long ago."""
+    return work.outbox.purge(
+        sent_before=now - settings.mail.mail_retention, dead_before=now - FAILED_RETENTION, limit=limit
+    )
+
+
+def purge_one_time_tokens(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> int:
+    """Delete expired tokens of links."""
+    return work.one_time_tokens.purge(now=now, limit=limit)
+
+
+def export_messages(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedMessage]:
+    """Export the messages to a user."""
+    return [ExportedMessage.of(message) for message in read.outbox.of(user_id)]
+
+
+def export_links(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedLink]:
+    """Export the links that were sent to a user."""
+    return [ExportedLink.of(token) for token in read.one_time_tokens.of(user_id)]
+
+
+MAIL = Capability(
+    name="mail",
+    letters=tuple(MessageKind),
+    purges={"outbox": purge_messages, "email_tokens": purge_one_time_tokens},
+    export={"messages": export_messages, "links": export_links},
+)

@@ -1,0 +1,39 @@
+"""What sessions add to the service."""
+
+import uuid
+from datetime import datetime, timedelta
+
+from core.capability import Capability
+from core.contract.operation import Tag
+from core.sessions.operations import OPERATIONS
+from core.sessions.problems import PROBLEMS
+from core.sessions.schemas import ExportedSession
+from core.settings.whole import Settings
+from core.store import UnitOfWork
+
+RETENTION = timedelta(days=7)
+"""How long a session is kept after its end, for exports."""
+
+
+def purge(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
+    """Delete old sessions. After a change of the lifetime, some are deleted later than necessary."""
+    before = now - RETENTION
+    made_before = before - settings.tokens.session_lifetime
+    return work.sessions.purge(before=before, made_before=made_before, limit=limit)
+
+
+def export(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedSession]:
+    """Export the sessions of a user, live or ended."""
+    return [ExportedSession.of(session) for session in read.sessions.of(user_id)]
+
+
+SESSIONS = Capability(
+    name="sessions",
+    operations=OPERATIONS,
+    problems=PROBLEMS,
+    tags={
+        Tag.SESSIONS: "The logins of a user, device by device. An ended session is dead at once, at both front doors."
+    },
+    purges={"sessions": purge},
+    export={"sessions": export},
+)

@@ -1,0 +1,28 @@
+"""What a database can tell about its tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, Inspector, inspect
+
+VERSION_TABLE = "alembic_version"
+
+
+def described(engine: Engine) -> dict[str, Any]:
+    """Describe every table: columns, keys, constraints and indexes, each with its name."""
+    inspector: Inspector = inspect(engine)
+    return {
+        name: {
+            "columns": [
+                {**column, "type": column["type"].compile(engine.dialect)} for column in inspector.get_columns(name)
+            ],
+            "primary key": inspector.get_pk_constraint(name),
+            "foreign keys": inspector.get_foreign_keys(name),
+            "unique": inspector.get_unique_constraints(name),
+            "checks": inspector.get_check_constraints(name),
+            "indexes": sorted(inspector.get_indexes(name), key=lambda index: str(index["name"])),
+        }
+        for name in inspector.get_table_names()
+        if name != VERSION_TABLE
+    }

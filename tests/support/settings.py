@@ -1,0 +1,32 @@
+"""Settings for tests."""
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from core.settings.groups import HttpSettings, LoggingSettings, PasswordSettings, ThrottleSettings, TokenSettings
+from core.settings.whole import Settings
+
+SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
+
+
+def make_settings(**changes: Any) -> Settings:
+    """Settings for a test: everything as in production but for the price of a hash."""
+    defaults: dict[str, Any] = {
+        "secret_key": SecretStr(SECRET),
+        "passwords": PasswordSettings(bcrypt_cost=4, argon2_memory=8, argon2_time=1),
+        "http": HttpSettings(),
+        "tokens": TokenSettings(),
+        "logging": LoggingSettings(),
+    }
+    return Settings(**defaults | changes)
+
+
+# For tests in which many attempts at once are not what is tested: they are counted, and none is too much.
+AMPLE = ThrottleSettings(
+    throttle_account=1000,
+    throttle_block=100_000,
+    throttle_strangers=100_000,
+    throttle_signups=100_000,
+    throttle_mail=100_000,
+)
