@@ -58,8 +58,15 @@ def mail() -> MailSettings:
 
 
 @pytest.fixture(params=DATABASES)
-def service(request: pytest.FixtureRequest, services: OpenService, mail: MailSettings) -> Iterator[Service]:
-    found = services(request.param, mail)
+def database(request: pytest.FixtureRequest) -> str:
+    """The name of the database behind it; a test or a module that asks one alone says so (`on_one_database`)."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def service(database: str, services: OpenService, mail: MailSettings) -> Iterator[Service]:
+    found = services(database, mail)
     found.clock.at = START
     found.mailer.reset()
     yield found

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +13,12 @@ from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
 from core.sql_store import metadata
 from core.users.sql import users
-from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of
 from tests.support.services import FRAMEWORKS, Service, on_one_database
+
+pytestmark = on_one_database
 
 
 @pytest.fixture
@@ -237,7 +238,6 @@ class TestAnAddressThatSomebodyHas:
         assert api.whoami(ann["access_token"]).json["email"] == EMAIL
         api.login("ben@example.com", PASSWORD)
 
-    @on_one_database
     @pytest.mark.parametrize("state", STATES)
     def test_ends_an_earlier_link_as_any_other_does(self, api: Api, ann: dict[str, Any], state: str) -> None:
         """Or the link to a mailbox of one's own would tell who has an account."""
@@ -248,7 +248,6 @@ class TestAnAddressThatSomebodyHas:
         api.deliver()
         assert refused(api, first)
 
-    @on_one_database
     @pytest.mark.parametrize("state", STATES)
     def test_counts_as_any_other_does(self, api: Api, ann: dict[str, Any], state: str) -> None:
         for number in range(5):
@@ -334,7 +333,6 @@ def exported(api: Api, pair: dict[str, Any]) -> list[list[list[str | None]]]:
     return [sorted(messages[-2:]), links[-1:]]
 
 
-@on_one_database
 @pytest.mark.parametrize("state", STATES[1:])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_address_that_somebody_has_looks_in_an_export_like_any_other(
@@ -370,19 +368,6 @@ def test_a_change_asked_for_at_one_door_is_confirmed_at_the_other(service: Servi
         assert door.whoami(pair["access_token"]).json["email"] == OTHER_EMAIL
 
 
-def test_of_two_who_want_one_address_at_once_one_gets_it(both: tuple[Api, Api]) -> None:
-    here, there = both
-    tokens = []
-    for number in range(5):  # as many letters as an address is sent that nobody has proved
-        pair = here.signed_in(f"user{number}@example.com")
-        here.deliver()
-        tokens.append(asked(here, pair["access_token"]))
-    answers = at_once([partial((here, there)[number % 2].verify, token) for number, token in enumerate(tokens)])
-    assert sorted(answer.status for answer in answers) == [204] + [400] * 4
-    assert stored(here).count(OTHER_EMAIL) == 1
-    assert [kind for kind, _ in post(here)].count("email_changed") == 1
-
-
 @pytest.mark.parametrize("spend", [lambda api: api.deliver(), lambda _: None], ids=["sent", "on its way"])
 def test_no_new_address_is_kept_after_its_letter(api: Api, ann: dict[str, Any], spend: Callable[[Api], object]) -> None:
     api.ask_for_change(ann["access_token"])
@@ -415,7 +400,6 @@ def _used(api: Api, ann: dict[str, Any], token: str) -> None:
     api.deliver()
 
 
-@on_one_database
 @pytest.mark.parametrize("end", [_replaced, _stopped, _expired, _used])
 def test_no_new_address_is_kept_after_its_link(
     api: Api, ann: dict[str, Any], end: Callable[[Api, dict[str, Any], str], None]

@@ -1,18 +1,19 @@
 """POST /v1/send-email-verification and POST /v1/verify-email of the address that an account has."""
 
-from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from core.audit.sql import audit_events
 from core.mail.transports import MailError, recipient_of, text_of
 from core.settings.groups import MailSettings
-from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, link_of, token_of
 from tests.support.parity import fields_of
-from tests.support.services import FRAMEWORKS, Service
+from tests.support.services import FRAMEWORKS, Service, on_one_database
+
+pytestmark = on_one_database
 
 
 def ask(api: Api, token: str) -> int:
@@ -259,13 +260,3 @@ def test_a_link_of_one_door_is_followed_at_the_other(service: Service, order: tu
     assert there.verify(token).status == 204
     assert refused(here, token)
     assert is_verified(here)
-
-
-def test_of_sixteen_uses_at_once_at_both_doors_one_wins(both: tuple[Api, Api]) -> None:
-    both[0].signup()
-    token = both[0].verification_token()
-    answers = at_once([partial(both[number % 2].verify, token) for number in range(16)])
-    assert sorted(answer.status for answer in answers) == [204] + [400] * 15
-    with both[0].engine.connect() as connection:
-        verified = select(func.count()).select_from(audit_events).where(audit_events.c.kind == "email_verified")
-        assert connection.scalar(verified) == 1

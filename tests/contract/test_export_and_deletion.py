@@ -2,7 +2,6 @@
 
 import base64
 import json
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from core.sessions.sql import sessions
 from core.settings.groups import ThrottleSettings
 from core.sql_store import metadata
 from core.users.sql import users
-from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, token_of
 from tests.support.services import FRAMEWORKS, Service, on_one_database
 
@@ -383,15 +382,3 @@ def test_an_account_deleted_at_one_door_is_gone_at_the_other(service: Service, o
     assert delete(here, pair["access_token"]) == (204, None)
     assert there.whoami(pair["access_token"]).status == 401
     assert there.refresh(pair["refresh_token"]).status == 401
-
-
-def test_of_sixteen_deletions_at_once_one_is_it(both: tuple[Api, Api]) -> None:
-    token = both[0].signed_in()["access_token"]
-    calls = [partial(delete, both[number % 2], token) for number in range(16)]
-    outcomes = [status for status, _ in at_once(calls)]
-    # The others find the token dead, the account gone, or too many passwords being checked or tried at once.
-    assert outcomes.count(204) == 1
-    assert set(outcomes) <= {204, 401, 403, 429, 503}
-    with both[0].engine.connect() as connection:
-        kinds = list(connection.scalars(select(audit_events.c.kind)))
-    assert kinds.count("account_deleted") == 1

@@ -181,7 +181,7 @@ def test_every_text_is_asked_of_many_fields() -> None:
     assert min(asked[text] for text in TEXTS) >= 5
 
 
-@pytest.mark.parametrize("service", DATABASES[-1:], indirect=True)
+@pytest.mark.parametrize("database", DATABASES[-1:])
 @pytest.mark.parametrize("number", range(len(FIELDS)), ids=[name for name, *_ in FIELDS])
 def test_a_hostile_text_in_any_field_is_a_text_or_refused(api: Api, number: int) -> None:
     _, operation, ask = FIELDS[number]

@@ -3,22 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
 from itertools import product
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, recipient_of, text_of
-from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
-from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from core.settings.groups import HttpSettings, MailSettings
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import html_of, kind_of, link_of, token_of
 from tests.support.parity import fields_of
 from tests.support.services import FRAMEWORKS, Service, on_one_database, open_service
+
+pytestmark = on_one_database
+
 
 Arrange = Callable[[Api], object]
 
@@ -241,7 +243,6 @@ class TestTheLetter:
         assert f'href="{link_of(letter)}"' in html_of(letter)
         assert not [name for name, value in letter.items() if token in str(value)]
 
-    @on_one_database
     @pytest.mark.parametrize("trusted", [False, True])
     def test_links_to_the_public_url_whatever_the_request_says(
         self, service: Service, loop: asyncio.AbstractEventLoop, *, trusted: bool
@@ -258,7 +259,6 @@ class TestTheLetter:
             assert link_of(letter).startswith("https://auth.example.com/a/reset-password#token=twm_"), headers
             assert "evil" not in letter.as_string() + text_of(letter) + html_of(letter)
 
-    @on_one_database
     @pytest.mark.parametrize("mail", [MailSettings(mail_limit=100)])
     def test_is_in_the_language_of_who_asked(self, api: Api) -> None:
         api.verified()
@@ -623,24 +623,3 @@ def test_a_link_asked_for_at_one_door_is_used_at_the_other(service: Service, ord
         assert door.whoami(pair["access_token"]).status == 401
         assert door.refresh(pair["refresh_token"]).status == 401
     here.login(EMAIL, OTHER_PASSWORD)
-
-
-def test_of_sixteen_uses_at_once_at_both_doors_one_wins(service: Service, loop: asyncio.AbstractEventLoop) -> None:
-    # Room for all of them to hash: it is the token that must decide, not the queue.
-    passwords = PasswordSettings(bcrypt_cost=4, hash_queue=16)
-    there = open_service(service.store, loop, passwords=passwords)
-    doors = [there.api(framework) for framework in FRAMEWORKS]
-    doors[0].verified()
-    token = doors[0].reset_token()
-    sentences = [f"sentence number {number:02}" for number in range(16)]
-    uses = [partial(doors[number % 2].reset, token, sentence) for number, sentence in enumerate(sentences)]
-    answers = at_once(uses)
-    statuses = [answer.status for answer in answers]
-    assert sorted(statuses) == [204] + [400] * 15
-    doors[0].login(EMAIL, sentences[statuses.index(204)])
-    assert kinds(doors[0]) == ["password_changed"]
-    with service.store.engine.connect() as connection:
-        resets = connection.scalar(
-            select(func.count()).select_from(audit_events).where(audit_events.c.kind == "password_reset")
-        )
-    assert resets == 1

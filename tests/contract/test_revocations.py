@@ -120,6 +120,7 @@ def test_who_waits_is_told_within_two_seconds(api: Api) -> None:
     assert told[0] - ended < 2
 
 
+@on_one_database
 def test_who_waits_in_vain_is_answered_in_time(api: Api) -> None:
     start, began = cursor(api), time.monotonic()
     assert read(api, api.get(f"/v1/revocations?since={start}&wait=1"))["revocations"] == []

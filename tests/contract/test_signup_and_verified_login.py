@@ -1,21 +1,22 @@
 """What changes where only verified addresses may log in (``AUTH_REQUIRE_VERIFIED_EMAIL``)."""
 
-from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
-from core.mail.sql import outbox
 from core.mail.transports import recipient_of, text_of
 from core.settings.groups import MailSettings
 from core.users.sql import users
-from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api, at_once
+from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, token_of
 from tests.support.parity import fields_of
-from tests.support.services import FRAMEWORKS, Service
+from tests.support.services import FRAMEWORKS, Service, on_one_database
+
+pytestmark = on_one_database
+
 
 STRICT = MailSettings(require_verified_email=True)
 
@@ -247,15 +248,3 @@ def test_a_signup_at_one_door_is_verified_and_logged_in_at_the_other(service: Se
     assert log_in(there) == (403, "email_not_verified")
     assert here.verify(api_token(there)).status == 204
     assert log_in(there)[0] == 200
-
-
-def test_of_sixteen_signups_at_once_one_makes_the_account_and_no_answer_tells(both: tuple[Api, Api]) -> None:
-    body = {"email": EMAIL, "password": PASSWORD}
-    answers = at_once([partial(both[number % 2].post, "/v1/signup", body) for number in range(16)])
-    # A queue of passwords that is full says so, to anybody.
-    taken = [answer.status for answer in answers].count(202)
-    assert {answer.status for answer in answers} <= {202, 503}
-    with both[0].engine.connect() as connection:
-        assert connection.scalar(select(func.count()).select_from(users)) == 1
-        asked = sorted(connection.scalars(select(outbox.c.kind)))
-    assert asked == ["email_verification"] + ["signup_attempted"] * (taken - 1)

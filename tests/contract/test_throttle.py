@@ -23,7 +23,9 @@ from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.databases import empty
 from tests.support.drivers import Answer, Headers
 from tests.support.parity import Transcript
-from tests.support.services import DATABASES, FRAMEWORKS, on_one_database, open_service
+from tests.support.services import FRAMEWORKS, on_one_database, open_service
+
+pytestmark = on_one_database
 
 ALLOWANCE = 5
 HOME, OFFICE, CAFE = "203.0.113.7", "203.0.113.8", "203.0.113.9"
@@ -31,9 +33,9 @@ HOME, OFFICE, CAFE = "203.0.113.7", "203.0.113.8", "203.0.113.9"
 OpenApi = Callable[..., Api]
 
 
-@pytest.fixture(params=DATABASES)
-def store(request: pytest.FixtureRequest, stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
-    found = stores(request.param)
+@pytest.fixture
+def store(database: str, stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
+    found = stores(database)
     yield found
     empty(found)
 
@@ -132,7 +134,6 @@ def test_a_known_and_an_unknown_account_are_answered_with_the_same_bytes(api: Ap
     assert [answer.status for answer in answers[EMAIL]] == [401] * 5 + [429] * 2 + [401, 429]
 
 
-@on_one_database
 @pytest.mark.parametrize("email", ["nobody@example.com", "not an address", "a" * 65 + "@example.com"])
 def test_what_nobody_has_is_counted_like_what_somebody_has(api: Api, email: str) -> None:
     assert fail(api, ALLOWANCE + 1, email) == [401] * ALLOWANCE + [429]
@@ -249,7 +250,6 @@ SPELLINGS = {
 }
 
 
-@on_one_database
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_every_spelling_of_an_address_is_counted_as_one(api: Api, name: str) -> None:
     email, spellings = SPELLINGS[name]
@@ -375,7 +375,6 @@ def test_the_owner_at_another_address_gets_in(open_api: OpenApi) -> None:
     assert log_in(api, ip=HOME).status == 429
 
 
-@pytest.mark.parametrize("store", DATABASES[:1], indirect=True)
 @pytest.mark.parametrize(
     ("first", "second", "are_one"),
     [

@@ -19,7 +19,7 @@ from core.sql_store import SqlStore
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.databases import empty
 from tests.support.mail import HOST, MailServer, kind_of, token_of
-from tests.support.services import DATABASES, FRAMEWORKS, open_service
+from tests.support.services import DATABASES, FRAMEWORKS, on_one_database, open_service
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class MailedService:
 OpenDoor = Callable[[str], Api]
 
 
-@pytest.fixture(params=(*DATABASES, "pgbouncer"))
+@pytest.fixture
 def open_door(
-    request: pytest.FixtureRequest, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop, framework: str
+    database: str, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop, framework: str
 ) -> Iterator[OpenDoor]:
     """Open a front door whose letters go to a mail server."""
-    store = stores(request.param)
+    store = stores(database)
 
     def open_to(url: str) -> Api:
         return open_service(store, loop, mail=MailSettings(smtp_url=SecretStr(url))).api(framework)
@@ -81,6 +81,7 @@ def mailed(open_door: OpenDoor) -> Iterator[MailedService]:
             yield MailedService(api, server)
 
 
+@pytest.mark.parametrize("database", [*DATABASES, "pgbouncer"])
 def test_sign_up_verify_forget_reset_and_log_in(mailed: MailedService) -> None:
     api = mailed.api
     api.signup()
@@ -111,6 +112,7 @@ def test_sign_up_verify_forget_reset_and_log_in(mailed: MailedService) -> None:
     ]
 
 
+@on_one_database
 def test_each_envelope_names_one_recipient_who_stands_in_the_letter(mailed: MailedService) -> None:
     api = mailed.api
     for email in (EMAIL, "o'neil+tag@example.com", "ann@b\u00fccher.example"):
@@ -136,6 +138,7 @@ def test_each_envelope_names_one_recipient_who_stands_in_the_letter(mailed: Mail
     }
 
 
+@on_one_database
 def test_fifty_requests_are_five_letters(mailed: MailedService) -> None:
     api = mailed.api
     api.signup()
@@ -151,6 +154,7 @@ def test_fifty_requests_are_five_letters(mailed: MailedService) -> None:
     assert kinds == ["email_verification", *["password_reset"] * 5, "signup_attempted"]
 
 
+@on_one_database
 def test_a_letter_that_is_put_off_is_the_same_when_it_comes(open_door: OpenDoor) -> None:
     with MailServer() as server:
         api = open_door(server.url)
@@ -168,6 +172,7 @@ def test_a_letter_that_is_put_off_is_the_same_when_it_comes(open_door: OpenDoor)
         api.auth.mail_worker._mailer.close()
 
 
+@on_one_database
 def test_a_letter_that_is_refused_for_good_is_kept_for_the_operator(open_door: OpenDoor) -> None:
     with MailServer() as server:
         api = open_door(server.url)

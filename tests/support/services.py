@@ -24,8 +24,8 @@ from tests.support.settings import make_settings
 OUTSIDE = Outside.given()
 FRAMEWORKS = (OUTSIDE.door,) if OUTSIDE else ("flask", "fastapi")
 DATABASES = ("stack",) if OUTSIDE else ("sqlite", "postgres")
-# For rules that no database can change: routing, reading, limits, headers, documents.
-on_one_database = pytest.mark.parametrize("service", DATABASES[:1], indirect=True)
+# For rules that no database can change, and for ways that tests/storage asks each database for, use case by use case.
+on_one_database = pytest.mark.parametrize("database", DATABASES[:1])
 
 
 @dataclass(frozen=True)
