@@ -636,8 +636,8 @@ def test_no_line_of_the_log_holds_an_address_or_a_token(setup: Setup, caplog: py
     for _ in range(3):
         worker.run_once()
         setup.clock.advance(hours=1)
-    lines = [str(vars(record)) for record in caplog.records if record.name == "worker"]
-    events = Counter(record.message for record in caplog.records if record.name == "worker")
+    lines = [str(vars(record)) for record in caplog.records if record.name == "relay"]
+    events = Counter(record.message for record in caplog.records if record.name == "relay")
     assert events == {"mail sent": 1, "mail not sent": 2, "mail given up": 2, "mail could not be written": 1}
     for one in asked:
         assert any(str(one.id) in line for line in lines)
