@@ -14,7 +14,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @click.command()
 def relay() -> None:
-    """Send what lies in the outbox, until a signal ends it. Any number of these may run."""
+    """Send the messages of the outbox until a signal ends the process. Several may run at once."""
     with exit_with_message(), open_checked_store() as (found, store):
         configure(found)
         warn_of_exposed_files()

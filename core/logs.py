@@ -39,7 +39,7 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.logging.level)
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # seven lines that say nothing
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # seven lines without information
 
 
 def _renderers(log_format: str) -> "list[Processor]":

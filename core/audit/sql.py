@@ -93,8 +93,8 @@ class SqlAuditLog:
     def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
         """Remove the address from the throttle's events of these requests, which name no user.
 
-        Clients choose the ids of their requests. So the address must match too, and the time approximately: a user
-        who deletes an account must not erase the addresses of others.
+        Callers choose the ids of their requests. So the address must match too, and the time approximately: the
+        deletion of one account must not erase the addresses of others.
         """
         for start in range(0, len(spans), SPANS):
             # Ids grow with time, so this reads half a minute for each request and needs no further index. The condition

@@ -25,8 +25,8 @@ _PURPOSES: Mapping[str, Purpose] = {
     MessageKind.EMAIL_VERIFICATION: Purpose.EMAIL_VERIFICATION,
     MessageKind.EMAIL_CHANGE: Purpose.EMAIL_CHANGE,
 }
-# Messages that anybody can cause who knows an address, or a user who asks too often. Notices about an account are not
-# limited where its user has proved to own the address.
+# Messages that any caller with an address can cause, or a user with too many requests. Notices about an account are not
+# limited if its user has proved to own the address.
 _LIMITED: frozenset[str] = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
 _NOTICES = "notices"
 

@@ -47,7 +47,7 @@ def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings.
 
     Raises:
-        SettingsError: one line that names what is wrong and shows no value.
+        SettingsError: a setting is wrong; one line names it and shows no value.
 
     """
     # If a misspelt AUTH_TOKEN_ACESS_TTL were ignored, a security setting would silently have no effect.

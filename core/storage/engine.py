@@ -131,6 +131,12 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     )
     if settings.pooler:
         _limit_each_transaction(engine, seconds)
+    _limit_waits(engine, seconds)
+    return engine
+
+
+def _limit_waits(engine: Engine, seconds: float) -> None:
+    """Use connections with a deadline, which each unit of work sets anew."""
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> DeadlineConnection:
@@ -144,8 +150,6 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     def forget_deadline(connection: DeadlineConnection | None, _record: Any) -> None:
         if connection is not None:  # None if it was invalidated
             connection.deadline = None
-
-    return engine
 
 
 def _options(url: URL, seconds: float) -> str:
@@ -187,10 +191,15 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
         connect_args={"timeout": seconds},
         hide_parameters=True,
     )
+    _begin_immediately(engine)
+    _prepare_connections(engine, seconds)
+    return engine
 
+
+def _prepare_connections(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
-        # The driver sends BEGIN late and never before a SELECT, so `begin` below sends it.
+        # The driver sends BEGIN late and never before a SELECT, so `_begin_immediately` sends it.
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -201,14 +210,18 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
         # A writer may have waited for its turn, so it waits for the lock only in the time left.
         connection.execute(f"PRAGMA busy_timeout={round(time_left(seconds) * 1000)}")
 
+
+def _begin_immediately(engine: Engine) -> None:
+    """Take the write lock at the start of a transaction.
+
+    Otherwise a transaction that reads first and writes later would fail with "database is locked" in the middle,
+    without waiting for its turn.
+    """
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # IMMEDIATE takes the write lock at once: otherwise a transaction that reads first and writes later would fail
-        # with "database is locked" in the middle, without waiting for its turn.
         if not connection.get_execution_options().get(_AUTOCOMMIT):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _make_file(path: Path) -> None:
