@@ -1,4 +1,4 @@
-"""How a whole answer of the core becomes a response of FastAPI."""
+"""Turns a whole answer of the core into a response of FastAPI."""
 
 from fastapi import Response
 
@@ -6,5 +6,5 @@ from core.contract.answer import Answer
 
 
 def response_of(answer: Answer) -> Response:
-    """The answer as a response; FastAPI adds no type to it."""
+    """Make the response; FastAPI adds no media type to it."""
     return Response(answer.body, answer.status, dict(answer.headers))

@@ -21,9 +21,9 @@ ROUTERS = tuple(module.router for module in (accounts, authentication, sessions,
 
 
 def create_app(auth: AuthApp, *further: APIRouter) -> FastAPI:
-    """Make the application around a service that the caller built; it is closed when the application stops.
+    """Make the application around a service that the caller built; the end of its lifespan closes the service.
 
-    A capability outside the core brings a router of its own.
+    A capability outside the core brings its own router.
     """
 
     @asynccontextmanager
@@ -42,7 +42,7 @@ def create_app(auth: AuthApp, *further: APIRouter) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.auth = auth
-    app.state.edge = Edge(auth.settings, auth.contract, door="fastapi")  # the server answers by it as well
+    app.state.edge = Edge(auth.settings, auth.contract, door="fastapi")  # the server's guard uses it too
     app.state.pages = Pages(auth.texts, auth.settings, auth.contract)
     for router in (*ROUTERS, *further):
         app.include_router(router)
@@ -53,9 +53,9 @@ def create_app(auth: AuthApp, *further: APIRouter) -> FastAPI:
 
 
 def generated_document(app: FastAPI, auth: AuthApp) -> dict[str, Any]:
-    """The document that FastAPI makes from its routes, with our error models in the place of its own.
+    """Make FastAPI's document from its routes, with our error models instead of its own.
 
-    FastAPI adds its 422 wherever a route takes anything, also where nothing can be invalid.
+    FastAPI adds its 422 to every route with input, even if none of it can be invalid.
     """
     document = get_openapi(
         title=app.title,

@@ -1,7 +1,7 @@
 """The application for an ASGI server: ``uvicorn --factory api_fastapi.asgi:application``.
 
-Who builds it starts the service, and the end of its lifespan closes it. How many requests are served at once follows
-from the settings of the passwords: the lifespan has as many threads as they need.
+Building the application starts the service, and the end of its lifespan closes it. The number of requests served at
+once follows from the password settings: the lifespan sets the size of the thread pool.
 """
 
 from fastapi import FastAPI
@@ -13,10 +13,10 @@ from core.settings.loading import load_settings
 
 
 def application() -> FastAPI:
-    """Build the service from the environment and put its front door before it.
+    """Build the service from the environment, and its front door.
 
     Raises:
-        SettingsError: one line that names what is wrong and shows no value.
+        SettingsError: a setting is wrong; one line names it and shows no value.
         TextsError: the operator's folder of texts cannot be used.
 
     """

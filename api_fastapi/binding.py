@@ -13,26 +13,26 @@ from core.http import reading
 
 
 class ContractRequest(Request):
-    """A request whose input was read by the contract's own rules; FastAPI gets values, not text."""
+    """A request whose input was read by the contract's rules; FastAPI gets values, not text."""
 
     input: reading.Input
 
     async def json(self) -> Any:
-        """The JSON body."""
+        """Return the JSON body."""
         return self.input.json
 
     async def _get_form(self, **_: Any) -> FormData:
-        """The form, behind Starlette's own `form()`."""
+        """Return the form; Starlette's `form()` calls this."""
         return FormData(self.input.form or {})
 
     @property
     def query_params(self) -> QueryParams:
-        """The query, where the operation takes one."""
+        """The query, if the operation takes one."""
         return QueryParams(self.input.query or {})
 
 
 class ContractRoute(APIRoute):
-    """A route that reads its input by the contract and reports what is invalid in the contract's form."""
+    """A route that reads its input and reports invalid input by the contract."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's own handler."""
@@ -56,11 +56,11 @@ class ContractRoute(APIRoute):
 
 
 def endpoint(router: APIRouter, operation: Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Bind a handler to an operation: path, method, models, status and texts come from it.
+    """Bind a handler to an operation, which gives path, method, models, status and texts.
 
-    Its errors are added to FastAPI's document by `api_fastapi.app.generated_document`.
+    `api_fastapi.app.generated_document` adds its errors to FastAPI's document.
     """
-    # An answer without a model has no body, or one of its own; a JSON response would still claim a content type.
+    # An answer without a model has no body, or one that is not JSON; a JSONResponse would still set a content type.
     bare: dict[str, Any] = {"response_class": _bare(operation)} if operation.response is None else {}
     route = router.api_route(
         operation.path,
@@ -85,13 +85,13 @@ def endpoint(router: APIRouter, operation: Operation) -> Callable[[Callable[...,
 
 
 def operation_of(route: APIRoute) -> Operation:
-    """The operation that a route is bound to."""
+    """Return the operation of a route."""
     operation: Operation = route.endpoint.operation  # type: ignore[attr-defined]  # set by `endpoint`
     return operation
 
 
 def path_parameter(operation: Operation, name: str) -> object:
-    """The declaration of a path parameter, with its text from the contract."""
+    """Declare a path parameter with its text from the contract."""
     return Path(description=operation.parameters[name].description)
 
 

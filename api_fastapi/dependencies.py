@@ -1,4 +1,4 @@
-"""What handlers depend on. All are `async def`: a plain `def` would be one more thread hop a request."""
+"""The dependencies of handlers, all `async def`: each `def` would be one more thread hop for a request."""
 
 from typing import Annotated
 
@@ -20,8 +20,8 @@ from core.sessions.model import Principal
 class Described(SecurityBase):
     """A security scheme in the OpenAPI document alone.
 
-    What it describes is read by `core.http.reading`, as in the other door: FastAPI's own readers would read it a second
-    time, and the one of HTTP Basic answers a malformed header by itself.
+    `core.http.reading` reads the credentials, as in the other door: FastAPI's own schemes would read them a second
+    time, and that of HTTP Basic answers a malformed header by itself.
     """
 
     def __init__(self, scheme: SecurityBase) -> None:
@@ -44,25 +44,25 @@ client_basic = Described(HTTPBasic(scheme_name=openapi.CLIENT_SCHEME, descriptio
 
 
 async def auth_app(request: Request) -> AuthApp:
-    """The service of this application."""
+    """Return the service of this application."""
     auth: AuthApp = request.app.state.auth
     return auth
 
 
 async def site_pages(request: Request) -> Pages:
-    """The pages of this application."""
+    """Return the pages of this application."""
     pages: Pages = request.app.state.pages
     return pages
 
 
 def context_of(request: Request) -> RequestContext:
-    """What the edge knows of the request; it stands in the scope."""
+    """Return the context of the request, which the edge has put into the scope."""
     context: RequestContext = request.scope[CONTEXT]
     return context
 
 
 async def current_origin(request: Request) -> Origin:
-    """Where the request came from."""
+    """Return the origin of the request."""
     return context_of(request).origin
 
 
@@ -72,13 +72,13 @@ async def current_principal(
     _password_grant: Annotated[None, Depends(password_grant)],
     _access_token: Annotated[None, Depends(access_token)],
 ) -> Principal:
-    """The user and session that the request's access token speaks for, in one thread hop."""
+    """Return the user and session of the request's access token, in one thread hop."""
     token = bearer_token(request.headers.get("authorization"))
     return await run_in_threadpool(auth.sessions.whoami, token)
 
 
 async def current_credentials(request: Request) -> Credentials | None:
-    """The client id and secret that the request brings, if any."""
+    """Return the client id and secret of the request, if any."""
     return client_credentials(request.headers.get("authorization"))
 
 
@@ -86,7 +86,7 @@ async def required_credentials(
     credentials: Annotated[Credentials | None, Depends(current_credentials)],
     _client_basic: Annotated[None, Depends(client_basic)],
 ) -> Credentials | None:
-    """The same, described in the document as required; the core refuses their absence."""
+    """Return the same, described in the document as required; the core refuses requests without them."""
     return credentials
 
 

@@ -1,4 +1,4 @@
-"""How errors leave FastAPI: one handler for the error tree, one for what the router itself refuses."""
+"""The error handlers of FastAPI: one for the error tree, one for requests that the router refuses."""
 
 from http import HTTPStatus
 
@@ -11,7 +11,7 @@ from core.errors import AuthError, MalformedRequest, NotFound
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Install the handlers; unknown errors end at the edge."""
+    """Install the handlers; the edge answers unknown errors."""
     app.add_exception_handler(AuthError, on_auth_error)
     app.add_exception_handler(HTTPException, on_http_exception)
 
@@ -24,6 +24,6 @@ async def on_auth_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses by itself: a path that the contract does not have."""
+    """Answer a request that Starlette refuses: its path is not in the contract."""
     known = isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND
     return await on_auth_error(request, NotFound() if known else MalformedRequest())

@@ -1,4 +1,4 @@
-"""How a whole answer of the core becomes a response of Flask."""
+"""Turns a whole answer of the core into a response of Flask."""
 
 from flask import Response
 
@@ -6,7 +6,7 @@ from core.contract.answer import Answer
 
 
 def response_of(answer: Answer) -> Response:
-    """The answer as a response; one without a body has no type of it, which Flask would add."""
+    """Make the response; without a body it has no media type, which Flask would add."""
     response = Response(answer.body, answer.status, dict(answer.headers))
     if not answer.body:
         response.headers.pop("Content-Type", None)

@@ -15,18 +15,17 @@ BLUEPRINTS = tuple(module.blueprint for module in (accounts, authentication, ses
 def create_app(auth: AuthApp, *further: Blueprint) -> Flask:
     """Make the application around a service that the caller built.
 
-    A capability outside the core brings a blueprint of its own.
+    A capability outside the core brings its own blueprint.
     """
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.url_map.redirect_defaults = False
-    # Unknown errors end at the edge, which logs them whole and answers with nothing but the request id.
+    # Unknown errors reach the edge, which logs them completely and answers with the request id only.
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.extensions["twinauth"] = auth
-    app.extensions["twinauth_edge"] = edge = Edge(
-        auth.settings, auth.contract, door="flask"
-    )  # the server answers by it as well
+    edge = Edge(auth.settings, auth.contract, door="flask")
+    app.extensions["twinauth_edge"] = edge  # the server's guard uses it too
     app.extensions["twinauth_pages"] = Pages(auth.texts, auth.settings, auth.contract)
     for blueprint in (*BLUEPRINTS, *further):
         app.register_blueprint(blueprint)

@@ -25,8 +25,8 @@ _PATH_TYPES: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in
 def endpoint(operation: Operation) -> Callable[[View], View]:
     """Bind a method of a `MethodView` to an operation.
 
-    The input is read, the caller authenticated (`flask.g.principal`), the input validated, in this order; what the
-    method returns is shown as the operation's response model.
+    The input is read, the caller authenticated (`flask.g.principal`), and the input validated, in this order; the
+    result of the method becomes the body.
     """
 
     def decorate(method: View) -> View:
@@ -48,7 +48,7 @@ def endpoint(operation: Operation) -> Callable[[View], View]:
 
 
 def add_view(blueprint: Blueprint, view: type[AnyView]) -> type[AnyView]:
-    """Add a view at the path that its methods share, and give it back, as a decorator does."""
+    """Add a view at the path that its methods share; used as a decorator."""
     operations: list[Operation] = [getattr(view, name.lower()).operation for name in sorted(view.methods or ())]
     (path,) = {operation.path for operation in operations}
     blueprint.add_url_rule(
@@ -76,7 +76,7 @@ def _validated(operation: Operation, given: reading.Input, path: dict[str, str])
             **_model("query", operation.query, given.query),
         }
     except ValidationError as error:
-        # Pydantic locates inside the value it was given; the contract, like FastAPI, from the request on.
+        # Pydantic's locations begin inside the value; the contract's, as FastAPI's, with the part of the request.
         part = ("path", *path) if path else ("input",)
         found = error.errors(include_url=False, include_input=False, include_context=False)
         raise reading.invalid(operation, [{**one, "loc": (*part, *one["loc"])} for one in found]) from None

@@ -1,4 +1,4 @@
-"""What views depend on: the service, the caller, and the principal in `flask.g`."""
+"""The dependencies of views: the service, the origin, and the authenticated caller in `flask.g`."""
 
 from flask import current_app, g, request
 
@@ -12,48 +12,48 @@ from core.sessions.model import Principal
 
 
 def auth_app() -> AuthApp:
-    """The service of this application."""
+    """Return the service of this application."""
     auth: AuthApp = current_app.extensions["twinauth"]
     return auth
 
 
 def site_pages() -> Pages:
-    """The pages of this application."""
+    """Return the pages of this application."""
     pages: Pages = current_app.extensions["twinauth_pages"]
     return pages
 
 
 def current_context() -> RequestContext:
-    """What the edge knows of the request; it stands in the environ."""
+    """Return the context of the request, which the edge has put into the environ."""
     context: RequestContext = request.environ[CONTEXT]
     return context
 
 
 def current_origin() -> Origin:
-    """Where the request came from."""
+    """Return the origin of the request."""
     return current_context().origin
 
 
 def identify() -> None:
-    """Put the client id and secret that the request brings, if any, into `flask.g`."""
+    """Put the client id and secret of the request, if any, into `flask.g`."""
     g.credentials = client_credentials(request.headers.get("authorization"))
 
 
 def current_credentials() -> Credentials | None:
-    """The client id and secret that `identify` found."""
+    """Return the client id and secret that `identify` has found."""
     credentials: Credentials | None = g.credentials
     return credentials
 
 
 def authenticate() -> None:
-    """Put the user and session that the request's access token speaks for into `flask.g`.
+    """Put the user and session of the request's access token into `flask.g`.
 
-    Nowhere else: identity kept on a function or a module leaks into the requests of other threads.
+    A function or a module must not keep them: they would leak into the requests of other threads.
     """
     g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
 
 
 def current_principal() -> Principal:
-    """The user and session that `authenticate` found."""
+    """Return the user and session that `authenticate` has found."""
     principal: Principal = g.principal
     return principal

@@ -1,4 +1,4 @@
-"""How errors leave Flask: one handler for the error tree, one for what the router itself refuses."""
+"""The error handlers of Flask: one for the error tree, one for requests that the router refuses."""
 
 from http import HTTPStatus
 
@@ -11,7 +11,7 @@ from core.errors import AuthError, MalformedRequest, NotFound
 
 
 def install_error_handlers(app: Flask) -> None:
-    """Install the handlers; unknown errors end at the edge."""
+    """Install the handlers; the edge answers unknown errors."""
     app.register_error_handler(AuthError, on_auth_error)
     app.register_error_handler(HTTPException, on_http_exception)
 
@@ -22,6 +22,6 @@ def on_auth_error(error: AuthError) -> Response:
 
 
 def on_http_exception(error: HTTPException) -> Response:
-    """Answer what Werkzeug refuses by itself: a path that the contract does not have."""
+    """Answer a request that Werkzeug refuses: its path is not in the contract."""
     known = error.code == HTTPStatus.NOT_FOUND
     return on_auth_error(NotFound() if known else MalformedRequest())

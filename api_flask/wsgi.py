@@ -1,7 +1,7 @@
 """The application for a WSGI server: ``gunicorn "api_flask.wsgi:application()"``.
 
-Who builds it starts the service, and the end of the process closes it, for WSGI knows no end of an application. How
-many requests are served at once is the server's own setting, gunicorn's ``--threads``.
+Building the application starts the service, and the end of the process closes it, because WSGI has no event for the
+end of an application. The number of requests served at once is the server's own setting, gunicorn's ``--threads``.
 """
 
 import atexit
@@ -15,10 +15,10 @@ from core.settings.loading import load_settings
 
 
 def application() -> Flask:
-    """Build the service from the environment and put its front door before it.
+    """Build the service from the environment, and its front door.
 
     Raises:
-        SettingsError: one line that names what is wrong and shows no value.
+        SettingsError: a setting is wrong; one line names it and shows no value.
         TextsError: the operator's folder of texts cannot be used.
 
     """
@@ -26,5 +26,5 @@ def application() -> Flask:
     configure(settings)
     auth = build(settings)
     auth.start()
-    atexit.register(auth.close)  # nothing more happens where the server has closed it already
+    atexit.register(auth.close)  # does nothing if the server has already closed the service
     return create_app(auth)

@@ -1,6 +1,6 @@
-"""What an operation costs, in CPU seconds and bytes, and what so many users need by that.
+"""Measure the cost of each operation, in CPU seconds and bytes, and estimate the needs of many users from it.
 
-Everything is started here, on 127.0.0.1, and ended with this process.
+All processes are started here, on 127.0.0.1, and end with this process.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.costs.filled import TableSize, sizes
-from benchmarks.costs.house import house
 from benchmarks.costs.measuring import measure_door, measure_hash, measure_purges, measure_verification
 from benchmarks.costs.report import costs_table, needs_tables, sizes_table
+from benchmarks.costs.service import filled_service
 from benchmarks.costs.sizing import Assumptions, Cost, need
 from tests.support.servers import FRAMEWORKS
 
@@ -23,7 +23,7 @@ POPULATIONS = (10**5, 10**6, 10**7, 10**8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Everything that was measured."""
+    """All measurements."""
 
     users: int
     doors: dict[str, dict[str, Cost]]
@@ -33,7 +33,7 @@ class Measured:
     hash_ms: float
 
     def costs(self, framework: str) -> dict[str, Cost]:
-        """The costs at a door, with the log as both runs showed it."""
+        """Return the costs at a door, with the log of both runs."""
         wal = {name: cost.wal for name, cost in self.doors[FRAMEWORKS[0]].items()}
         first = {name: cost.wal_first for name, cost in self.doors[FRAMEWORKS[1]].items()}
         joined = {
@@ -43,13 +43,13 @@ class Measured:
         return joined | self.purges
 
     def save(self, path: Path) -> None:
-        """Write it down, to work out other assumptions from."""
+        """Save the measurements, so that they can be used with other assumptions."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1))
 
     @classmethod
     def load(cls, path: Path) -> Measured:
-        """Read what was written down."""
+        """Load saved measurements."""
         found: dict[str, Any] = json.loads(path.read_text())
         found["doors"] = {
             door: {name: Cost(**cost) for name, cost in costs.items()} for door, costs in found["doors"].items()
@@ -61,7 +61,7 @@ class Measured:
 
 def measure(users: int) -> Measured:
     """Measure everything; about four minutes for 200,000 users on two cores."""
-    with house(users) as found:
+    with filled_service(users) as found:
         tables = sizes(found.admin)
         doors = {
             framework: measure_door(found, framework, whole_pages=number == 1)
@@ -78,7 +78,7 @@ def measure(users: int) -> Measured:
 
 
 def main() -> None:
-    """Measure, or read what was measured, and print the tables."""
+    """Measure, or load saved measurements, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=200_000, help="rows to fill the database with")
     parser.add_argument("--measured", type=Path, default=Path("build/cost.json"), help="where the figures are kept")

@@ -1,8 +1,8 @@
-"""How many requests a second each door answers, and how long they take; and whether that was better before.
+"""Measure how many requests a second each door answers, and how long they take; compare with earlier figures.
 
-Everything is started here, on 127.0.0.1: PostgreSQL, one process of a door after the other, and callers in a process of
-their own, each with a connection that it keeps and the next request as soon as it has the answer. On one machine they
-share its cores, so the figures say nothing of another one: they are for comparison with figures of the same.
+All processes are started here, on 127.0.0.1: PostgreSQL, one process of a door after the other, and one process of
+callers. Each caller has a persistent connection and sends the next request as soon as it has the answer. They share the
+cores of one machine, so compare figures of the same machine only.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.costs.house import PASSWORD, House, house
 from benchmarks.costs.measuring import measure_hash
+from benchmarks.costs.service import PASSWORD, FilledService, filled_service
 from tests.support.servers import FRAMEWORKS, HOST, serving
 
 OPERATIONS = ("jwks", "whoami", "refresh", "login")
 USERS = 2000
-WORSE = 1.25  # than before: a difference that is more than neighbours on the machine make
+WORSE = 1.25  # a larger difference than other load on the machine makes
 
 Timed = tuple[float, bool]
-"""The seconds of an answer, and whether it was the one that was asked for."""
+"""The seconds until an answer, and whether it was a success."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What was measured of an operation."""
+    """The measurements of an operation."""
 
     per_second: float
     p50_ms: float
@@ -44,7 +44,7 @@ class Figures:
 
     @classmethod
     def of(cls, answers: list[Timed], seconds: float) -> Figures:
-        """Sum up what callers saw."""
+        """Sum up the answers to all callers."""
         taken = sorted(elapsed * 1000 for elapsed, _ in answers)
         return cls(
             per_second=len(taken) / seconds,
@@ -54,13 +54,13 @@ class Figures:
         )
 
     def is_worse_than(self, before: Figures) -> bool:
-        """Whether fewer are answered or most take longer; the slowest of a hundred say too much of the machine."""
+        """Compare the rate and the median; the 99th percentile depends too much on the machine."""
         return before.per_second > WORSE * self.per_second or self.p50_ms > WORSE * before.p50_ms
 
 
 @dataclass(slots=True)
 class Caller:
-    """A client with a session of its own and a connection that it keeps."""
+    """A user with a session and a persistent connection."""
 
     port: int
     email: str
@@ -68,7 +68,7 @@ class Caller:
     refresh: str
 
     def call(self, operation: str, seconds: float) -> list[Timed]:
-        """Ask again and again."""
+        """Send one request after the other."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
         answers, until = [], time.monotonic() + seconds
         while time.monotonic() < until:
@@ -98,13 +98,13 @@ class Caller:
 
 
 def call_all(callers: list[Caller], operation: str, seconds: float) -> list[Timed]:
-    """What callers see, all of them at once."""
+    """Let all callers send requests at once."""
     with ThreadPoolExecutor(len(callers)) as pool:
         calls = [pool.submit(caller.call, operation, seconds) for caller in callers]
         return [answer for call in calls for answer in call.result()]
 
 
-def measure_door(found: House, framework: str, connections: int, seconds: float) -> dict[str, Figures]:
+def measure_door(found: FilledService, framework: str, connections: int, seconds: float) -> dict[str, Figures]:
     """Measure every operation at one door, each after a second that does not count."""
     figures = {}
     with (
@@ -113,7 +113,7 @@ def measure_door(found: House, framework: str, connections: int, seconds: float)
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as outside,
     ):
         for operation in OPERATIONS:
-            # No more logins at once than are hashed at once: others would wait in line, or be refused.
+            # No more logins at once than hashes run at once: others would wait in the queue, or be refused.
             count = min(connections, os.cpu_count() or 1) if operation == "login" else connections
             for duration in (1.0, seconds):
                 pairs = zip(found.emails, found.tokens(count), strict=False)
@@ -127,20 +127,20 @@ Doors = dict[str, dict[str, Figures]]
 
 
 def load(path: Path) -> Doors:
-    """Read figures that were kept."""
+    """Load saved figures."""
     found = json.loads(path.read_text())
     return {door: {name: Figures(**figures) for name, figures in of.items()} for door, of in found.items()}
 
 
 def save(doors: Doors, path: Path) -> None:
-    """Keep figures."""
+    """Save figures."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {door: {name: asdict(figures) for name, figures in of.items()} for door, of in doors.items()}
     path.write_text(json.dumps(kept, indent=1))
 
 
 def table(doors: Doors, hash_ms: float) -> str:
-    """Everything, in Markdown."""
+    """Format all figures in Markdown."""
     lines = ["| door | operation | a second | p50 ms | p99 ms | errors |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {door} | {name} | {of.per_second:.1f} | {of.p50_ms:.1f} | {of.p99_ms:.1f} | {of.errors} |"
@@ -152,7 +152,7 @@ def table(doors: Doors, hash_ms: float) -> str:
 
 
 def complaints(doors: Doors, before: Doors) -> Iterator[str]:
-    """What went wrong, and what went better before."""
+    """List errors, and operations that were better before."""
     for door, operations in doors.items():
         for name, figures in operations.items():
             if figures.errors:
@@ -163,7 +163,7 @@ def complaints(doors: Doors, before: Doors) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print, keep, and compare."""
+    """Measure, print, save and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="how long each operation is asked for")
     parser.add_argument("--connections", type=int, default=8, help="callers at once, each with a connection it keeps")
@@ -171,12 +171,12 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="figures of this machine that these must not be worse than")
     chosen = parser.parse_args()
     before = load(chosen.against) if chosen.against else {}
-    with house(USERS) as found:
+    with filled_service(USERS) as found:
         doors = {name: measure_door(found, name, chosen.connections, chosen.seconds) for name in FRAMEWORKS}
     save(doors, chosen.kept)
     print(table(doors, measure_hash()))
-    if found_wanting := list(complaints(doors, before)):
-        sys.exit("\n".join(found_wanting))
+    if failures := list(complaints(doors, before)):
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":

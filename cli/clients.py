@@ -1,4 +1,4 @@
-"""``twinauth clients``: the service accounts."""
+"""``twinauth clients``: the registered clients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""``twinauth openapi`` and ``twinauth settings``: what can be read off the code."""
+"""``twinauth openapi`` and ``twinauth settings``: documents generated from the code."""
 
 import json
 
@@ -11,7 +11,7 @@ from core.settings.loading import settings_table
 def openapi() -> None:
     """Print the OpenAPI document."""
     from core.capabilities import CONTRACT  # noqa: PLC0415
-    from core.http.openapi import document  # noqa: PLC0415 - the table of settings needs none of it
+    from core.http.openapi import document  # noqa: PLC0415 - the table of settings does not need it
 
     click.echo(json.dumps(document(CONTRACT), indent=2, ensure_ascii=False))
 

@@ -45,10 +45,11 @@ class Door:
         self._process.terminate()
 
     def stop(self) -> None:
-        """Tell it to stop, and listen no more."""
-        self._is_stopped = True
-        self._listener.close()
-        self.tell()
+        """Tell it to stop, once, and listen no more."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._listener.close()
+            self.tell()
 
     def wait(self) -> int:
         """Its exit code, in the end."""
@@ -77,7 +78,8 @@ def serve_doors(listeners: Mapping[str, socket.socket], workers: int, *, reload:
             door.tell()
 
     on_signals(stop, hurry)
-    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # the terminal was closed
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # the terminal was closed
     doors += [Door(framework, listener, workers) for framework, listener in listeners.items()]
     files = code()
     while not told and (reload or not any(door.has_ended() for door in doors)):
@@ -85,8 +87,8 @@ def serve_doors(listeners: Mapping[str, socket.socket], workers: int, *, reload:
         if reload and (now := code()) != files:
             files = now
             _restart(doors, told)
-    if not told:
-        stop()
+    for door in doors:  # also one that was begun when the signal had come
+        door.stop()
     code_of_exit = max(door.wait() for door in doors)
     ignore_signals()
     sys.exit(code_of_exit)

@@ -1,4 +1,4 @@
-"""``twinauth mail``: the messages that development keeps instead of sending them."""
+"""``twinauth mail``: the messages that development stores instead of sending them."""
 
 import time
 from email.message import EmailMessage
@@ -38,7 +38,7 @@ def read(address: str, kind: str | None, wait: float) -> None:
 
 
 def _newest(address: str, kind: str | None) -> EmailMessage | None:
-    canonical = canonical_or_none(address)  # a domain may be written in two ways
+    canonical = canonical_or_none(address)  # a domain may be in Unicode or in ASCII
     wanted = (email for email in _messages() if canonical_or_none(recipient_of(email)) == canonical)
     return next((email for email in wanted if kind in (None, email[KIND_HEADER])), None)
 

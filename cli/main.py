@@ -1,4 +1,4 @@
-"""The command ``twinauth`` and its sub-commands, each loaded when it is asked for."""
+"""The command ``twinauth`` and its sub-commands, each loaded when it runs."""
 
 from importlib import import_module
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Plain errors for plain mistakes: one line instead of a traceback."""
+"""Errors that an operator can correct: one line instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
 
 
 def settings() -> Settings:
-    """Read the settings, or end with one line that names what is wrong."""
+    """Read the settings, or exit with one line that names the mistake."""
     try:
         return load_settings()
     except SettingsError as error:
@@ -26,7 +26,7 @@ def settings() -> Settings:
 
 @contextmanager
 def open_checked_store() -> Iterator[tuple[Settings, SqlStore]]:
-    """The settings and the store, with the schema that this version needs."""
+    """Open the store, and check that it has the schema of this version."""
     found = settings()
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
@@ -49,7 +49,7 @@ _LINES: dict[type[Exception], str] = {
 
 @contextmanager
 def exit_with_message() -> Iterator[None]:
-    """Turn what an operator can mend into one line."""
+    """Turn errors that an operator can correct into one line."""
     try:
         yield
     except (SettingsError, TextsError) as error:

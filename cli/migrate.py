@@ -17,15 +17,15 @@ def migrate() -> None:
 
 
 def migrate_database(found: Settings) -> None:
-    """Migrate. Of several processes that start at once, one does it and the others wait."""
-    # Alembic is not needed where nothing is to be done.
+    """Migrate. Of several processes that start at once, one migrates and the others wait."""
+    # Imported here, because most starts need no migration and so no Alembic.
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
     from migrations.runner import upgrade  # noqa: PLC0415
 
-    # The first one builds everything; the others wait for it longer than a request would.
-    patient = found.database.model_copy(update={"timeout": found.database.timeout * 30})
-    store = open_store(found.database.url.get_secret_value(), patient)
+    # Another process may be migrating, which takes longer than the timeout of a request.
+    long_timeout = found.database.model_copy(update={"timeout": found.database.timeout * 30})
+    store = open_store(found.database.url.get_secret_value(), long_timeout)
     try:
         with database_errors():
             upgrade(store.engine)

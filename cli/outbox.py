@@ -10,12 +10,12 @@ from core.clock import SystemClock
 
 @click.group()
 def outbox() -> None:
-    """List the messages that were given up, and try them anew."""
+    """List the messages that were given up, and retry them."""
 
 
 @outbox.command()
 def dead() -> None:
-    """List the messages that were given up, oldest first. Who they are for is not shown."""
+    """List the messages that were given up, oldest first, without their recipients."""
     with exit_with_message(), open_checked_store() as (_, store), store.reading() as read:
         for message in read.outbox.failed():
             click.echo(
@@ -28,7 +28,7 @@ def dead() -> None:
 @click.argument("message_id", type=click.UUID, required=False)
 @click.option("--all", "everything", is_flag=True, help="Every message that was given up.")
 def retry(message_id: uuid.UUID | None, *, everything: bool) -> None:
-    """Let a message that was given up be tried anew."""
+    """Retry a message that was given up."""
     if (message_id is None) is not everything:
         raise click.UsageError("name one message, or --all")
     with exit_with_message(), open_checked_store() as (_, store), store.begin() as work:

@@ -1,4 +1,4 @@
-"""The addresses that the doors listen on, and what to say where one is taken."""
+"""The addresses that the doors listen on, and the message if one is taken."""
 
 import errno
 import socket
@@ -12,7 +12,7 @@ _LISTENING = "0A"
 
 
 def bound(host: str, port: int, *, option: str) -> socket.socket:
-    """A socket with this address, on which a server can listen, and its children with it."""
+    """Bind a socket to this address, for a server and its child processes."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,11 +1,11 @@
-"""``twinauth relay``: sends mail in a process of its own."""
+"""``twinauth relay``: sends mail in a separate process."""
 
 import signal
 
 import click
 
 from cli.messages import exit_with_message, open_checked_store
-from cli.startup import warn_of_open_files
+from cli.startup import warn_of_exposed_files
 from core.app import build_mail_worker
 from core.logs import configure
 
@@ -14,18 +14,18 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @click.command()
 def relay() -> None:
-    """Send what lies in the outbox, until a signal ends it. Any number of these may run."""
+    """Send the messages of the outbox until a signal ends the process. Several may run at once."""
     with exit_with_message(), open_checked_store() as (found, store):
         configure(found)
-        warn_of_open_files()
+        warn_of_exposed_files()
         if found.is_production and found.mail.smtp_url is None:
             raise click.ClickException("AUTH_SMTP_URL must be set when AUTH_ENV=production")
-        sender = build_mail_worker(found, store=store)
+        worker = build_mail_worker(found, store=store)
 
-        # Waited for, not handled: a handler would run between any two steps of what it interrupts, also inside a lock.
+        # `sigwait` instead of a handler, which would run between any two steps of the main thread, also inside a lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        sender.start()
+        worker.start()
         if found.logging.format == "console":
             click.echo("The relay is running.")
         signal.sigwait(STOP_SIGNALS)
-        sender.stop()
+        worker.stop()

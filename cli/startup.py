@@ -1,4 +1,4 @@
-"""What must be ready before a server starts."""
+"""Preparations before a server starts."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
 from core.logs import configure
-from core.settings.loading import open_files
+from core.settings.loading import exposed_files
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 
@@ -20,11 +20,11 @@ log = structlog.get_logger("settings")
 
 
 def startup(workers: int) -> Settings:
-    """Make what development makes by itself, and find plain mistakes while they can be told plainly."""
+    """Create what development needs, and find mistakes while they can be reported in one line."""
     found = settings_of_process()
-    warn_of_open_files()
+    warn_of_exposed_files()
     if "hash_concurrency" not in found.passwords.model_fields_set:
-        # A core is counted once: several workers share what one process would have for itself.
+        # The workers share the cores: together they hash as much at once as one process would.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
@@ -37,7 +37,7 @@ def startup(workers: int) -> Settings:
 
 
 def settings_of_process() -> Settings:
-    """The settings, and logs as they say."""
+    """Read the settings and configure the log by them."""
     found = settings()
     configure(found)
     if found.logging.format == "console":
@@ -46,18 +46,18 @@ def settings_of_process() -> Settings:
 
 
 def _try_texts(found: Settings) -> None:
-    """Every worker reads the texts for itself; what is wrong with them is better told once."""
+    """Try the texts here, so that a mistake is reported once and not by every worker."""
     texts = open_texts(found)
     build_renderer(found, texts)
     Pages(texts, found, CONTRACT)
 
 
-def warn_of_open_files() -> None:
-    """Tell whoever starts a process that others on the machine may read its secrets.
+def warn_of_exposed_files() -> None:
+    """Warn that other users of the machine may read the files of secrets.
 
-    It is no reason to refuse: who is alone on a machine, or in a container, has nobody to hide them from.
+    It is no reason to refuse: a machine or a container may have only one user.
     """
-    for found in open_files():
+    for found in exposed_files():
         log.warning("setting_file_readable_by_others", variable=found.variable, mode=f"{found.mode:04o}")
 
 
@@ -66,11 +66,11 @@ def _prepare_database(found: Settings, store: SqlStore) -> None:
         _require_schema(found, store)
         ring = build_key_ring(found, store=store)
         ring.ensure()
-        ring.signer()  # a wrong secret is told now, not at the first login
+        ring.signer()  # a wrong secret fails now, not at the first login
     except DatabaseUnavailable:
         if not found.is_production:
             raise
-        # In production the process starts all the same and says 503 until the database is back.
+        # In production the process starts nevertheless and answers 503 until the database is back.
 
 
 def _require_schema(found: Settings, store: SqlStore) -> None:

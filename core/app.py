@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
@@ -28,7 +29,7 @@ from core.mail.recipient_limit import RecipientLimit
 from core.mail.rendering import EmailRenderer
 from core.mail.texts.editions import Texts
 from core.mail.transports import LocalMailbox, Mailer, SmtpMailer, SmtpServer
-from core.mail.worker import MailWorker, MailWorkerSettings
+from core.mail.worker import MailWorker
 from core.oauth.clients import ClientService
 from core.oauth.introspection import TokenInspector
 from core.oauth.token_endpoint import TokenEndpoint
@@ -46,12 +47,12 @@ from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.revocation_feed import RevocationFeed
 
-CLOSE_SECONDS = 2 * STOP_SECONDS  # at most: the relay, and then the housekeeper
+CLOSE_SECONDS = 2 * STOP_SECONDS  # at most: first the mail worker, then the housekeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthApp:
-    """The service as the front doors hold it: a frozen bundle, one a process."""
+    """The service as the front doors see it: one for each process."""
 
     settings: Settings
     contract: Contract
@@ -72,13 +73,13 @@ class AuthApp:
     housekeeper: Housekeeper
     texts: Texts
     stopping: threading.Event
-    """Set when the process was told to stop: it still answers, but says that it is not ready."""
+    """Set when the process has to stop: it still answers requests, but is not ready for new ones."""
 
     def check_ready(self) -> None:
-        """Ask whether requests should be sent here.
+        """Check whether requests should be sent to this process.
 
         Raises:
-            Stopping: the process was told to stop.
+            Stopping: the process has to stop.
             NotReady: the database has an older schema, or none.
             DatabaseUnavailable: the database cannot be reached.
 
@@ -88,14 +89,14 @@ class AuthApp:
         self.store.check()
 
     def start(self) -> None:
-        """Read what requests should not wait for, and begin the work that a serving process does besides them."""
+        """Load the common passwords, so that no request waits for them, and start the background work."""
         self.password_policy.load()
         self.housekeeper.start()
         if self.settings.mail.relay:
             self.mail_worker.start()
 
     def close(self) -> None:
-        """End that work, which takes up to `CLOSE_SECONDS`, and give back every connection."""
+        """Stop the background work, which takes up to `CLOSE_SECONDS`, and close every connection."""
         self.stopping.set()
         self.mail_worker.stop()
         self.housekeeper.stop()
@@ -112,116 +113,212 @@ def build(
 ) -> AuthApp:
     """Wire the service. An embedding application may bring its own store, clock, mailer and further capabilities.
 
-    A store that it brings was opened with the ports of those capabilities.
+    Its own store must have been opened with the ports of those capabilities.
 
-    What happens by itself happens from `AuthApp.start` on: until then no signing key is followed by the next one,
-    nothing that is over is deleted, and no mail leaves.
+    Background work begins with `AuthApp.start`: before it no signing key follows the last one, no old row is deleted,
+    and no mail is sent.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
 
     """
     clock = clock or SystemClock()
-    stopping = threading.Event()
-    capabilities = (*CAPABILITIES, *further)
     store = store or open_store(settings.database.url.get_secret_value(), settings.database, ports_of(further))
-    keys = build_key_ring(settings, store=store, clock=clock)
-    access_tokens = AccessTokens(
-        ring=keys,
-        clock=clock,
-        issuer=settings.http.public_url,
-        audience=settings.tokens.audience,
-        client_id=settings.tokens.client_id,
-        lifetime=settings.tokens.access_ttl,
-    )
-    passwords = PasswordHasher(settings.passwords)
-    policy = PasswordPolicy(min_length=settings.passwords.min_length)
-    refresh_tokens = RefreshTokens(derive_keys(settings.secrets, "refresh tokens"))
-    sessions = SessionService(
-        store=store,
-        clock=clock,
-        settings=settings.tokens,
-        access_tokens=access_tokens,
-        refresh_tokens=refresh_tokens,
-    )
-    throttle = build_throttle(settings, store=store, clock=clock)
-    clients = build_clients(settings, store=store, clock=clock)
-    reauthentication = Reauthentication(store=store, clock=clock, passwords=passwords, throttle=throttle)
-    authentication = Authentication(
-        store=store,
-        clock=clock,
-        passwords=passwords,
-        sessions=sessions,
-        throttle=throttle,
-        settings=settings.mail,
-    )
-    texts = open_texts(settings, further)
-    renderer = build_renderer(settings, texts, further)
-    mail_worker = build_mail_worker(settings, store=store, clock=clock, mailer=mailer, renderer=renderer)
-    store.on_message(mail_worker.wake)
+    wiring = _Wiring(settings, store=store, clock=clock, mailer=mailer, further=further)
+    store.on_message(wiring.mail_worker.wake)
     return AuthApp(
         settings=settings,
-        contract=contract_of(capabilities),
+        contract=contract_of(wiring.capabilities),
         store=store,
-        keys=keys,
-        password_policy=policy,
-        accounts=Accounts(
-            store=store,
-            clock=clock,
-            passwords=passwords,
-            throttle=throttle,
-            reauthentication=reauthentication,
-            policy=policy,
-            settings=settings.mail,
-        ),
-        exporter=Exporter(
-            store=store,
-            clock=clock,
-            parts={member: part for one in capabilities for member, part in one.export.items()},
-        ),
-        password_reset=PasswordReset(
-            store=store,
-            clock=clock,
-            passwords=passwords,
-            throttle=throttle,
-            policy=policy,
-        ),
-        email_verification=EmailVerification(
-            store=store, clock=clock, reauthentication=reauthentication, throttle=throttle
-        ),
-        authentication=authentication,
-        token_endpoint=TokenEndpoint(
-            clock=clock,
-            authentication=authentication,
-            sessions=sessions,
-            clients=clients,
-            access_tokens=access_tokens,
-        ),
-        sessions=sessions,
-        clients=clients,
-        tokens=TokenInspector(
-            store=store,
-            clock=clock,
-            settings=settings.tokens,
-            clients=clients,
-            sessions=sessions,
-            access_tokens=access_tokens,
-            refresh_tokens=refresh_tokens,
-        ),
-        revocations=RevocationFeed(
-            store=store, clock=clock, ring=keys, issuer=settings.http.public_url, stopping=stopping
-        ),
-        mail_worker=mail_worker,
-        housekeeper=Housekeeper(
-            store=store,
-            clock=clock,
-            ring=keys,
-            settings=settings,
-            purges={table: purge for one in capabilities for table, purge in one.purges.items()},
-        ),
-        texts=texts,
-        stopping=stopping,
+        keys=wiring.keys,
+        password_policy=wiring.password_policy,
+        accounts=wiring.accounts,
+        exporter=wiring.exporter,
+        password_reset=wiring.password_reset,
+        email_verification=wiring.email_verification,
+        authentication=wiring.authentication,
+        token_endpoint=wiring.token_endpoint,
+        sessions=wiring.sessions,
+        clients=wiring.clients,
+        tokens=wiring.tokens,
+        revocations=wiring.revocations,
+        mail_worker=wiring.mail_worker,
+        housekeeper=wiring.housekeeper,
+        texts=wiring.texts,
+        stopping=wiring.stopping,
     )
+
+
+class _Wiring:
+    """The services of one process, each made once, from what it needs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        clock: Clock,
+        mailer: Mailer | None,
+        further: Sequence[Capability],
+    ) -> None:
+        self.capabilities = (*CAPABILITIES, *further)
+        self.stopping = threading.Event()
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._mailer = mailer
+        self._further = further
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        return build_key_ring(self._settings, store=self._store, clock=self._clock)
+
+    @cached_property
+    def access_tokens(self) -> AccessTokens:
+        return AccessTokens(
+            ring=self.keys,
+            clock=self._clock,
+            issuer=self._settings.http.public_url,
+            settings=self._settings.tokens,
+        )
+
+    @cached_property
+    def revocations(self) -> RevocationFeed:
+        return RevocationFeed(
+            store=self._store,
+            clock=self._clock,
+            ring=self.keys,
+            issuer=self._settings.http.public_url,
+            stopping=self.stopping,
+        )
+
+    @cached_property
+    def refresh_tokens(self) -> RefreshTokens:
+        return RefreshTokens(derive_keys(self._settings.secrets, "refresh tokens"))
+
+    @cached_property
+    def sessions(self) -> SessionService:
+        return SessionService(
+            store=self._store,
+            clock=self._clock,
+            settings=self._settings.tokens,
+            access_tokens=self.access_tokens,
+            refresh_tokens=self.refresh_tokens,
+        )
+
+    @cached_property
+    def throttle(self) -> Throttle:
+        kind = Throttle if self._settings.throttling.throttle else NoThrottle
+        return kind(store=self._store, clock=self._clock, counters=_build_counter_store(self._settings))
+
+    @cached_property
+    def passwords(self) -> PasswordHasher:
+        return PasswordHasher(self._settings.passwords)
+
+    @cached_property
+    def password_policy(self) -> PasswordPolicy:
+        return PasswordPolicy(self._settings.passwords)
+
+    @cached_property
+    def authentication(self) -> Authentication:
+        return Authentication(
+            store=self._store,
+            clock=self._clock,
+            passwords=self.passwords,
+            sessions=self.sessions,
+            throttle=self.throttle,
+            settings=self._settings.mail,
+        )
+
+    @cached_property
+    def reauthentication(self) -> Reauthentication:
+        return Reauthentication(store=self._store, clock=self._clock, passwords=self.passwords, throttle=self.throttle)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(
+            store=self._store,
+            clock=self._clock,
+            passwords=self.passwords,
+            throttle=self.throttle,
+            reauthentication=self.reauthentication,
+            policy=self.password_policy,
+            settings=self._settings.mail,
+        )
+
+    @cached_property
+    def exporter(self) -> Exporter:
+        parts = {member: part for one in self.capabilities for member, part in one.export.items()}
+        return Exporter(store=self._store, clock=self._clock, parts=parts)
+
+    @cached_property
+    def password_reset(self) -> PasswordReset:
+        return PasswordReset(
+            store=self._store,
+            clock=self._clock,
+            passwords=self.passwords,
+            throttle=self.throttle,
+            policy=self.password_policy,
+        )
+
+    @cached_property
+    def email_verification(self) -> EmailVerification:
+        return EmailVerification(
+            store=self._store,
+            clock=self._clock,
+            reauthentication=self.reauthentication,
+            throttle=self.throttle,
+        )
+
+    @cached_property
+    def clients(self) -> ClientService:
+        return build_clients(self._settings, store=self._store, clock=self._clock)
+
+    @cached_property
+    def token_endpoint(self) -> TokenEndpoint:
+        return TokenEndpoint(
+            clock=self._clock,
+            authentication=self.authentication,
+            sessions=self.sessions,
+            clients=self.clients,
+            access_tokens=self.access_tokens,
+        )
+
+    @cached_property
+    def tokens(self) -> TokenInspector:
+        return TokenInspector(
+            store=self._store,
+            clock=self._clock,
+            settings=self._settings.tokens,
+            clients=self.clients,
+            sessions=self.sessions,
+            access_tokens=self.access_tokens,
+            refresh_tokens=self.refresh_tokens,
+        )
+
+    @cached_property
+    def texts(self) -> Texts:
+        return open_texts(self._settings, self._further)
+
+    @cached_property
+    def mail_worker(self) -> MailWorker:
+        return build_mail_worker(
+            self._settings,
+            store=self._store,
+            clock=self._clock,
+            mailer=self._mailer,
+            renderer=build_renderer(self._settings, self.texts, self._further),
+        )
+
+    @cached_property
+    def housekeeper(self) -> Housekeeper:
+        return Housekeeper(
+            store=self._store,
+            clock=self._clock,
+            ring=self.keys,
+            settings=self._settings,
+            purges={table: purge for one in self.capabilities for table, purge in one.purges.items()},
+        )
 
 
 def build_mail_worker(
@@ -232,7 +329,7 @@ def build_mail_worker(
     mailer: Mailer | None = None,
     renderer: EmailRenderer | None = None,
 ) -> MailWorker:
-    """Wire what sends mail alone, for a process that does nothing else.
+    """Wire the mail worker alone, for a process that does nothing else.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
@@ -245,12 +342,12 @@ def build_mail_worker(
         composer=build_composer(settings, store=store, clock=clock),
         renderer=renderer or build_renderer(settings, open_texts(settings)),
         mailer=mailer or build_mailer(settings),
-        settings=MailWorkerSettings.of(settings.mail),
+        settings=settings.mail,
     )
 
 
 def open_texts(settings: Settings, further: Sequence[Capability] = ()) -> Texts:
-    """The texts that people read: the operator's, those of further capabilities, and ours.
+    """Open the texts of letters and pages: the operator's, those of further capabilities, and ours.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
@@ -261,7 +358,7 @@ def open_texts(settings: Settings, further: Sequence[Capability] = ()) -> Texts:
 
 
 def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capability] = ()) -> EmailRenderer:
-    """Wire what makes e-mails of letters.
+    """Wire the renderer of e-mails.
 
     Raises:
         TextsError: the operator's folder of texts cannot be used.
@@ -272,19 +369,19 @@ def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capabilit
 
 
 def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
-    """Wire what makes letters of messages."""
-    allowance_key = derive_keys(settings.secrets, "letters to addresses")[0]
+    """Wire the composer of letters."""
+    limit_key = derive_keys(settings.secrets, "letters to addresses")[0]
     return Composer(
         store=store,
         clock=clock,
         tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
-        recipient_limit=RecipientLimit(key=allowance_key, limit=settings.mail.mail_limit),
+        recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
         settings=settings.mail,
     )
 
 
 def build_mailer(settings: Settings) -> Mailer:
-    """The way that mail leaves: an SMTP server, or where development has none, a folder."""
+    """Wire the mailer: an SMTP server, or in development without one, a folder."""
     if settings.mail.smtp_url is None:
         return LocalMailbox(settings.mailbox_dir)
     timeout = settings.mail.smtp_timeout.total_seconds()
@@ -298,16 +395,6 @@ def build_clients(settings: Settings, *, store: Store, clock: Clock | None = Non
     return ClientService(store=store, clock=clock, refusals=refusals)
 
 
-def build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Throttle:
-    """Wire the throttle, or what stands in its place where it is switched off."""
-    kind = Throttle if settings.throttling.throttle else NoThrottle
-    return kind(store=store, clock=clock, counters=_build_counter_store(settings))
-
-
-def _build_counter_store(settings: Settings) -> CounterStore:
-    return CounterStore(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
-
-
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:
     """Wire the key ring alone, for the command line."""
     return KeyRing(
@@ -316,3 +403,7 @@ def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = No
         seal=Seal(derive_keys(settings.secrets, "signing keys")),
         settings=settings.tokens,
     )
+
+
+def _build_counter_store(settings: Settings) -> CounterStore:
+    return CounterStore(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))

@@ -1,4 +1,4 @@
-"""Work that a process does besides requests, again and again, in a thread of its own."""
+"""Work that a process repeats in the background, beside its requests, in its own thread."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import structlog
 from core.errors import DatabaseUnavailable
 
 WAIT_AFTER_FAILURE = 5.0  # seconds
-STOP_SECONDS = 15.0  # longer than a mail server's single answer is waited for
+STOP_SECONDS = 15.0  # longer than the wait for a single answer of a mail server
 
 log = structlog.get_logger("background")
 
 
 class Background:
-    """Runs some work, waits for as many seconds or until it is woken, and runs it again.
+    """Runs some work, waits until the interval is over or it is woken, and runs it again.
 
-    A failure is logged and the work goes on: the database comes back, and a defect in one row must not end all.
+    A failure is logged and the work goes on: the database comes back, and a defect in one row must not end everything.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Background:
         return self._stopping.is_set()
 
     def start(self) -> None:
-        """Run in a thread of its own. A daemon: a process that is told to end is not held up by it."""
+        """Run in a new thread: a daemon, so that it never delays the end of the process."""
         self._thread = threading.Thread(target=self.run, name=self._name, daemon=True)
         self._thread.start()
 
@@ -46,17 +46,17 @@ class Background:
         """Run in this thread until `ask_to_stop`."""
         while True:
             self._woken.clear()
-            if self.is_stopping:  # asked behind the clearing, which may have erased its wake-up
+            if self.is_stopping:  # checked after the clear, which may have erased the wake-up of `ask_to_stop`
                 break
             self._woken.wait(self._run_work())
         self._finish()
 
     def wake(self) -> None:
-        """Run at once: there is something to do."""
+        """Run at once: there is work."""
         self._woken.set()
 
     def ask_to_stop(self) -> None:
-        """Finish what is being done, and no more."""
+        """Finish the current run, and begin no other."""
         self._stopping.set()
         self._woken.set()
 

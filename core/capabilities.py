@@ -1,4 +1,4 @@
-"""The one list of capabilities, and the contract that they make."""
+"""The one list of capabilities, and their contract."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,24 +32,24 @@ CAPABILITIES: tuple[Capability, ...] = (
 
 
 def contract_of(capabilities: Iterable[Capability]) -> Contract:
-    """The contract that capabilities make together.
+    """Make the contract of these capabilities.
 
     Raises:
-        ValueError: two of their operations have one id, or stand at one place.
+        ValueError: two of their operations have the same id, or the same method and path.
 
     """
-    given = tuple(capabilities)
+    listed = tuple(capabilities)
     return Contract.of(
-        operations=(operation for one in given for operation in one.operations),
-        problems=(one.problems for one in given),
-        tags=(one.tags for one in given),
+        operations=(operation for one in listed for operation in one.operations),
+        problems=(one.problems for one in listed),
+        tags=(one.tags for one in listed),
     )
 
 
 def ports_of(capabilities: Iterable[Capability]) -> dict[Port[Any], Callable[[Any], Any]]:
-    """The ports that capabilities bring along."""
+    """Return the ports that these capabilities add."""
     return {port: make for one in capabilities for port, make in one.ports.items()}
 
 
 CONTRACT = contract_of(CAPABILITIES)
-"""What both doors answer where no further capability is brought along."""
+"""The contract of both doors without further capabilities."""

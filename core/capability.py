@@ -1,4 +1,4 @@
-"""What a capability adds to the whole, as one value. `core.capabilities` lists them."""
+"""What a capability adds to the service, as one value. `core.capabilities` lists them."""
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ from core.settings.whole import Settings
 from core.store import Port, UnitOfWork
 
 Purge = Callable[[UnitOfWork, datetime, Settings, int], int]
-"""Delete rows of a table that are over now, so many at most; how many there were."""
+"""Delete rows of a table that are no longer needed at a time, up to a limit; return their number."""
 ExportPart = Callable[[UnitOfWork, uuid.UUID], Sequence[ResponseModel]]
-"""Everything that a capability stores about a user, as the export of the account shows it."""
+"""Return all data that a capability stores about a user, as the export of the account shows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +29,14 @@ class Capability:
     tags: Mapping[str, str] = field(default_factory=dict)
     """Chapters of the documentation, each with its text."""
     purges: Mapping[str, Purge] = field(default_factory=dict)
-    """By the table that they keep small."""
+    """By the name of the table."""
     kept: Mapping[str, str] = field(default_factory=dict)
-    """Tables that nothing is purged from, each with the reason."""
+    """Tables without a purge, each with the reason."""
     export: Mapping[str, ExportPart] = field(default_factory=dict)
     """By the member of the export."""
     letters: tuple[str, ...] = ()
     """The kinds of its messages; each has a template ``letters/KIND.jinja``."""
     texts: Path | None = None
-    """Folder of its templates and catalogues, where they do not stand in `core.mail.texts`."""
+    """Folder of its templates and catalogues, unless they are in `core.mail.texts`."""
     ports: Mapping[Port[Any], Callable[[Any], Any]] = field(default_factory=dict)
-    """How a port is made from a connection, where a unit of work has no property for it."""
+    """Makers of its ports, each from a connection; only for ports without a property of the unit of work."""

@@ -1,4 +1,4 @@
-"""Where times and ids come from, so that a test can hold them still, and how durations are told."""
+"""The clock, which a test can stop; whole seconds; ids that grow with time."""
 
 import secrets
 import uuid
@@ -10,7 +10,7 @@ class Clock(Protocol):
     """A source of the current time."""
 
     def now(self) -> datetime:
-        """The current time, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
         ...
 
 
@@ -18,19 +18,19 @@ class SystemClock:
     """The clock of the machine."""
 
     def now(self) -> datetime:
-        """The current time, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
         return datetime.now(UTC)
 
 
 def whole_seconds(duration: timedelta) -> int:
-    """A duration as answers say it: in seconds, never more than it is."""
+    """Return a duration in whole seconds, rounded down, as answers show it."""
     return int(duration.total_seconds())
 
 
 def new_id(at: datetime) -> uuid.UUID:
-    """A UUID version 7 (RFC 9562 section 5.7): ordered by time, 74 random bits.
+    """Make a UUID version 7 (RFC 9562 section 5.7): ordered by time, with 74 random bits.
 
-    Ids of one table grow with time, so that an index grows at its end instead of splitting pages everywhere.
+    The ids of a table grow with time, so that its indexes grow at their end instead of splitting pages everywhere.
     """
     milliseconds = _milliseconds(at)
     random = secrets.randbits(74)
@@ -39,7 +39,7 @@ def new_id(at: datetime) -> uuid.UUID:
 
 
 def first_id(at: datetime) -> uuid.UUID:
-    """The smallest id that can have been made at a time: ids of rows before it are smaller."""
+    """Return the smallest id of a time: the ids of earlier rows are smaller."""
     return uuid.UUID(int=_milliseconds(at) << 80)
 
 

@@ -1,4 +1,4 @@
-"""The service's one secret, and the keys for single purposes that are derived from it."""
+"""The service's one secret, and the keys that are derived from it, one for each purpose."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ KEY_BYTES = 32
 
 
 def derive_keys(secrets: Sequence[SecretStr], purpose: str) -> tuple[bytes, ...]:
-    """Derive the key for ``purpose`` from each secret: the first one makes, all of them still read."""
+    """Derive the key for ``purpose`` from each secret: the first key makes tokens, all of them verify."""
     return tuple(derive_key(secret, purpose) for secret in secrets)
 
 
 def derive_key(secret: SecretStr, purpose: str) -> bytes:
     """Derive the 32-byte key for ``purpose`` (HKDF-SHA256, RFC 5869).
 
-    One key a purpose: a tag made for refresh tokens can never be mistaken for anything else.
+    One key for each purpose: a tag made for a refresh token is never valid for anything else.
     """
     hkdf = HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"twinauth/{purpose}".encode())
     return hkdf.derive(secret.get_secret_value().encode())

@@ -1,6 +1,6 @@
-"""The roots of the error tree, and what any request may meet. A class holds the stable code, an instance the text.
+"""The roots of the error tree, and the errors of any request. A class holds the stable code, an instance the text.
 
-A capability's own errors stand in its folder; HTTP is not known here (`core.http.problems`).
+A capability's own errors are in its folder; the HTTP form of errors is in `core.http.problems`.
 
 ::
 
@@ -19,7 +19,7 @@ A capability's own errors stand in its folder; HTTP is not known here (`core.htt
     ├── Unauthenticated                the caller could not be identified
     │   ├── MissingCredentials         missing_credentials
     │   └── InvalidToken               invalid_token
-    ├── TryAgainLater                  not the caller's fault, and it passes
+    ├── TryAgainLater                  a temporary fault on our side
     │   ├── NotReady                   not_ready
     │   ├── Stopping                   stopping
     │   └── DatabaseUnavailable        database_unavailable
@@ -34,7 +34,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
-    """What is wrong with one member of the input. It never carries the input itself."""
+    """The reason to refuse one member of the input. It never contains the input itself."""
 
     field: str
     code: str
@@ -42,7 +42,7 @@ class FieldError:
 
 
 class AuthError(Exception):
-    """Base of every error that a caller may see."""
+    """Base of every error that is shown to callers."""
 
     code: ClassVar[str]
     detail: ClassVar[str]
@@ -97,7 +97,7 @@ class NotFound(RequestRefused):
 
 
 class MethodNotAllowed(RequestRefused):
-    """Carries the methods that the path does know, for ``Allow`` (RFC 9110 section 15.5.6)."""
+    """Carries the methods that the path has, for ``Allow`` (RFC 9110 section 15.5.6)."""
 
     code = "method_not_allowed"
     detail = "The path exists, but not for this method."
@@ -119,7 +119,7 @@ class InvalidInput(RequestRefused):
 
 
 class Unauthenticated(AuthError):
-    """Who asks could not be established."""
+    """The caller could not be identified."""
 
 
 class MissingCredentials(Unauthenticated):
@@ -133,7 +133,7 @@ class InvalidToken(Unauthenticated):
 
 
 class TryAgainLater(AuthError):
-    """Not the caller's fault, and it passes. ``retry_after`` is in seconds."""
+    """A temporary fault on our side. ``retry_after`` is in seconds."""
 
     retry_after: ClassVar[int] = 1
 
@@ -156,7 +156,7 @@ class DatabaseUnavailable(TryAgainLater):
 
 
 class TransactionConflict(DatabaseUnavailable):
-    """The transaction was undone by the database before it committed; running it again is safe."""
+    """The database rolled the transaction back before it committed; running it again is safe."""
 
 
 class InternalError(AuthError):

@@ -1,4 +1,4 @@
-"""Housekeeping: the next signing key is published in time, and rows that say nothing any more are deleted."""
+"""Housekeeping: publishing the next signing key in time, and deleting rows that are no longer needed."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -16,16 +16,16 @@ from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing
 
 EVERY = timedelta(minutes=1)
-BATCH = 500  # rows; a transaction of some milliseconds, also where SQLite has one writer
+BATCH = 500  # rows; a transaction of some milliseconds, so that SQLite's one writer is soon free again
 
 log = structlog.get_logger("housekeeping")
 
 Purges = Mapping[str, Callable[[UnitOfWork, datetime, Settings, int], int]]
-"""What deletes rows that are over, by the table: from a time, the settings and a limit, how many it deleted."""
+"""By the table: a function that deletes its old rows, up to a limit, and returns their number."""
 
 
 class Housekeeper:
-    """Does what is due by itself. Every serving process does it; they do not get in each other's way."""
+    """Runs in every serving process; the processes do not disturb each other."""
 
     def __init__(self, *, store: Store, clock: Clock, ring: KeyRing, settings: Settings, purges: Purges) -> None:
         self._store = store
@@ -33,33 +33,33 @@ class Housekeeper:
         self._ring = ring
         self._settings = settings
         self._purges = purges
-        # Not all processes at the same second.
+        # Jitter, so that the processes do not all run in the same second.
         every = EVERY.total_seconds() * random.uniform(0.8, 1.2)  # noqa: S311 - spreads work, hides nothing
         self._background = Background("housekeeping", self.run_once, every=every)
 
     def start(self) -> None:
-        """Begin to run in the background."""
+        """Start to run in the background."""
         self._background.start()
 
     def stop(self) -> None:
-        """Finish the key that is being made, or the batch that is being deleted."""
+        """Finish the current key or batch, and stop."""
         self._background.stop()
 
     def run_once(self) -> int:
-        """Publish the next signing key where it is due, and delete everything that is over; how many rows that were.
+        """Publish the next signing key if it is due, delete old rows, and return the number of rows.
 
         Raises:
             DatabaseUnavailable: the database is away.
-            ExceptionGroup: what cannot be done; the rest is.
+            ExceptionGroup: the parts that failed, after all others were done.
 
         """
         total = 0
         failures: list[Exception] = []
-        with _noted(failures):  # first: after a long pause there may be hours of deleting
+        with _collected(failures):  # first: after a long downtime, deleting may take hours
             self._rotate_when_due()
         for table in self._purges:
-            with _noted(failures):
-                total += self._all_of(table)
+            with _collected(failures):
+                total += self._purge_table(table)
         if failures:
             raise ExceptionGroup("some of the housekeeping cannot be done", failures)
         return total
@@ -68,10 +68,10 @@ class Housekeeper:
         if not self._background.is_stopping:
             self._ring.rotate_when_due()
 
-    def _all_of(self, table: str) -> int:
+    def _purge_table(self, table: str) -> int:
         total = 0
         while not self._background.is_stopping:
-            count = self._batch(table)
+            count = self._purge_batch(table)
             total += count
             if count < BATCH:
                 break
@@ -80,7 +80,7 @@ class Housekeeper:
         return total
 
     @retried
-    def _batch(self, table: str) -> int:
+    def _purge_batch(self, table: str) -> int:
         with self._store.begin() as work:
             count = self._purges[table](work, self._clock.now(), self._settings, BATCH)
             work.commit()
@@ -88,11 +88,11 @@ class Housekeeper:
 
 
 @contextmanager
-def _noted(failures: list[Exception]) -> Iterator[None]:
-    """Let the work go on behind a failure, unless all of it would fail alike."""
+def _collected(failures: list[Exception]) -> Iterator[None]:
+    """Collect a failure, so that the other parts go on; without a database all of them would fail."""
     try:
         yield
     except DatabaseUnavailable:
         raise
-    except Exception as failure:  # noqa: BLE001 - raised when everything was tried
+    except Exception as failure:  # noqa: BLE001 - raised after all parts were tried
         failures.append(failure)

@@ -1,4 +1,4 @@
-"""Logging: one shape for our lines and everybody else's, JSON in production, readable in development."""
+"""Logging: one format for our lines and the libraries', JSON in production, readable in development."""
 
 import logging
 import sys
@@ -10,9 +10,9 @@ from core.settings.whole import Settings
 
 
 def configure(settings: Settings) -> None:
-    """Send every log line of this process, ours and the libraries', to stderr in one format.
+    """Write every log line of this process, ours and the libraries', to stderr in one format.
 
-    Tracebacks are written without local variables: they hold passwords and tokens.
+    Tracebacks have no local variables, because those hold passwords and tokens.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -39,11 +39,11 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.logging.level)
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # seven lines that say nothing
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # seven lines without information
 
 
 def _renderers(log_format: str) -> "list[Processor]":
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    formatter = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)]

@@ -1,18 +1,18 @@
-"""Where a request came from."""
+"""The origin of a request."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a request came from, as plain values."""
+    """The address, user agent, id and languages of a request."""
 
     ip: str = ""
     user_agent: str = ""
     request_id: str = ""
     languages: str = ""
-    """The Accept-Language, as it came."""
+    """The Accept-Language header, unchanged."""
 
 
 LOCAL_ORIGIN = Origin()
-"""Nobody's request: done on the machine, by the command line or by the service itself."""
+"""The origin of changes without a request: by the command line or by the service itself."""

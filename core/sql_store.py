@@ -26,11 +26,11 @@ from core.tokens.sql import SqlKeys, SqlRevocations
 from core.users.sql import SqlUsers
 
 metadata = schema.metadata
-"""Every table: the modules above have added theirs."""
+"""Every table: the imported modules have added theirs."""
 
 P = TypeVar("P")
 Ports = Mapping[Port[Any], Callable[[Connection], Any]]
-"""How a port of a capability outside the core is made from a connection."""
+"""Makers of the ports of further capabilities, each from a connection."""
 
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
@@ -53,12 +53,10 @@ class SqlUnitOfWork:
         self.audit = SqlAuditLog(connection)
 
     def port(self, key: Port[P]) -> P:
-        """The port of a capability outside the core."""
         made: P = self._further[key](self._connection)
         return made
 
     def commit(self) -> None:
-        """Make everything so far durable, and then wake whoever sends mail where a message was stored."""
         with database_errors(committing=True):
             try:
                 self._connection.commit()
@@ -69,11 +67,11 @@ class SqlUnitOfWork:
             self._wake()
 
     def _undo(self) -> None:
-        """Leave no transaction open. SQLAlchemy takes it for ended, and would give a connection back that holds it."""
+        """Leave no transaction open: SQLAlchemy considers it ended, and would return the connection with it."""
         if self._connection.invalidated:
             return
         if self._connection.dialect.name == "sqlite":
-            # On a full disk a connection that is closed may be the last one that reads: a new one needs a new file.
+            # On a full disk, do not close the connection: a new one must create a file, and could not even read.
             with suppress(sqlite3.Error):
                 self._connection.connection.rollback()
                 return
@@ -86,7 +84,7 @@ class SqlStore:
     def __init__(self, engine: Engine, further: Ports | None = None) -> None:
         self.engine = engine
         self._further = further or {}
-        self._wake: Callable[[], None] = _wake_nobody
+        self._wake: Callable[[], None] = _do_nothing
         self._reading = reading(engine)
         self._writers = threading.Lock()
         self._timeout = timeout_of(engine)
@@ -94,25 +92,23 @@ class SqlStore:
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
-        """Open a transaction; leaving it without `commit` rolls it back."""
-        deadline = self._deadline()  # of the wait for the turn as well
+        deadline = self._deadline()  # includes the wait for the writers' turn
         with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
             connection.begin()
             yield SqlUnitOfWork(connection, self._further, self._wake)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
-        """Open for single reads, each its own statement."""
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
             yield SqlUnitOfWork(connection, self._further, self._wake)
 
     def _deadline(self) -> float:
-        """When a unit of work that begins now has to end, by the monotonic clock."""
+        """Return the time by which a unit of work that begins now has to end, by the monotonic clock."""
         return time.monotonic() + self._timeout
 
     @contextmanager
     def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:
-        """A connection for one unit of work, all of which ends in time."""
+        """Open a connection for one unit of work, which ends by the deadline."""
         self._breaker.check()
         try:
             with connected_before(deadline, engine.connect) as connection:
@@ -126,9 +122,9 @@ class SqlStore:
 
     @contextmanager
     def _turn(self, deadline: float) -> Iterator[None]:
-        """Wait for the writers before this one, on SQLite.
+        """On SQLite, wait for the earlier writers.
 
-        It has one writer at a time and lets the others try again at random, so that one of many may wait in vain.
+        SQLite has one writer at a time and lets the others retry at random, so that one of many may wait in vain.
         """
         if self.engine.dialect.name != "sqlite":
             yield
@@ -141,14 +137,10 @@ class SqlStore:
             self._writers.release()
 
     def on_message(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called after each commit that stored a message."""
         self._wake = wake
 
     def check(self) -> None:
-        """Ask whether the database answers and has the schema of this version, or a newer one.
-
-        Schemas only grow from one release to the next (decision 12), so what a newer one has besides is not in the way.
-        """
+        """Check the schema. A newer one will do: schemas only grow from one release to the next (decision 12)."""
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
             try:
                 revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -160,14 +152,13 @@ class SqlStore:
             raise NotReady
 
     def close(self) -> None:
-        """Close every connection."""
         self.engine.dispose()
 
 
 def open_store(url: str, settings: DatabaseSettings, further: Ports | None = None) -> SqlStore:
-    """Open a database, with the ports of further capabilities; nothing is connected before the first use."""
+    """Open a database, with the ports of further capabilities; the first use connects."""
     return SqlStore(open_engine(url, settings), further)
 
 
-def _wake_nobody() -> None:
-    """Wait for whoever sends mail to look by itself."""
+def _do_nothing() -> None:
+    """Wake nothing: this process has no mail worker, and another one polls the outbox."""

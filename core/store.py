@@ -1,4 +1,4 @@
-"""The store as the core sees it: units of work over the ports of the nouns."""
+"""The store as the core sees it: units of work with a port for each kind of data."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,13 +18,13 @@ P = TypeVar("P")
 
 @dataclass(frozen=True, slots=True)
 class Port(Generic[P]):
-    """The name of a port that a capability outside the core brings along, and its type."""
+    """The name and the type of a port that a capability outside the core adds."""
 
     name: str
 
 
 class UnitOfWork(Protocol):
-    """The ports inside one transaction. Leaving it without `commit` undoes everything."""
+    """The ports inside one transaction. Leaving it without `commit` rolls it back."""
 
     @property
     def users(self) -> Users:
@@ -48,12 +48,12 @@ class UnitOfWork(Protocol):
 
     @property
     def revocations(self) -> Revocations:
-        """What verifiers must be told."""
+        """The revocations for verifiers."""
         ...
 
     @property
     def outbox(self) -> Outbox:
-        """The messages on their way."""
+        """The messages to send."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class UnitOfWork(Protocol):
 
     @property
     def counters(self) -> Counters:
-        """What was attempted too often."""
+        """The counters of the rate limits."""
         ...
 
     @property
@@ -72,7 +72,7 @@ class UnitOfWork(Protocol):
         ...
 
     def port(self, key: Port[P]) -> P:
-        """The port of a capability outside the core.
+        """Return the port of a capability outside the core.
 
         Raises:
             KeyError: the store was opened without it.
@@ -81,14 +81,14 @@ class UnitOfWork(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make everything so far durable, and then wake whoever sends mail where a message was stored."""
+        """Commit everything so far, and then wake the mail worker if a message was stored."""
         ...
 
 
 class Store(Protocol):
-    """Where the data lives.
+    """The database.
 
-    Everything here and in the ports raises `DatabaseUnavailable` when the database cannot be reached in time.
+    All methods here and in the ports raise `DatabaseUnavailable` if the database cannot be reached in time.
     """
 
     def begin(self) -> AbstractContextManager[UnitOfWork]:
@@ -96,15 +96,15 @@ class Store(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:
-        """Open for single reads, each its own statement without a transaction around it."""
+        """Open for single reads, each in its own statement without a transaction."""
         ...
 
     def on_message(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called after each commit that stored a message."""
+        """Call ``wake`` after each commit that stored a message."""
         ...
 
     def check(self) -> None:
-        """Ask whether the database answers and has the schema of this version, or a newer one.
+        """Check that the database answers and has the schema of this version, or a newer one.
 
         Raises:
             NotReady: it has an older schema, or none.
@@ -113,5 +113,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         ...

@@ -5,18 +5,18 @@ import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
-MAX_MEMBERS = 50  # of one object; as many as a form has fields
+MAX_MEMBERS = 50  # of one object; forms have the same limit for their fields
 
 
 def strict_loads(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Parse UTF-8 JSON; refuse what parsers read differently or choke on.
+    """Parse UTF-8 JSON; refuse texts that parsers read differently or crash on.
 
     Refused: a byte order mark, bytes that are not UTF-8, duplicate members, NaN and infinities (also ``1e999``),
     unpaired surrogates, integers of thousands of digits, nesting deeper than ``max_depth``, and objects of more than
-    `MAX_MEMBERS`: of each that is unknown its sender is told, in ten times as many bytes.
+    `MAX_MEMBERS`: the answer names each unknown member, in ten times as many bytes.
 
     Raises:
-        ValueError: the text is not such JSON.
+        ValueError: the text is not strict JSON.
 
     """
     if raw.startswith(b"\xef\xbb\xbf"):

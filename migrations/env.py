@@ -1,4 +1,4 @@
-"""Alembic's environment: one transaction on a connection that the caller opened and locked."""
+"""Alembic's environment: one transaction on a connection that the caller has opened and locked."""
 
 from alembic import context
 from sqlalchemy import Connection

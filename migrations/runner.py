@@ -1,4 +1,4 @@
-"""Bring a database to a revision, once, however many processes start at the same moment."""
+"""Bring a database to a revision once, however many processes start at the same moment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
-# Any number that no other user of the database locks: the bytes of "twin".
+# The key of the advisory lock; it must differ from those of other users of the database. The bytes of "twin".
 _LOCK = 0x7477696E
 
 
 def config(connection: Connection | None = None) -> Config:
-    """Alembic's configuration for our revisions; nothing is read from a file."""
+    """Make Alembic's configuration for our revisions, without a file."""
     made = Config()
     made.set_main_option("script_location", str(Path(__file__).parent))
     made.set_main_option("path_separator", "os")
@@ -23,7 +23,7 @@ def config(connection: Connection | None = None) -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Migrate up. The whole migration is one transaction, and whoever comes second waits and finds it done."""
+    """Migrate up in one transaction; a second process waits and finds the work done."""
     with _locked(engine) as connection:
         command.upgrade(config(connection), revision)
 
@@ -36,12 +36,12 @@ def downgrade(engine: Engine, revision: str) -> None:
 
 @contextmanager
 def _locked(engine: Engine) -> Iterator[Connection]:
-    """One transaction that nobody else migrates beside."""
+    """Open a transaction while no other process migrates."""
     if engine.dialect.name == "postgresql":
-        # Whoever waited for the lock must see what its holder did, also where the default is serialisable.
+        # A process that waited for the lock must see the migration, even if the default is serialisable.
         engine = engine.execution_options(isolation_level="READ COMMITTED")
     with engine.begin() as connection:
-        # SQLite's BEGIN IMMEDIATE is this lock already.
+        # On SQLite, BEGIN IMMEDIATE is the lock.
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SET LOCAL lock_timeout = 0"))

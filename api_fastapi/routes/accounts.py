@@ -56,7 +56,7 @@ async def change_email(body: ChangeEmailRequest, principal: CurrentPrincipal, au
 @on(operations.EXPORT_ACCOUNT)
 async def export_account(principal: CurrentPrincipal, auth: Auth, origin: From) -> Response:
     def written() -> str:
-        # The one answer that is large. FastAPI would check and write a model on the event loop, and all others wait.
+        # The only large answer. FastAPI would validate and serialise the model on the event loop, and block it.
         return AccountExport.of(auth.exporter.export(principal, origin)).model_dump_json()
 
     return Response(await run_in_threadpool(written), media_type=JSON)

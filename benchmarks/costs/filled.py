@@ -1,4 +1,4 @@
-"""A database as it looks after years: filled by SQL through the real schema, in the order in which rows would come."""
+"""A database as after years of use: filled by SQL in the real schema, with rows in order of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ USER_AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36"
 )
 
-# How many rows of a table stand for a user here. Only the bytes of a row matter; the model has numbers of its own.
+# Rows of each table for a user. Only the bytes of a row matter here; the model in `sizing` has its own numbers.
 SHARES = {
     "users": 1.0,
     "sessions": 2.0,
@@ -22,13 +22,13 @@ SHARES = {
 }
 
 _HELPERS = (
-    # UUID version 7 of a moment, with the bits that are random there taken from a number.
+    # A UUID version 7 of a time; its random bits come from the hash of a text.
     """
     CREATE FUNCTION pg_temp.id_of(at timestamptz, salt text) RETURNS uuid LANGUAGE sql AS $$
         SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(salt), 1, 3)
             || '9' || substr(md5(salt), 4, 15))::uuid
     $$""",
-    # The rows to make: evenly over a time that ends now, each for a user who is drawn.
+    # The rows to make: evenly spread over a time until now, each of a random user.
     """
     CREATE FUNCTION pg_temp.moments(rows int, users int, long interval)
         RETURNS TABLE (n int, at timestamptz, user_number int) LANGUAGE sql AS $$
@@ -75,20 +75,20 @@ class TableSize:
 
     rows: int
     heap: float
-    """Bytes a row."""
+    """Bytes of a row."""
     indexes: float
-    """Bytes a row, in all its indexes."""
+    """Bytes of a row in all indexes."""
     levels: dict[str, int | None]
     """Pages from the root of an index to a leaf, by name."""
 
     @property
     def row(self) -> float:
-        """Bytes a row, with its part of the indexes."""
+        """Bytes of a row with its part of the indexes."""
         return self.heap + self.indexes
 
 
 def fill(engine: Engine, users: int, password_hash: str) -> None:
-    """Put in the rows of so many users, all of whom have one password."""
+    """Insert the rows of this number of users, who all have the same password."""
     with engine.begin() as connection:
         for helper in _HELPERS:
             connection.exec_driver_sql(helper)
@@ -104,21 +104,21 @@ def fill(engine: Engine, users: int, password_hash: str) -> None:
 
 
 def sizes(engine: Engine) -> dict[str, TableSize]:
-    """The size of every table that was filled."""
+    """Measure every table that was filled."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        can_look = _can_look_into_indexes(connection)
-        return {table: _size(connection, table, can_look=can_look) for table in _FILL}
+        has_pageinspect = _create_pageinspect(connection)
+        return {table: _size(connection, table, has_pageinspect=has_pageinspect) for table in _FILL}
 
 
-def _can_look_into_indexes(connection: Connection) -> bool:
+def _create_pageinspect(connection: Connection) -> bool:
     try:
         connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pageinspect")
     except DBAPIError:
-        return False  # the server came without its contributed modules
+        return False  # the server has no contributed modules
     return True
 
 
-def _size(connection: Connection, table: str, *, can_look: bool) -> TableSize:
+def _size(connection: Connection, table: str, *, has_pageinspect: bool) -> TableSize:
     measured = text(
         "SELECT pg_table_size(CAST(:name AS text)::regclass), pg_indexes_size(CAST(:name AS text)::regclass)"
     )
@@ -126,7 +126,7 @@ def _size(connection: Connection, table: str, *, can_look: bool) -> TableSize:
     rows = round(connection.scalar(text("SELECT reltuples FROM pg_class WHERE relname = :name"), {"name": table}) or 0)
     names = connection.scalars(text("SELECT indexname FROM pg_indexes WHERE tablename = :name"), {"name": table}).all()
     levels: dict[str, int | None] = dict.fromkeys(names)
-    if can_look:
+    if has_pageinspect:
         for name in names:
             levels[name] = 1 + (connection.scalar(text("SELECT level FROM bt_metap(:name)"), {"name": name}) or 0)
     return TableSize(rows=rows, heap=heap / rows, indexes=indexes / rows, levels=levels)

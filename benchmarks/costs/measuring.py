@@ -1,4 +1,4 @@
-"""Measures each operation at a door, and what happens behind it."""
+"""Measures each operation at a door and in the database."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import httpx
 from sqlalchemy import Connection, Engine, event
 from twinauth_verify import Verifier
 
-from benchmarks.costs.house import ISSUER, PASSWORD, House, Request
 from benchmarks.costs.meter import Counts, Meter
+from benchmarks.costs.service import ISSUER, PASSWORD, FilledService, Request
 from benchmarks.costs.sizing import Cost
 from core.authentication.passwords.hasher import PasswordHasher
 from core.housekeeping import BATCH
@@ -27,7 +27,7 @@ from tests.support.reviewed_statements import noted
 from tests.support.servers import HOST, Server, serving
 
 CALLERS = 4
-HASHING_CALLERS = 2  # no more than are hashed at once, so that none is refused
+HASHING_CALLERS = 2  # no more than hashes run at once, so that none is refused
 TIMES = {"whoami": 1500, "refresh": 800, "login": 40, "signup": 40, "logout": 500, "feed": 500}
 
 
@@ -44,7 +44,7 @@ def _send_all(server: Server, requests: Sequence[Request], callers: int) -> None
 
 
 def _per_operation(before: Counts, after: Counts, count: int) -> tuple[float, float, float]:
-    """Milliseconds of the door and of the database, and bytes of the log."""
+    """Return milliseconds of the door and of the database, and bytes of the log."""
     return (
         (after.door - before.door) * 1000 / count,
         (after.database - before.database) * 1000 / count,
@@ -52,18 +52,18 @@ def _per_operation(before: Counts, after: Counts, count: int) -> tuple[float, fl
     )
 
 
-def measure_door(found: House, framework: str, *, whole_pages: bool) -> dict[str, Cost]:
+def measure_door(found: FilledService, framework: str, *, whole_pages: bool) -> dict[str, Cost]:
     """Measure every operation at one door.
 
-    With ``whole_pages`` the log has a copy of each page at its first touch after a checkpoint, and there is one just
-    before each operation; without, it has the records alone.
+    With ``whole_pages`` the log contains a copy of each page at its first change after a checkpoint, and each operation
+    begins with a checkpoint; otherwise it contains the records alone.
     """
     _set_whole_pages(found.admin, is_on=whole_pages)
     environment = {**found.environment, "AUTH_TRUSTED_PROXIES": HOST}
     costs: dict[str, Cost] = {}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), framework, **environment) as (server,):
         meter = Meter(found.admin, server.process.popen.pid)
-        # Connections, caches and the counters of these accounts are there before anything is measured.
+        # Warm up connections, caches and the counters of these accounts.
         _send_all(server, found.requests("whoami", 100), CALLERS)
         _send_all(server, found.requests("login", TIMES["login"]), HASHING_CALLERS)
         for operation, count in TIMES.items():
@@ -73,7 +73,7 @@ def measure_door(found: House, framework: str, *, whole_pages: bool) -> dict[str
             before = meter.read()
             _send_all(server, requests, HASHING_CALLERS if operation in ("login", "signup") else CALLERS)
             door, database, wal = _per_operation(before, meter.read(), count)
-            statements, commits = _said(found, operation)
+            statements, commits = _statements(found, operation)
             costs[operation] = Cost(
                 door_ms=door,
                 database_ms=database,
@@ -84,8 +84,8 @@ def measure_door(found: House, framework: str, *, whole_pages: bool) -> dict[str
     return costs
 
 
-def measure_purges(found: House) -> dict[str, Cost]:
-    """Measure what it costs to delete rows that are over, a row."""
+def measure_purges(found: FilledService) -> dict[str, Cost]:
+    """Measure the cost of purging a row."""
     old = found.app.sessions._clock.now()  # noqa: SLF001
     purges: dict[str, Callable[[SqlUnitOfWork], int]] = {
         "an audit event goes": lambda work: work.audit.purge(before=old, limit=BATCH),
@@ -109,8 +109,8 @@ def measure_purges(found: House) -> dict[str, Cost]:
     return costs
 
 
-def measure_verification(found: House, count: int = 1000) -> dict[str, float]:
-    """Milliseconds of CPU to verify a token in another service, the first time and again."""
+def measure_verification(found: FilledService, count: int = 1000) -> dict[str, float]:
+    """Return the milliseconds of CPU to verify a token in another service, the first time and again."""
     jwks = json.dumps(found.app.keys.jwks()).encode()
     headers = {"Content-Type": "application/jwk-set+json", "Cache-Control": "max-age=300"}
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=jwks, headers=headers))
@@ -127,7 +127,7 @@ def measure_verification(found: House, count: int = 1000) -> dict[str, float]:
 
 
 def measure_hash() -> float:
-    """Milliseconds of CPU to check a password."""
+    """Return the milliseconds of CPU to check a password."""
     hasher = PasswordHasher(PasswordSettings())
     hashed = hasher.hash(PASSWORD)
     start = time.process_time()
@@ -136,21 +136,21 @@ def measure_hash() -> float:
     return (time.process_time() - start) * 1000 / 5
 
 
-def _said(found: House, operation: str) -> tuple[int, int]:
-    """How many statements an operation sends, without BEGIN and COMMIT, and how many commits; asked in this process."""
-    client = Origin(ip="203.0.113.9")
+def _statements(found: FilledService, operation: str) -> tuple[int, int]:
+    """Count the statements of an operation, without BEGIN and COMMIT, and its commits, in this process."""
+    origin = Origin(ip="203.0.113.9")
     (access, refresh) = found.tokens(1)[0]
     calls: dict[str, Callable[[], object]] = {
         "whoami": lambda: found.app.sessions.whoami(access),
-        "refresh": lambda: found.app.sessions.refresh(refresh, client),
-        "login": lambda: found.app.authentication.login(found.emails[-1], PASSWORD, client),
-        "signup": lambda: found.app.accounts.sign_up(f"{uuid.uuid4().hex}@example.com", PASSWORD, None, client),
-        "logout": lambda: found.app.sessions.logout(found.app.sessions.whoami(access), client),
+        "refresh": lambda: found.app.sessions.refresh(refresh, origin),
+        "login": lambda: found.app.authentication.login(found.emails[-1], PASSWORD, origin),
+        "signup": lambda: found.app.accounts.sign_up(f"{uuid.uuid4().hex}@example.com", PASSWORD, None, origin),
+        "logout": lambda: found.app.sessions.logout(found.app.sessions.whoami(access), origin),
         "feed": lambda: found.app.revocations.read("999999999", wait=0),
     }
-    found.app.keys.keys()  # so that the ring is not read again now
+    found.app.keys.keys()  # reads the ring before, so that the operation does not
     commits: list[Connection] = []
-    note = commits.append  # the same object both times, or it is not found again
+    note = commits.append  # the same object for listen and remove
     event.listen(found.store.engine, "commit", note)
     try:
         with noted(found.store.engine) as seen:

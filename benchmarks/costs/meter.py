@@ -1,4 +1,4 @@
-"""What the kernel and the database have counted, so that a machine that is busy with other things matters little."""
+"""The counters of the kernel and of the database, which other load on the machine hardly changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def _seconds_of(pid: int, *, reaped: bool = False) -> float:
-    """The CPU that a process has used, and where asked that of its children that have ended."""
+    """Return the CPU time of a process, with ``reaped`` also that of its ended children."""
     try:
         values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -37,7 +37,7 @@ def _processes(belongs: Callable[[list[str]], bool]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was used so far."""
+    """The CPU seconds and the bytes of log so far."""
 
     door: float
     database: float
@@ -45,7 +45,7 @@ class Counts:
 
 
 class Meter:
-    """Reads the counts of a door's processes and of the server behind it."""
+    """Reads the counters of a door's processes and of its database server."""
 
     def __init__(self, engine: Engine, group: int | None) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class Meter:
         self._postmaster = int((Path(str(folder)) / "postmaster.pid").read_text().split()[0])
 
     def read(self) -> Counts:
-        """Read them now."""
+        """Read the counters now."""
         with self._engine.connect() as connection:
             wal = connection.scalar(text("SELECT pg_current_wal_insert_lsn() - '0/0'"))
         children = _processes(lambda values: int(values[1]) == self._postmaster)

@@ -1,4 +1,4 @@
-"""The tables that the guide shows."""
+"""The tables of the guide."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _number(value: float) -> str:
-    """Two digits that count, without a false third."""
+    """Format two significant digits."""
     if value <= 0:
         return "0"
     if value >= 100:  # noqa: PLR2004
@@ -33,7 +33,7 @@ def _bytes(value: float) -> str:
 
 
 def costs_table(doors: Mapping[str, Mapping[str, Cost]], verification: Mapping[str, float], hash_ms: float) -> str:
-    """What an operation costs."""
+    """Format the costs of each operation."""
     head = ["operation", *(f"{NAMES[door]}, CPU ms" for door in doors), "PostgreSQL, CPU ms", "statements", "commits"]
     head += ["log, records", "log, whole pages"]
     lines = []
@@ -59,7 +59,7 @@ def costs_table(doors: Mapping[str, Mapping[str, Cost]], verification: Mapping[s
 
 
 def sizes_table(tables: Mapping[str, TableSize]) -> str:
-    """What a row takes."""
+    """Format the size of the rows of each table."""
     head = ["table", "rows", "bytes a row", "with indexes", "levels of its indexes"]
     lines = [
         [
@@ -75,7 +75,7 @@ def sizes_table(tables: Mapping[str, TableSize]) -> str:
 
 
 def needs_tables(needs: Mapping[str, Sequence[Need]]) -> str:
-    """What so many users need."""
+    """Format the needs of each number of users."""
     first = next(iter(needs.values()))
     head = ["at the peak", *(f"{found.users:,} users" for found in first)]
     lines = [[f"{name} a second", *(_number(found.rates[name]) for found in first)] for name in first[0].rates]

@@ -1,4 +1,4 @@
-"""What so many users need: a model over measured costs, with every assumption in one place."""
+"""A model of the needs of many users: measured costs, and every assumption in one place."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from dataclasses import dataclass, field
 
 DAY = 86_400  # seconds
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
-# Days that rows are kept: a session for its 90 days of life and 7 more, a counter while a block is familiar.
+# Days that rows are kept: a session for its lifetime of 90 days and 7 more, a counter while a block is familiar.
 SESSION_DAYS, COUNTER_DAYS, LINK_DAYS, MESSAGE_DAYS = 97, 90, 31, 1
-# Questions a second of a verifier that is told news each time; without news it asks once.
+# Requests a second of a verifier that gets new revocations each time; otherwise it sends one.
 FASTEST_FOLLOWER = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """How people use it. What is not said otherwise is for a day."""
+    """How users behave, for a day unless another time is named."""
 
     active: float = 0.30
-    """Share of the users who come."""
+    """Share of the users who are active on a day."""
     logins: float = 0.10
-    """For each who comes: a session lives for 90 days, and a device is new now and then."""
+    """For each active user: a session lives for 90 days, and sometimes a device is new."""
     refreshes: float = 4.0
-    """For each who comes: an access token lives for 15 minutes."""
+    """For each active user: an access token lives for 15 minutes."""
     whoamis: float = 20.0
-    """For each who comes: requests that ask the service who somebody is."""
+    """For each active user."""
     logouts: float = 0.3
     """For each login."""
     signups: float = 0.3 / 365
-    """For each user there is."""
+    """For each user."""
     verifiers: float = 2.0
-    """Processes of other services that follow the revocations, for each million users, and never fewer than four."""
+    """Processes of other services that follow the revocations, for each million users, at least four."""
     audit_days: float = 365.0
     """How long audit events are kept."""
     peak: float = 3.0
     """The busiest hour, as a multiple of the mean."""
     busy: float = 0.5
-    """How busy a core may be at that hour."""
+    """The share of its time that a core may be busy at that hour."""
     bloat: float = 1.3
-    """Room that updated and deleted rows take until it is used again."""
+    """The factor for space of updated and deleted rows until it is used again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one operation costs, measured."""
+    """The measured cost of one operation."""
 
     door_ms: float
     """CPU of the door's processes."""
@@ -51,34 +51,34 @@ class Cost:
     statements: int = 0
     commits: float = 0.0
     wal: float = 0.0
-    """Bytes of records alone."""
+    """Bytes of log, records alone."""
     wal_first: float = 0.0
-    """Bytes where each page is touched for the first time since a checkpoint."""
+    """Bytes of log if each page changes for the first time since a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a number of users needs."""
+    """The needs of a number of users."""
 
     users: int
     rates: dict[str, float]
     """Operations a second, at the peak."""
     door_cores: float
     hashing_cores: float
-    """Those of them that hash passwords."""
+    """The part of them for hashing passwords."""
     database_cores: float
     commits: float
     """A second, at the peak."""
     wal: float
     """Bytes a second, at the peak, records alone."""
     wal_first: float
-    """The same with a whole page for each first touch."""
+    """The same with a whole page for each first change."""
     storage: dict[str, float] = field(default_factory=dict)
     """Bytes, by table."""
 
 
 def daily(users: int, assumed: Assumptions) -> dict[str, float]:
-    """How often each operation happens a day."""
+    """Return the number of each operation a day."""
     active = users * assumed.active
     logins = active * assumed.logins
     logouts = logins * assumed.logouts
@@ -90,20 +90,20 @@ def daily(users: int, assumed: Assumptions) -> dict[str, float]:
         "login": logins,
         "signup": signups,
         "logout": logouts,
-        # In the long run as many rows go as come.
+        # In the long run as many rows are deleted as are added.
         "an audit event goes": events,
         "a session goes": logins,
     }
 
 
 def rows(users: int, assumed: Assumptions) -> dict[str, float]:
-    """How many rows there are in the long run."""
+    """Return the number of rows of each table in the long run."""
     times = daily(users, assumed)
     return {
         "users": users,
         "sessions": times["login"] * SESSION_DAYS,
         "audit_events": times["an audit event goes"] * assumed.audit_days,
-        # At most: each login from an address block of its own.
+        # The maximum: each login from another address block.
         "throttle_counters": times["login"] * COUNTER_DAYS,
         "email_tokens": times["signup"] * LINK_DAYS,
         "outbox": times["signup"] * MESSAGE_DAYS,
@@ -111,7 +111,7 @@ def rows(users: int, assumed: Assumptions) -> dict[str, float]:
 
 
 def need(users: int, costs: dict[str, Cost], row_bytes: dict[str, float], hash_ms: float, assumed: Assumptions) -> Need:
-    """Work out what so many users need."""
+    """Estimate the needs of this number of users."""
     rates = {name: times / DAY * assumed.peak for name, times in daily(users, assumed).items()}
     verifiers = max(4.0, assumed.verifiers * users / 10**6)
     rates["feed"] = verifiers * min(FASTEST_FOLLOWER, max(1.0, rates["logout"]))

@@ -1,4 +1,4 @@
-"""What accounts add to the whole."""
+"""What accounts add to the service."""
 
 from core.accounts.operations import OPERATIONS
 from core.accounts.problems import PROBLEMS

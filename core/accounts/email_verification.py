@@ -1,4 +1,4 @@
-"""Verification of addresses: the one an account has, and the one it is to have."""
+"""Verification of addresses: the current one of an account, and a new one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.users.model import User
 
 
 class EmailVerification:
-    """Use cases in which an owner proves to read the mail of an address."""
+    """Use cases in which a user proves to read the mail of an address."""
 
     def __init__(self, *, store: Store, clock: Clock, reauthentication: Reauthentication, throttle: Throttle) -> None:
         self._store = store
@@ -32,10 +32,10 @@ class EmailVerification:
         self._reauthentication = reauthentication
 
     def request(self, principal: Principal, origin: Origin) -> None:
-        """Send the user a link; one whose address is verified is sent none.
+        """Send the user a link, unless the address is already verified.
 
         Raises:
-            TooManyAttempts: too much mail was asked for from this address block.
+            TooManyAttempts: there were too many requests for mail from this address block.
 
         """
         self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
@@ -46,19 +46,19 @@ class EmailVerification:
         now = self._clock.now()
         with self._store.begin() as work:
             if work.users.lock(principal.user.id) is None:
-                raise InvalidToken  # the account went away since the token was checked
+                raise InvalidToken  # the account was deleted since the token was checked
             work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=principal.user.id))
             work.commit()
 
     def request_change(self, principal: Principal, new_email: str, current_password: str, origin: Origin) -> None:
-        """Send a link to a new address, and a notice to the one that the account keeps until the link is followed.
+        """Send a link to the new address, and a notice to the current one, which stays until the link is followed.
 
-        Whether the new address has an account is found out when the message is sent, and told to its owner alone.
+        Whether the new address has an account is checked when the message is sent; only that account's owner learns it.
 
         Raises:
-            InvalidInput: it is not an e-mail address.
+            InvalidInput: the new address is not an e-mail address.
             WrongPassword: the password is wrong.
-            TooManyAttempts: too many passwords were wrong, or too much mail was asked for from this address block.
+            TooManyAttempts: too many passwords were wrong, or there were too many requests for mail.
             Overloaded: too many passwords are being checked.
 
         """
@@ -93,10 +93,10 @@ class EmailVerification:
         return True
 
     def verify(self, token: str, origin: Origin) -> None:
-        """Verify the address that a token was sent to, and where it is a new one, let the account have it.
+        """Verify the address that a token was sent to; a new address becomes the account's.
 
         Raises:
-            InvalidVerificationToken: it is junk, expired, used or replaced, or another account has the address.
+            InvalidVerificationToken: it is malformed, expired, used or replaced, or another account has the address.
 
         """
         digest = digest_of(token)
@@ -111,7 +111,7 @@ class EmailVerification:
             found = work.one_time_tokens.find(digest, [Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE], now=now)
             if found is None:
                 raise InvalidVerificationToken
-            user = work.users.lock(found.user_id)  # before the token, as everybody does who takes both
+            user = work.users.lock(found.user_id)  # before the token, in the same order everywhere
             if not work.one_time_tokens.use(found.id, at=now):
                 raise InvalidVerificationToken
             if found.purpose is Purpose.EMAIL_CHANGE:

@@ -1,4 +1,4 @@
-"""What the links of an account are refused with."""
+"""The errors of links that are no longer valid."""
 
 from core.errors import AuthError
 

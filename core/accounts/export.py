@@ -1,4 +1,4 @@
-"""The export of an account: what each capability stores about a user."""
+"""The export of an account: the data that each capability stores about a user."""
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from core.store import Store, UnitOfWork
 from core.users.model import User
 
 Parts = Mapping[str, Callable[[UnitOfWork, uuid.UUID], Sequence[ResponseModel]]]
-"""What reads a part of an export, by its member."""
+"""By the member of the export: a function that reads its part."""
 
 
 class Exporter:
-    """Gives users what is stored about them."""
+    """Exports the data of a user."""
 
     def __init__(self, *, store: Store, clock: Clock, parts: Parts) -> None:
         self._store = store
@@ -28,14 +28,14 @@ class Exporter:
 
     @retried
     def export(self, principal: Principal, origin: Origin) -> Export:
-        """Everything that is stored about the user, except events beyond the newest `MOST_EVENTS`.
+        """Return all stored data of the user, except events older than the newest `MOST_EVENTS`.
 
-        It is read outside a transaction, in which nobody else could write to SQLite. Recorded is it last, and only of
-        an account that is still there: nothing is given out without its row, and nothing that was read is missing
-        because the account was being deleted meanwhile.
+        The data is read outside a transaction, which would block all other writers of SQLite. The export is recorded
+        last, and only if the account still exists: no export is returned without its audit event, and none is partial
+        because the account was deleted meanwhile.
 
         Raises:
-            InvalidToken: the account went away meanwhile.
+            InvalidToken: the account was deleted meanwhile.
 
         """
         user_id = principal.user.id
@@ -58,7 +58,7 @@ class Exporter:
         with self._store.begin() as work:
             user = work.users.lock(user_id)
             if user is None:
-                raise InvalidToken  # the account went away since the token was checked
+                raise InvalidToken  # the account was deleted since the token was checked
             work.audit.add(exported)
             work.commit()
         return user, exported

@@ -1,4 +1,4 @@
-"""What the export of an account shows."""
+"""The response model of the export of an account."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -16,7 +16,7 @@ from core.users.schemas import User
 class AccountExport(ResponseModel):
     """Everything that is stored about a user, but for what only serves to check secrets."""
 
-    # A further capability of an embedding application has a part of its own; the document does not name it.
+    # A further capability of an embedding application adds its own part, which the document does not name.
     model_config = ConfigDict(extra="allow", json_schema_extra=lambda schema: schema.pop("additionalProperties", None))
 
     exported_at: datetime = Field(examples=[EXAMPLE_TIME])

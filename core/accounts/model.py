@@ -1,4 +1,4 @@
-"""What is stored about a user, as an export gives it."""
+"""The export of an account as a value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from core.audit.model import AuditEvent
 from core.contract.fields import ResponseModel
 from core.users.model import User
 
-# Of an export: what a person causes in a year is far less, and what a program causes has no end.
+# The limit of events in an export: a person causes far fewer in a year, a program may cause any number.
 MOST_EVENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """Everything that is stored about a user, except what only serves to check secrets."""
+    """All stored data of a user, except data that only serves to check secrets."""
 
     at: datetime
     user: User
     parts: Mapping[str, Sequence[ResponseModel]]
-    """What each capability stores, by the member of the export."""
+    """The data of each capability, by the member of the export."""
     events: list[AuditEvent]
     """The newest `MOST_EVENTS`, oldest first."""
     has_older_events: bool

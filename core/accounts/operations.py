@@ -1,4 +1,4 @@
-"""The operations of accounts: signing up, and what owners change about themselves."""
+"""The operations of accounts: signing up, and changes that users make to their own account."""
 
 from http import HTTPMethod, HTTPStatus
 

@@ -21,7 +21,7 @@ from core.users.model import User
 
 
 class PasswordReset:
-    """Use cases of who has forgotten the password, or lost the account to somebody else."""
+    """Use cases of users who have forgotten the password, or whose account was taken over."""
 
     def __init__(
         self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle, policy: PasswordPolicy
@@ -33,14 +33,14 @@ class PasswordReset:
         self._policy = policy
 
     def request(self, email: str, origin: Origin) -> None:
-        """Ask for a link.
+        """Request a link.
 
-        Nothing is looked up here: one row is written for any address, and whether somebody has it is found out when
-        the message is sent. So no answer and no clock tells who has an account.
+        One row is written for any address; whether it has an account is checked when the message is sent. So neither
+        the answer nor its timing reveals whether an account exists.
 
         Raises:
             InvalidInput: it is not an e-mail address.
-            TooManyAttempts: too much mail was asked for from this address block.
+            TooManyAttempts: there were too many requests for mail from this address block.
 
         """
         address = parse_email(email)
@@ -55,15 +55,15 @@ class PasswordReset:
             work.commit()
 
     def reset(self, token: str, new_password: str, origin: Origin) -> None:
-        """Set a new password and end every session. Nobody is logged in by that.
+        """Set a new password and end every session, without starting a new one.
 
-        Whoever has the token reads the mail of the address, so the address is verified as well: an account that
-        somebody else signed up with it is the owner's from here on.
+        A user with the token reads the mail of the address, so the address is verified as well: an account that a
+        stranger signed up with it now belongs to the owner of the address.
 
         Raises:
-            InvalidResetToken: the token is junk, expired, used or replaced.
-            InvalidInput: the password is refused; the token goes on.
-            Overloaded: too many passwords are being hashed; the token goes on.
+            InvalidResetToken: the token is malformed, expired, used or replaced.
+            InvalidInput: the password is refused; the token stays valid.
+            Overloaded: too many passwords are being hashed; the token stays valid.
 
         """
         found = self._find(token)
@@ -85,12 +85,12 @@ class PasswordReset:
     def _reset(self, token: OneTimeToken, new_hash: str, origin: Origin) -> User:
         now = self._clock.now()
         with self._store.begin() as work:
-            work.users.lock(token.user_id)  # before the token, as everybody does who takes both
+            work.users.lock(token.user_id)  # before the token, in the same order everywhere
             if not work.one_time_tokens.use(token.id, at=now):
-                raise InvalidResetToken  # another use of it was faster
+                raise InvalidResetToken  # another request has used it since
             user = work.users.reset_password(token.user_id, new_hash, at=now)
             if user is None:
-                raise InvalidResetToken  # the account went away or was deactivated
+                raise InvalidResetToken  # the account was deleted or deactivated
             revoke_links(work, user.id, at=now)
             end_sessions(work, user.id, at=now, reason=EndReason.PASSWORD_RESET)
             self._throttle.trust_origin(work, user.email, origin)

@@ -1,4 +1,4 @@
-"""What the operations of accounts take and show."""
+"""Request models of accounts."""
 
 import unicodedata
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Accounts: signing up, and what owners change about themselves."""
+"""Accounts: signing up, and changes that users make to their own account."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Accounts:
         self._settings = settings
 
     def sign_up(self, email: str, password: str, display_name: str | None, origin: Origin) -> User | None:
-        """Create an account and send its owner a link that verifies the address.
+        """Create an account and send the user a link that verifies the address.
 
-        An account that has the address already is left as it is, and its owner told. Where only verified addresses
-        may log in, the caller is not told which of the two happened (None), and both cost the same.
+        An existing account with the address does not change, and its owner gets a notice. Where only verified
+        addresses may log in, both cases return None and cost the same, so that the caller cannot tell them apart.
 
         Raises:
             InvalidInput: the address or the password is refused.
@@ -84,7 +84,7 @@ class Accounts:
             updated_at=now,
         )
         with self._store.begin() as work:
-            # No question first: of many equal signups at once, the unique constraint lets exactly one through.
+            # No check first: of many equal signups at once, the unique constraint allows exactly one.
             added = work.users.add(Account(user=user, password_hash=password_hash), canonical_email=address.canonical)
             if added:
                 work.audit.add(event(EventKind.SIGNED_UP, at=now, origin=origin, user_id=user.id))
@@ -104,7 +104,7 @@ class Accounts:
         with self._store.begin() as work:
             user = work.users.set_display_name(principal.user.id, display_name, at=now)
             if user is None:
-                raise InvalidToken  # the account went away since the token was checked
+                raise InvalidToken  # the account was deleted since the token was checked
             work.audit.add(event(EventKind.ACCOUNT_UPDATED, at=now, origin=origin, user_id=user.id))
             work.commit()
         return user
@@ -125,7 +125,7 @@ class Accounts:
                 proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
 
     def delete(self, principal: Principal, current_password: str, origin: Origin) -> None:
-        """Remove the user and all that belongs to it; of the audit log, the network addresses.
+        """Delete the user with all data, and remove the network addresses from the user's audit events.
 
         Raises:
             WrongPassword: the password is wrong.
@@ -146,7 +146,7 @@ class Accounts:
             end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
             if (canonical := work.users.remove(user_id)) is None:
                 return False
-            # A request for a link names nobody yet, but the address.
+            # An unsent request for a link names the address and no user.
             work.outbox.forget_address(canonical)
             work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
             work.audit.forget_addresses(user_id)

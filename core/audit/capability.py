@@ -1,4 +1,4 @@
-"""What the audit log adds to the whole. Its part of an export is written by `core.accounts.export` itself."""
+"""What the audit log adds to the service. Its part of an export is in `core.accounts.export`."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from core.store import UnitOfWork
 
 
 def purge(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
-    """Delete events that are older than they are kept."""
+    """Delete events that are older than the retention."""
     return work.audit.purge(before=now - settings.audit.retention, limit=limit)
 
 

@@ -1,4 +1,4 @@
-"""Audit events: who did what, and when. No e-mail address, no token, no password is ever part of one."""
+"""Audit events: the user, the kind and the time. An event never contains an e-mail address, a token or a password."""
 
 import uuid
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Protocol
 from core.clock import new_id
 from core.origin import Origin
 
-# From what the throttle puts down to what comes of the request, which may wait in the line of hashes in between.
+# Longest time between the THROTTLED event and the request's own event: a request may wait in the hash queue.
 LONGEST_REQUEST = timedelta(seconds=30)
 
 
@@ -36,11 +36,11 @@ class EventKind(StrEnum):
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
     THROTTLED = "throttled"
-    """An allowance of attempts was spent; the next one has to wait."""
+    """A counter of attempts reached its burst; the next attempt has to wait."""
     CONFIRMATION_FAILED = "confirmation_failed"
-    """The current password, asked for before a change, was wrong."""
+    """The password in a re-authentication was wrong."""
     CLIENT_REFUSED = "client_refused"
-    """A registered client did not prove who it is."""
+    """The authentication of a registered client failed."""
     CLIENT_CREATED = "client_created"
     CLIENT_DISABLED = "client_disabled"
     CLIENT_ENABLED = "client_enabled"
@@ -59,10 +59,10 @@ class AuditEvent:
     user_id: uuid.UUID | None
     session_id: uuid.UUID | None
     ip: str
-    """Empty where it was done on the machine, by the command line or by itself."""
+    """Empty if there was no request: a change by the command line or by the service itself."""
     request_id: str
     subject: str | None = None
-    """What it happened to where that is no user: the id of a client or of a key."""
+    """The id of a client or of a key, if the event is about one and not about a user."""
 
 
 class AuditLog(Protocol):
@@ -73,18 +73,18 @@ class AuditLog(Protocol):
         ...
 
     def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
-        """The newest events of a user, oldest first."""
+        """Return the newest events of a user, oldest first."""
         ...
 
     def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` events from before then; how many there were."""
+        """Delete up to ``limit`` events from before a time; return their number."""
         ...
 
     def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses from the events of a user who leaves, and the ids of their requests.
+        """Remove the network addresses and the request ids from the events of a deleted user.
 
-        The addresses also from what the throttle put down in these requests, where no user is named. Of the deletion
-        itself, the request is kept.
+        The addresses are also removed from the throttle's events of the same requests, which name no user. The event
+        of the deletion itself keeps its request id.
         """
         ...
 

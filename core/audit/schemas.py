@@ -1,4 +1,4 @@
-"""What the export of an account shows of the audit log."""
+"""The audit events in the export of an account."""
 
 import uuid
 from datetime import datetime

@@ -31,7 +31,7 @@ audit_events = Table(
     Column("id", Uuid, primary_key=True),
     Column("at", UtcDateTime, nullable=False),
     Column("kind", String(32), nullable=False),
-    # No foreign key: what happened outlives the account it happened to.
+    # No foreign key: events outlive the account.
     Column("user_id", Uuid, nullable=True),
     Column("session_id", Uuid, nullable=True),
     Column("ip", String(64), nullable=False),
@@ -41,8 +41,8 @@ audit_events = Table(
 )
 
 Span: TypeAlias = tuple[datetime, datetime]
-INSTANT = timedelta(milliseconds=1)  # what the time in an id is told in
-SPANS = 100  # asked for at once
+INSTANT = timedelta(milliseconds=1)  # the resolution of the time in an id
+SPANS = 100  # in one statement
 
 
 class SqlAuditLog:
@@ -52,7 +52,6 @@ class SqlAuditLog:
         self._connection = connection
 
     def add(self, event: AuditEvent) -> None:
-        """Append an event."""
         self._connection.execute(
             insert(audit_events).values(
                 id=event.id,
@@ -67,18 +66,15 @@ class SqlAuditLog:
         )
 
     def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
-        """The newest events of a user, oldest first."""
         newest = select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id.desc())
         rows = self._connection.execute(newest.limit(limit)).mappings().all()
         return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in reversed(rows)]
 
     def purge(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` events from before then; their ids grow with time."""
         old = select(audit_events.c.id).where(audit_events.c.id < first_id(before)).limit(limit)
         return self._connection.execute(delete(audit_events).where(audit_events.c.id.in_(old))).rowcount
 
     def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses from the events of a user, and from those of the same requests."""
         is_own = audit_events.c.user_id == user_id
         has_request = (audit_events.c.ip != "", audit_events.c.request_id != "")
         requests = self._connection.execute(
@@ -95,17 +91,18 @@ class SqlAuditLog:
         self._connection.execute(update(audit_events).where(is_own).values(ip="", request_id=request))
 
     def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
-        """Remove the address from what the throttle put down in these requests: it knows no user.
+        """Remove the address from the throttle's events of these requests, which name no user.
 
-        Clients choose the ids of their requests. So the address must be the same one, and the time about the same:
-        nobody erases the address of others by leaving.
+        Callers choose the ids of their requests. So the address must match too, and the time approximately: the
+        deletion of one account must not erase the addresses of others.
         """
         for start in range(0, len(spans), SPANS):
-            # Ids grow with time, so that this reads half a minute here and there and needs no index of its own. Said of
-            # each, that there is no user; otherwise SQLite reads all such rows and asks each for every span.
-            nobody = audit_events.c.user_id.is_(null())
+            # Ids grow with time, so this reads half a minute for each request and needs no further index. The condition
+            # on the user is repeated in each span: otherwise SQLite reads all such rows and compares each with every
+            # span.
+            has_no_user = audit_events.c.user_id.is_(null())
             nearby = [
-                and_(nobody, audit_events.c.id > first_id(since), audit_events.c.id < first_id(until))
+                and_(has_no_user, audit_events.c.id > first_id(since), audit_events.c.id < first_id(until))
                 for since, until in spans[start : start + SPANS]
             ]
             throttled = self._connection.execute(
@@ -119,7 +116,7 @@ class SqlAuditLog:
 
 
 def _merged(spans: list[Span]) -> list[Span]:
-    """The same times in as few spans as there can be."""
+    """Merge spans that overlap."""
     merged: list[Span] = []
     for since, until in sorted(spans):
         if merged and since <= merged[-1][1]:

@@ -1,4 +1,4 @@
-"""What authentication adds to the whole."""
+"""What authentication adds to the service."""
 
 from core.authentication.operations import OPERATIONS
 from core.authentication.problems import PROBLEMS

@@ -1,4 +1,4 @@
-"""What a login and a proof by password are refused with."""
+"""The errors of logins and re-authentication."""
 
 from core.errors import AuthError, TryAgainLater, Unauthenticated
 

@@ -1,4 +1,4 @@
-"""Logging in with an address and its password."""
+"""Logging in with an address and a password."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.users.model import Account
 
 
 class Authentication:
-    """Starts sessions for passwords."""
+    """Starts sessions for users who log in with a password."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Authentication:
     def login(self, email: str, password: str, origin: Origin) -> TokenPair:
         """Start a session for an address and its password.
 
-        An unknown address, a wrong password and an inactive user answer alike and cost alike.
+        An unknown address, a wrong password and an inactive user get the same answer at the same cost.
 
         Raises:
-            InvalidCredentials: they do not belong together.
-            EmailNotVerified: they do, but only verified addresses may log in; a new link is on its way.
+            InvalidCredentials: no active account has this address with this password.
+            EmailNotVerified: the password is right, but only verified addresses may log in; a new link will be sent.
             TooManyAttempts: too many passwords were wrong.
             Overloaded: too many passwords are being checked.
 
@@ -65,7 +65,7 @@ class Authentication:
         raise InvalidCredentials
 
     def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt) -> TokenPair | None:
-        """Start a session for the owner; None where the hash was replaced since it was checked."""
+        """Start a session; None if the hash was replaced since it was checked."""
         if self._settings.require_verified_email and not account.user.email_verified:
             self._refuse_unverified(account, origin)
             raise EmailNotVerified
@@ -77,11 +77,11 @@ class Authentication:
     def _account(self, email: str) -> Account | None:
         canonical = canonical_or_none(email)
         with self._store.reading() as read:
-            # Asked in vain for an address that cannot exist, so that it takes the same time.
+            # Also for a text that is no address, so that it takes the same time.
             return read.users.by_email(canonical or "")
 
     def _upgrade(self, account: Account, password: str) -> str | None:
-        """A hash of today's scheme and cost, where the stored one is not, and where there is time to make it."""
+        """Make a hash of the current scheme and cost if the stored one is older; None if the hash pool is full."""
         if not self._passwords.needs_upgrade(account.password_hash):
             return None
         try:
@@ -110,18 +110,18 @@ class Authentication:
 
     @retried
     def _refuse_unverified(self, account: Account, origin: Origin) -> None:
-        """Send another link: the first one may have expired, and without a login none can be asked for."""
+        """Send another link: the first one may have expired, and only a logged-in user can request one."""
         now, user_id = self._clock.now(), account.user.id
         with self._store.begin() as work:
             if work.users.lock(user_id) is None:
-                raise InvalidCredentials  # the account went away since its password was checked
+                raise InvalidCredentials  # the account was deleted since its password was checked
             work.audit.add(event(EventKind.LOGIN_FAILED, at=now, origin=origin, user_id=user_id))
             work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=user_id))
             work.commit()
 
     @retried
     def _record_failure(self, account: Account | None, origin: Origin) -> None:
-        """Commit what must survive the refusal, for a known and an unknown address alike."""
+        """Commit the event before the refusal is raised, for known and unknown addresses alike."""
         with self._store.begin() as work:
             user_id = account.user.id if account else None
             work.audit.add(event(EventKind.LOGIN_FAILED, at=self._clock.now(), origin=origin, user_id=user_id))

@@ -1,4 +1,4 @@
-"""The HTTP form of the errors of proofs by password."""
+"""The HTTP form of the errors of logins and re-authentication."""
 
 from http import HTTPStatus
 

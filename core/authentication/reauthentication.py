@@ -1,4 +1,4 @@
-"""Re-authentication: a user who is logged in gives the password again, before what a stolen token alone must not do."""
+"""Re-authentication: a user repeats the password before a change that a stolen token alone must not allow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from core.users.model import Account
 
 
 class Proof:
-    """One try to prove a password, and whether what it was given for is done."""
+    """One re-authentication, and whether the change that it allows is done."""
 
     def __init__(self, reauthentication: "Reauthentication", principal: Principal) -> None:
         self._reauthentication = reauthentication
@@ -25,15 +25,15 @@ class Proof:
         self.is_done = False
 
     def check_password(self, password: str) -> Iterator[str]:
-        """The hash that the password was checked against, while what it proves is not done; nothing where it is wrong.
+        """Yield the hash that the password matches, and again after it was replaced, until the change is done.
 
-        No connection is held while a hash is computed, which takes a quarter of a second: so the caller changes an
-        account only as long as its hash is still this one. One that was replaced meanwhile is checked again. It was
-        either upgraded by a login of the same user, which takes nothing from the password, or belongs to a new
-        password, which does not match.
+        A wrong password yields nothing. No connection is kept while a hash is computed, which takes a quarter of a
+        second: the caller changes an account only if its hash is still this one. If it was replaced meanwhile, the new
+        one is checked: either a login of the same user has upgraded it, and the password still matches, or it belongs
+        to a new password, which does not match.
 
         Raises:
-            InvalidToken: the account went away since the token was checked.
+            InvalidToken: the account was deleted since the token was checked.
             Overloaded: too many passwords are being checked.
 
         """
@@ -59,12 +59,12 @@ class Reauthentication:
     def proof(
         self, principal: Principal, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
     ) -> Iterator[Proof]:
-        """Count a try to prove the password, and forget it where it was right.
+        """Count an attempt, and take it back if the password was right.
 
-        What the password was asked for is done inside, for each hash of `Proof.check_password`, until it succeeds.
+        The caller makes its change inside, for each hash of `Proof.check_password`, until it succeeds.
 
         Raises:
-            WrongPassword: it was not done, because the password is wrong.
+            WrongPassword: the password is wrong, so the change was not made.
             TooManyAttempts: too many passwords were wrong.
             Overloaded: too many passwords are being checked.
 
@@ -78,7 +78,7 @@ class Reauthentication:
         self._throttle.forget(attempt)
 
     def matching_hash(self, principal: Principal, password: str) -> str | None:
-        """The stored hash of the user, where the password is behind it and the account is active."""
+        """Return the stored hash of the user if the password matches it and the account is active."""
         account = self._account(principal)
         return account.password_hash if self._passwords.matches(password, account) else None
 

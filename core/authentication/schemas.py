@@ -1,4 +1,4 @@
-"""What a login takes, and the fields that hold an address or a password."""
+"""The request model of a login, and the fields for addresses and passwords."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - the one from t
 
 
 def _normal(text: str) -> str:
-    """The form in which passwords are compared, and counted: the same letters may be typed as more code points."""
+    """Normalise a password before its characters are counted: the same letters may be typed as more code points."""
     normal = policy.normalise(text)
     if len(normal) > policy.MAX_CHARACTERS:
         raise PydanticCustomError("string_too_long", "Too long.")
@@ -28,7 +28,7 @@ EmailText = Annotated[
 def _password(description: str) -> Any:
     return Field(
         min_length=1,
-        max_length=policy.MAX_TYPED,  # before it is made normal
+        max_length=policy.MAX_TYPED,  # before it is normalised
         description=description,
         examples=[EXAMPLE_PASSWORD],
         json_schema_extra={"format": "password", "maxLength": policy.MAX_CHARACTERS},

@@ -1,4 +1,4 @@
-"""A whole response, as plain values: what both doors make theirs of, and what the edge sends by itself."""
+"""A whole response, without a framework: both doors turn it into theirs, and the edge sends its own."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -9,7 +9,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, header fields of different names, and a body."""
+    """A status, header fields (each name once), and a body."""
 
     status: int
     headers: Headers = ()
@@ -17,5 +17,5 @@ class Answer:
 
     @classmethod
     def of(cls, media_type: str, body: bytes, headers: Headers = (), status: int = HTTPStatus.OK) -> Self:
-        """An answer with a body, and so with a type of it."""
+        """Make an answer with a body and its media type."""
         return cls(status, (("Content-Type", media_type), *headers), body)

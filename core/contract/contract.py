@@ -10,10 +10,10 @@ from core.contract.problem import ProblemForms
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contract:
-    """What both doors answer."""
+    """The operations and errors of both doors."""
 
     operations: Mapping[str, Operation]
-    """By their ids."""
+    """By id."""
     problems: ProblemForms
     tags: Mapping[str, str]
     """The chapters of the documentation, each with its text."""
@@ -25,13 +25,13 @@ class Contract:
         """Put a contract together.
 
         Raises:
-            ValueError: two operations have one id, or stand at one place.
+            ValueError: two operations have the same id, or the same method and path.
 
         """
         defined = tuple(operations)
         by_id = {operation.id: operation for operation in defined}
-        places = {(operation.method, operation.path) for operation in defined}
-        if not len(by_id) == len(places) == len(defined):
+        by_place = {(operation.method, operation.path) for operation in defined}
+        if not len(by_id) == len(by_place) == len(defined):
             raise ValueError("two operations have one id, or one method and path")
         return cls(
             operations=by_id,

@@ -1,4 +1,4 @@
-"""What fields of requests and answers are made of."""
+"""Building blocks of request and response models."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from pydantic.config import JsonDict
 
 
 def text_field(description: str, *, example: str, maximum: int, format_: str | None = None) -> Any:
-    """Declare a member that holds a text of 1 to ``maximum`` characters."""
+    """Declare a text member of 1 to ``maximum`` characters."""
     extra: JsonDict | None = {"format": format_} if format_ else None
     return Field(min_length=1, max_length=maximum, description=description, examples=[example], json_schema_extra=extra)
 
 
 class RequestModel(BaseModel):
-    """Base of request bodies: an unknown member is an error, never obeyed and never ignored."""
+    """Base of request bodies: an unknown member is an error, it is never ignored."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What an operation of the contract is: path, models, authentication, errors and texts, as data."""
+"""An operation of the contract as data: path, models, authentication, errors and texts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,14 +28,14 @@ JWT = "application/jwt"
 IMMUTABLE = "public, max-age=86400"
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Swagger UI writes style attributes, ReDoc searches in a worker made from a blob; nothing else is opened, and
-# nothing leaves the host.
+# Swagger UI writes style attributes, and ReDoc searches in a worker made from a blob; everything else is forbidden,
+# and so are requests to other hosts.
 PAGES_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "font-src 'self' data:; connect-src 'self'; worker-src blob:; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'none'"
 )
-# The pages of links hold a form that their own script sends; nothing is taken from elsewhere, nothing sent elsewhere.
+# The pages of links have a form that their own script sends; they load nothing from other hosts and send nothing there.
 LINKS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'"
@@ -54,17 +54,17 @@ class Tag(StrEnum):
 
 
 class Auth(Enum):
-    """What a request must prove."""
+    """How a request must authenticate."""
 
     NONE = auto()
     USER = auto()  # by an access token
-    OPTIONAL_CLIENT = auto()  # by HTTP Basic; the core decides what a request without one may have
+    OPTIONAL_CLIENT = auto()  # by HTTP Basic; the core decides about requests without it
     CLIENT = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A part of a path that each request fills in."""
+    """A variable part of a path."""
 
     description: str
     kind: type[str | UUID] = str
@@ -78,7 +78,7 @@ class Operation:
     method: HTTPMethod
     path: str
     tag: str
-    """The chapter of the documentation that it stands in."""
+    """The chapter of the documentation."""
     summary: str
     description: str
     response: type[BaseModel] | None = None
@@ -88,13 +88,13 @@ class Operation:
     form: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    """Of the path, by name."""
+    """The parameters of the path, by name."""
     media_type: str | None = None
-    """Of an answer that is not made from a model."""
+    """The media type of an answer without a model."""
     omit_null: bool = False
-    """Whether members without a value are left out of the answer."""
+    """Whether the answer leaves out members without a value."""
     other_statuses: dict[HTTPStatus, str] = field(default_factory=dict)
-    """Other statuses that are no errors."""
+    """Further statuses that are not errors."""
     auth: Auth = Auth.NONE
     uses_database: bool = True
     errors: tuple[type[AuthError], ...] = ()
@@ -104,7 +104,7 @@ class Operation:
 
     @property
     def all_errors(self) -> tuple[type[AuthError], ...]:
-        """Its own errors, and those that follow from what it takes."""
+        """Its own errors, and those that follow from its input and authentication."""
         return tuple(dict.fromkeys((*self._general_errors(), *self.errors)))
 
     def _general_errors(self) -> Iterator[type[AuthError]]:

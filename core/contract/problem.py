@@ -1,4 +1,4 @@
-"""What answers show of errors, and the HTTP form that an error has."""
+"""Errors in answers: their models, and the HTTP form of an error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from core.errors import AuthError, FieldError
 
 @dataclass(frozen=True, slots=True)
 class ProblemForm:
-    """How an error is answered and explained."""
+    """The status, the title and the explanation of an error."""
 
     status: HTTPStatus
     title: str
@@ -53,7 +53,7 @@ class InputError(ResponseModel):
 
     @classmethod
     def of(cls, error: FieldError) -> Self:
-        """Show an error; without a field, it is in the whole input."""
+        """Show an error; one without a field is about the whole input."""
         return cls(pointer=f"/{error.field}" if error.field else "", code=error.code, message=error.message)
 
 

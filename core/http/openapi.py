@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document that the operations make. FastAPI makes its own from its routes; a test holds both equal."""
+"""The OpenAPI 3.1 document, made from the operations. FastAPI makes its own from its routes; a test compares both."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -25,7 +25,7 @@ PASSWORD_SCHEME = "PasswordGrant"  # noqa: S105 - the name of a scheme
 BEARER_SCHEME = "AccessToken"
 CLIENT_SCHEME = "Client"
 CLIENT_SCHEME_TEXT = "Id and secret of a registered client."
-# Relative to the document, so that it holds behind a proxy that adds a prefix.
+# Relative to the document, so that it also works behind a proxy that adds a prefix.
 TOKEN_URL = TOKEN.path.removeprefix("/")
 PASSWORD_SCHEME_TEXT = "Log in with e-mail address and password; leave the client fields empty."  # noqa: S105
 BEARER_SCHEME_TEXT = "Paste an access token."
@@ -43,7 +43,7 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
     CLIENT_SCHEME: {"type": "http", "description": CLIENT_SCHEME_TEXT, "scheme": "basic"},
 }
-# Of the operations that refuse everybody else.
+# The security requirements of operations that refuse unauthenticated requests.
 _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
     Auth.USER: [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}],
     Auth.CLIENT: [{CLIENT_SCHEME: []}],
@@ -54,7 +54,7 @@ _ERROR_MODELS: tuple[type[BaseModel], ...] = (Problem, InputProblem, OAuthError)
 
 
 def document(contract: Contract) -> dict[str, Any]:
-    """The whole document."""
+    """Make the whole document."""
     documented = [operation for operation in contract.operations.values() if operation.documented]
     problems = Problems(contract.problems)
     references, definitions = _schemas(documented)
@@ -73,18 +73,18 @@ def document(contract: Contract) -> dict[str, Any]:
 
 
 def tags(contract: Contract) -> list[dict[str, str]]:
-    """The chapters of the document."""
+    """Return the chapters of the document."""
     return [{"name": name, "description": text} for name, text in contract.tags.items()]
 
 
 def error_schemas() -> dict[str, Any]:
-    """The schemas of error bodies, which no route of FastAPI names."""
+    """Return the schemas of error bodies, which no route of FastAPI names."""
     _, definitions = models_json_schema([(model, "serialization") for model in _ERROR_MODELS], ref_template=_REF)
     return dict(definitions["$defs"])
 
 
 def other_responses(operation: Operation, problems: Problems) -> dict[int | str, dict[str, Any]]:
-    """Every other answer of an operation, by status, each error code with an example."""
+    """Return every other answer of an operation, by status, each error code with an example."""
     responses: dict[int | str, dict[str, Any]] = {
         int(status): {"description": text} for status, text in operation.other_statuses.items()
     }

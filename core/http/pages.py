@@ -1,4 +1,4 @@
-"""The pages that people see: the documentation, and where the links of letters lead. Nothing comes from outside."""
+"""The pages for people: the documentation and the pages of links in letters. They load nothing from other hosts."""
 
 import json
 from functools import cache
@@ -45,7 +45,7 @@ _REDOC = _TEMPLATE.format(
     body='<div id="redoc"></div>\n<script src="assets/redoc.standalone.js"></script>\n'
     '<script src="assets/redoc-init.js"></script>',
 )
-# Started from files of their own: the content security policy allows no script inside a page.
+# In separate files, because the content security policy allows no script inside a page.
 _SWAGGER_INIT = """SwaggerUIBundle({
   url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
   presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
@@ -75,13 +75,13 @@ _PACKAGED = {
 
 
 class Pages:
-    """The pages of one process. Those of the documentation may be switched off; then they are 404."""
+    """The pages of one process. The documentation may be switched off; then its pages are 404."""
 
     def __init__(self, texts: Texts, settings: Settings, contract: Contract) -> None:
-        """Try every page where the texts are not all ours.
+        """Try every page if the operator has texts of their own.
 
         Raises:
-            TextsError: one of them cannot be shown.
+            TextsError: one of them cannot be rendered.
 
         """
         self._texts = texts
@@ -93,30 +93,30 @@ class Pages:
             self._try_all()
 
     def openapi(self) -> Answer:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         self._require_docs()
         return _document(self._contract)
 
     def docs(self) -> Answer:
-        """Swagger UI."""
+        """Return Swagger UI."""
         self._require_docs()
         return Answer.of(HTML, _SWAGGER.encode())
 
     def redoc(self) -> Answer:
-        """ReDoc."""
+        """Return ReDoc."""
         self._require_docs()
         return Answer.of(HTML, _REDOC.encode())
 
     def reset_password(self, languages: str) -> Answer:
-        """Where the link of a password reset leads."""
+        """Return the page for the link of a password reset."""
         return self._of_link("reset_password", languages)
 
     def verify_email(self, languages: str) -> Answer:
-        """Where the link of a verification leads."""
+        """Return the page for the link of a verification."""
         return self._of_link("verify_email", languages)
 
     def problem_type(self, code: str) -> ProblemType:
-        """What an error code means.
+        """Return the explanation of an error code.
 
         Raises:
             NotFound: there is no such code.
@@ -125,7 +125,7 @@ class Pages:
         return self._problems.explain(code)
 
     def asset(self, name: str) -> Answer:
-        """A script, a style or the icon.
+        """Return a script, a style or the icon.
 
         Raises:
             NotFound: there is none of this name; names are looked up, never joined to a path.
@@ -173,7 +173,7 @@ def _packaged(name: str) -> Answer:
 
 
 def _package_folder() -> Path:
-    """The folder of the assets inside their package, found without importing it."""
+    """Find the folder of the assets in their package, without importing it."""
     spec: Any = find_spec("fastapi_offline")
     if spec is None:
         raise NotFound

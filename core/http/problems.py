@@ -1,4 +1,4 @@
-"""From an error to its HTTP answer: status, headers, body, by the forms that the capabilities give."""
+"""From an error to its HTTP answer: status, headers and body, by the forms of the capabilities."""
 
 import json
 from collections.abc import Iterable
@@ -37,11 +37,11 @@ class Problems:
         self._by_code = {error.code: error for error in forms}
 
     def status_of(self, error: type[AuthError]) -> HTTPStatus:
-        """The status that an error is answered with."""
+        """Return the status of an error."""
         return self._form(error).status
 
     def answer(self, error: AuthError, request_id: str) -> Answer:
-        """The whole answer to an error."""
+        """Make the whole answer to an error."""
         form = self._form(type(error))
         return Answer.of(media_type_of(type(error)), _body(error, form, request_id), _headers(error), form.status)
 
@@ -61,7 +61,7 @@ class Problems:
         )
 
     def example(self, error: type[AuthError]) -> dict[str, object]:
-        """An example body for the documentation."""
+        """Make an example body for the documentation."""
         made: dict[str, object] = json.loads(_body(_instance(error), self._form(error), EXAMPLE_REQUEST_ID))
         return made
 
@@ -70,14 +70,14 @@ class Problems:
 
 
 def model_of(error: type[AuthError]) -> type[Problem | OAuthError]:
-    """What the body of an answer to an error is made from."""
+    """Return the model of an error's body."""
     if issubclass(error, TokenEndpointError):
         return OAuthError
     return InputProblem if issubclass(error, InvalidInput) else Problem
 
 
 def media_type_of(error: type[AuthError]) -> str:
-    """OAuth errors are told in JSON, all others as problems."""
+    """Return the media type of an error: JSON for OAuth errors, problem+json for all others."""
     return JSON if model_of(error) is OAuthError else PROBLEM_JSON
 
 
@@ -92,8 +92,8 @@ def _type(code: str) -> str:
 
 
 def _body(error: AuthError, form: ProblemForm, request_id: str) -> bytes:
-    """Of all that could be told of an error, what its model has a member for."""
-    told = {
+    """Make the body of an error from the members of its model."""
+    members = {
         "type": _type(error.code),
         "title": form.title,
         "status": form.status,
@@ -105,7 +105,7 @@ def _body(error: AuthError, form: ProblemForm, request_id: str) -> bytes:
         "error_description": error.text,
     }
     model = model_of(type(error))
-    return model(**{name: told[name] for name in model.model_fields}).model_dump_json().encode()
+    return model(**{name: members[name] for name in model.model_fields}).model_dump_json().encode()
 
 
 def _found(error: AuthError) -> Iterable[FieldError]:
@@ -120,7 +120,7 @@ def _headers(error: AuthError) -> Headers:
             return (("Retry-After", str(seconds)),)
         case InvalidClient():
             return (("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"'),)
-        # RFC 6750 section 3: no error code where no token came, so that a client knows to fetch one.
+        # RFC 6750 section 3: no error code for a request without a token, so that a client fetches one.
         case MissingCredentials() | InvalidCredentials():
             return (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
         case Unauthenticated():

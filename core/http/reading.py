@@ -1,7 +1,7 @@
 """Reading requests: content types, JSON, forms, queries and the Authorization header, the same for both doors.
 
-The frameworks read hostile input differently (a repeated form field: first or last; NaN: taken; deep nesting: an
-error 500), so neither of them reads any. What they get are values that were read here.
+The frameworks read hostile input differently (a repeated form field: first or last; NaN: accepted; deep nesting: an
+error 500). So neither of them reads any: they get the values that are read here.
 """
 
 import base64
@@ -28,10 +28,10 @@ from core.strict_json import MAX_MEMBERS, strict_loads
 
 MAX_FIELDS = MAX_MEMBERS
 
-# No two runs of blanks stand side by side, where a regular expression would try every way to share them out.
+# No two runs of blanks are adjacent: a regular expression would try every way to divide the blanks between them.
 _CONTENT_TYPE = re.compile(r'([a-z0-9.+*/-]+)(?:[ \t]*;[ \t]*charset=(?:utf-?8|"utf-?8"))?(?:[ \t]*;)?', re.IGNORECASE)
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-# A member name is shown in a pointer only if it is harmless to show: input is never echoed.
+# A member name is shown in a pointer only if it is harmless; other input is never echoed.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 # From pydantic's error types to our codes and texts. Pydantic's own texts may quote the input.
@@ -55,7 +55,7 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a request brought, read but not yet validated."""
+    """The input of a request, parsed but not yet validated."""
 
     json: dict[str, Any] | None = None
     form: dict[str, str] | None = None
@@ -63,11 +63,11 @@ class Input:
 
 
 def read(operation: Operation, *, content_type: str | None, body: bytes, query: bytes) -> Input:
-    """Read what the operation takes, and nothing else.
+    """Read the input that the operation takes, and no other.
 
     Raises:
         RequestRefused: a part of it cannot be read.
-        InvalidRequest: the same, in the terms of an OAuth endpoint.
+        InvalidRequest: the same, for an OAuth endpoint.
 
     """
     return Input(
@@ -81,7 +81,7 @@ def read_json(content_type: str | None, raw: bytes) -> dict[str, Any]:
     """Read a JSON body.
 
     Raises:
-        UnsupportedMediaType: the content type is missing or another.
+        UnsupportedMediaType: the content type is missing or not JSON.
         MalformedJson: the body is not strict JSON.
         InvalidInput: it is JSON, but not an object.
 
@@ -100,8 +100,8 @@ def read_form(content_type: str | None, raw: bytes) -> dict[str, str]:
     """Read a form of an OAuth endpoint; a parameter without a value counts as absent (RFC 6749 section 3.2).
 
     Raises:
-        UnsupportedMediaType: the content type is missing or another.
-        InvalidRequest: a parameter is repeated, or the body is not such a form.
+        UnsupportedMediaType: the content type is missing or not that of a form.
+        InvalidRequest: a parameter is repeated, or the body is not a form.
 
     """
     _require(content_type, "application/x-www-form-urlencoded")
@@ -119,7 +119,7 @@ def read_query(raw: bytes) -> dict[str, str]:
     """Read a query string.
 
     Raises:
-        MalformedRequest: it is not UTF-8 behind its escapes, or has too many fields.
+        MalformedRequest: its escapes are not UTF-8, or it has too many fields.
         InvalidInput: a parameter is repeated.
 
     """
@@ -139,8 +139,8 @@ def bearer_token(authorization: str | None) -> str:
     """Take the access token out of an Authorization header (RFC 6750 section 2.1).
 
     Raises:
-        MissingCredentials: there is none, or it is of another scheme.
-        InvalidToken: what stands there cannot be a token.
+        MissingCredentials: there is no header, or it is of another scheme.
+        InvalidToken: the value cannot be a token.
 
     """
     scheme, _, rest = (authorization or "").partition(" ")
@@ -153,9 +153,9 @@ def bearer_token(authorization: str | None) -> str:
 
 
 def client_credentials(authorization: str | None) -> Credentials | None:
-    """Take client id and secret out of an Authorization header (RFC 7617), or None where no client is named.
+    """Take client id and secret out of an Authorization header (RFC 7617); None if it names no client.
 
-    An empty id and secret name none: Swagger UI sends them where its user left both fields empty.
+    An empty id with an empty secret names none: Swagger UI sends them when its user leaves both fields empty.
 
     Raises:
         InvalidClient: the header is malformed.
@@ -177,7 +177,7 @@ def client_credentials(authorization: str | None) -> Credentials | None:
 
 
 def invalid(operation: Operation, errors: Iterable[Mapping[str, Any]]) -> InvalidInput | InvalidRequest:
-    """What pydantic found, in the form of this operation; the location's first part (body, query) is dropped."""
+    """Turn pydantic's errors into ours; the location's first part (body, query) is dropped."""
     if operation.form is not None:
         return InvalidRequest()
     return InvalidInput(*(_input_error(error) for error in errors))
@@ -185,7 +185,7 @@ def invalid(operation: Operation, errors: Iterable[Mapping[str, Any]]) -> Invali
 
 def _input_error(error: Mapping[str, Any]) -> FieldError:
     code, message = _CODES.get(error["type"], ("invalid", "This value is not valid."))
-    # A union such as `str | None` adds its branch to the location; members stand at the first place.
+    # A union such as `str | None` adds its branch to the location; the member's name comes before it.
     member = error["loc"][1] if len(error["loc"]) > 1 else ""
     return _field_error(str(member), code, message)
 

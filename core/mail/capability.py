@@ -1,4 +1,4 @@
-"""What mail adds to the whole."""
+"""What mail adds to the service."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from core.settings.whole import Settings
 from core.store import UnitOfWork
 
 FAILED_RETENTION = timedelta(days=30)
-"""How long a message that was given up is kept, for the operator to try it again."""
+"""How long a message that was given up is kept, so that the operator can retry it."""
 
 
 def purge_messages(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
@@ -21,17 +21,17 @@ def purge_messages(work: UnitOfWork, now: datetime, settings: Settings, limit: i
 
 
 def purge_one_time_tokens(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> int:
-    """Delete tokens of links that have expired."""
+    """Delete expired tokens of links."""
     return work.one_time_tokens.purge(now=now, limit=limit)
 
 
 def export_messages(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedMessage]:
-    """The messages to a user."""
+    """Export the messages to a user."""
     return [ExportedMessage.of(message) for message in read.outbox.of(user_id)]
 
 
 def export_links(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedLink]:
-    """The links that a user was sent."""
+    """Export the links that were sent to a user."""
     return [ExportedLink.of(token) for token in read.one_time_tokens.of(user_id)]
 
 

@@ -1,4 +1,4 @@
-"""Composer: what a message in the outbox becomes when its time has come, if anything."""
+"""The composer: turns a due message of the outbox into a letter, if it is to be sent."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ _PURPOSES: Mapping[str, Purpose] = {
     MessageKind.EMAIL_VERIFICATION: Purpose.EMAIL_VERIFICATION,
     MessageKind.EMAIL_CHANGE: Purpose.EMAIL_CHANGE,
 }
-# What anybody can cause who knows an address, or a user who asks too often. Notices of what has happened to an
-# account are not held back from an address that the account has proved to be its own.
+# Messages that any caller with an address can cause, or a user with too many requests. Notices about an account are not
+# limited if its user has proved to own the address.
 _LIMITED: frozenset[str] = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
 _NOTICES = "notices"
 
 
 def is_wanted(message: Message, user: User) -> bool:
-    """Whether a user is to be sent a message at all."""
+    """Whether the message still makes sense for its user."""
     if message.kind in _LIMITED and not user.is_active:
         return False
     return message.kind != MessageKind.EMAIL_VERIFICATION or not user.email_verified
 
 
 def is_proved(message: Message, user: User) -> bool:
-    """Whether the address that a message goes to is known to be its user's own."""
+    """Whether the user of a message has proved to own the address that it goes to."""
     if not user.email_verified:
         return False
     return message.address is None or _is_same(message.address, user.email)
 
 
 def topic_of(kind: str) -> str:
-    """What a letter counts as at an address that nobody has proved: each that can be asked for as itself.
+    """Return the counter of a letter to an unproved address: one for each kind that can be requested, one for notices.
 
-    So a newcomer's first day has room for a link or two that went astray, a reset, and the notice of a new password,
-    and notices of one kind and of another are not together more than any of these.
+    So a new user can lose a link or two, reset the password and still get the notice of it on the first day; notices
+    of all kinds together are not more than the letters of any one kind.
     """
     return kind if kind in _LIMITED else _NOTICES
 
@@ -79,9 +79,9 @@ class Composer:
 
     @retried
     def prepare(self, message: Message) -> Letter | None:
-        """Find out whom a message is for, and store the token it carries; None where it is not to be sent.
+        """Look up the user of a message and store its token; None if the message is not to be sent.
 
-        Prepared a second time, after an attempt that failed or was cut off, a message gives the same letter.
+        A message that is prepared again, after a failed attempt, gives the same letter.
         """
         now = self._clock.now()
         with self._store.begin() as work:
@@ -93,9 +93,9 @@ class Composer:
             if letter is None or user is None:
                 work.outbox.remove(message.id)
             elif not work.outbox.prepare(message.id, user_id=user.id, at=now):
-                return None  # cancelled since it was claimed; without a commit, its token was never made
+                return None  # cancelled since it was claimed; without a commit, its token is not stored
             elif owner is not None and not owner.is_active:
-                # Nobody is told, and who asked is shown what is shown where somebody was.
+                # No letter to an inactive owner. The requester sees the same as after a letter to an active one.
                 work.outbox.finish(message, at=now)
                 letter = None
             work.commit()
@@ -109,7 +109,7 @@ class Composer:
         return None if user_id is None else work.users.lock(user_id)
 
     def _owner(self, work: UnitOfWork, message: Message, user: User) -> User | None:
-        """Who has the address already that a user wants, if somebody else does."""
+        """Return the other user who already has the address that a user wants, if any."""
         if message.kind != MessageKind.EMAIL_CHANGE:
             return None
         other = work.users.by_email(canonical_or_none(message.address or "") or "")
@@ -136,19 +136,19 @@ class Composer:
         if owner is not None:
             return self._to_owner(work, letter, user, owner, now)
         token = self._tokens.make(message.id, message.seed)
-        self._put_token(work, letter, user, digest_of(token) or b"", now)
+        self._save_token(work, letter, user, digest_of(token) or b"", now)
         return replace(letter, token=token, lifetime=self._lifetimes[purpose])
 
     def _to_owner(self, work: UnitOfWork, letter: Letter, user: User, owner: User, now: datetime) -> Letter:
-        """Tell the owner of an address that somebody else wants, in place of the link and on its way.
+        """Write to the owner of an address that another user wants, instead of sending the link.
 
-        Whoever asked cannot see the difference: an earlier link has ended, an export shows the same, and it takes as
-        long. The token that is stored is none: nobody knows what its digest would be of.
+        The requester cannot see the difference: an earlier link has ended, an export shows the same, and it takes as
+        long. The stored token is a decoy: its digest is random, so no token matches it.
         """
-        self._put_token(work, letter, user, os.urandom(DIGEST_BYTES), now)
+        self._save_token(work, letter, user, os.urandom(DIGEST_BYTES), now)
         return replace(letter, kind=MessageKind.SIGNUP_ATTEMPTED, recipient=owner.email)
 
-    def _put_token(self, work: UnitOfWork, letter: Letter, user: User, digest: bytes, now: datetime) -> None:
+    def _save_token(self, work: UnitOfWork, letter: Letter, user: User, digest: bytes, now: datetime) -> None:
         purpose = _PURPOSES[letter.kind]
         work.one_time_tokens.end_all(user.id, at=now, purpose=purpose)
         work.one_time_tokens.save(
@@ -164,23 +164,23 @@ class Composer:
         )
 
     def _is_allowed(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
-        """Whether it is not too much for its user, nor for its address."""
+        """Whether the message is within the limits of its user and of its address."""
         if message.prepared_at is not None:
-            return True  # it was counted at its first attempt
-        is_missed = _is_missed(work, message, user, now)
-        if message.kind in _LIMITED and not is_missed:
+            return True  # its first attempt was counted
+        is_only_link = _is_only_link(work, message, user, now)
+        if message.kind in _LIMITED and not is_only_link:
             count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, excluding=message.id)
             if count >= self._limit:
                 return False
         if is_proved(message, user):
             return True
-        missed_after = self._lifetimes[_PURPOSES[message.kind]] if is_missed else None
+        missed_after = self._lifetimes[_PURPOSES[message.kind]] if is_only_link else None
         address = message.address or user.email
         return self._recipient_limit.count(work, topic_of(message.kind), address, now=now, missed_after=missed_after)
 
 
 def _is_overtaken(work: UnitOfWork, message: Message, user: User) -> bool:
-    """Whether a newer link is on its way, or this one was used, or lost its worth, while nobody knew it arrived."""
+    """Whether a newer link exists, or this one has ended: an attempt that counted as failed had arrived."""
     purpose = _PURPOSES.get(message.kind)
     if purpose is None:
         return False
@@ -189,12 +189,12 @@ def _is_overtaken(work: UnitOfWork, message: Message, user: User) -> bool:
     return bool((latest and latest.id > message.id) or (earlier and earlier.ended_at))
 
 
-def _is_missed(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
-    """Whether nothing in the mailbox of the user would do what this message does.
+def _is_only_link(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
+    """Whether the user has no other link in the mailbox that still works for this purpose.
 
-    Otherwise whoever spends the limit in a user's name would keep the user from any link until the hour is over.
-    A link to another address is not missed: its owner did not ask for it, and a user who ends links of their own
-    by changing the password would make room for more.
+    Such a link is sent beyond the limit: an attacker who exhausts the limit in a user's name would otherwise keep the
+    user from any link for an hour. A link to another address is never sent beyond it: the owner of that address did
+    not request it, and a user who ends their own links by changing the password would make room for more.
     """
     purpose = _PURPOSES.get(message.kind)
     if purpose is None or message.address is not None:

@@ -1,4 +1,4 @@
-"""Messages on their way, the one-time tokens that they carry, and when the next attempt to send one is due."""
+"""Messages to send, their one-time tokens, and the time of the next attempt to send one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from core.clock import new_id
 from core.origin import Origin
 
 SEED_BYTES = 16
-MAX_LANGUAGES = 100  # characters kept of an Accept-Language
+MAX_LANGUAGES = 100  # stored characters of an Accept-Language header
 MAX_ERROR = 200
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(hours=1)
 
 
 class MessageKind(StrEnum):
-    """What a message says."""
+    """What a message is about."""
 
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a message
     EMAIL_VERIFICATION = "email_verification"
     EMAIL_CHANGE = "email_change"
-    """To the new address, which confirms with its link."""
+    """To the new address, with the link that confirms it."""
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a message
@@ -38,11 +38,10 @@ class MessageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message on its way.
+    """A message to send.
 
-    It says whom it is for and not yet what stands in it: that is found out when it is sent. So a request for an
-    address that nobody has costs its caller exactly what one for a known address costs, and no token is stored in a
-    form that can be presented.
+    It names its recipient, not its content: that is composed when it is sent. So a request for an unknown address
+    takes exactly as long as one for a known address, and no token is stored in a form that can be presented.
     """
 
     id: uuid.UUID
@@ -50,19 +49,19 @@ class Message:
     """A `MessageKind`, or one of a capability outside the core."""
     user_id: uuid.UUID | None
     canonical_email: str | None
-    """Whose account it is about, where the caller only named an address."""
+    """The address in the request, if the request only named an address and no user."""
     address: str | None
-    """Where it goes, if not to the address that the account has when it is sent."""
+    """The recipient, if it is not the address of the account at the time of sending."""
     languages: str
-    """The Accept-Language of the request."""
+    """The Accept-Language header of the request."""
     facts: Mapping[str, str]
     seed: bytes = field(repr=False)
     created_at: datetime
     due_at: datetime | None
-    """When the next attempt is due; None where nothing is to be done any more."""
+    """The time of the next attempt; None if it was sent or given up."""
     attempts: int = 0
     prepared_at: datetime | None = None
-    """When it was found, for the first time, that it may be sent."""
+    """The time when the composer first allowed it to be sent."""
     sent_at: datetime | None = None
     dead_at: datetime | None = None
     last_error: str | None = None
@@ -80,61 +79,61 @@ class Outbox(Protocol):
         ...
 
     def claim(self, *, now: datetime, lease: timedelta) -> Message | None:
-        """Take the message that is due longest; unless something else is said of it, it is due again after the lease.
+        """Take the message that has been due for longest. It is due again after the lease, unless it is concluded.
 
-        Messages that another process is just taking are passed over.
+        Messages that another process is claiming at this moment are skipped.
         """
         ...
 
     def prepare(self, message_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime) -> bool:
-        """Note that a message was found to be for a user and may be sent; the first time counts.
+        """Record the user of a message and the time when it was first allowed to be sent.
 
-        False where it was cancelled since it was claimed.
+        False if it was cancelled since it was claimed.
         """
         ...
 
     def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
-        """How many messages of a kind were prepared for a user since then, but for one."""
+        """Count the messages of a kind that were prepared for a user since a time, except one."""
         ...
 
     def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
+        """Delete the unsent messages of a kind to a user, also those that only name the user's address."""
         ...
 
     def forget_address(self, canonical_email: str) -> None:
-        """Forget the messages on their way that only name an address."""
+        """Delete the unsent messages that only name an address."""
         ...
 
     def remove(self, message_id: uuid.UUID) -> None:
-        """Forget a message that is not to be sent."""
+        """Delete a message that is not to be sent."""
         ...
 
     def finish(self, message: Message, *, at: datetime) -> None:
-        """Note that an attempt succeeded, and forget what is personal; unless a later attempt has begun."""
+        """Record a success and erase personal data, unless a later attempt has begun."""
         ...
 
     def postpone(self, message: Message, *, due_at: datetime, error: str) -> None:
-        """Note that an attempt failed and when the next one is due; unless a later attempt has begun."""
+        """Record a failure and the time of the next attempt, unless a later attempt has begun."""
         ...
 
     def give_up(self, message: Message, *, at: datetime, error: str) -> None:
-        """Note that an attempt failed and that no other follows; unless a later attempt has begun."""
+        """Record a failure without a further attempt, unless a later attempt has begun."""
         ...
 
     def failed(self) -> list[Message]:
-        """The messages that were given up, oldest first."""
+        """Return the messages that were given up, oldest first."""
         ...
 
     def retry(self, message_id: uuid.UUID | None, *, at: datetime) -> int:
-        """Let a message that was given up, or all of them, be tried anew; how many there were."""
+        """Make a message that was given up, or all of them, due again; return their number."""
         ...
 
     def of(self, user_id: uuid.UUID) -> list[Message]:
-        """The messages of a user, and those on their way that only name the address, oldest first."""
+        """Return the messages of a user, also unsent ones that only name the address, oldest first."""
         ...
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` messages that were sent or given up before then; how many there were."""
+        """Delete up to ``limit`` messages that were sent or given up before a time; return their number."""
         ...
 
 
@@ -163,16 +162,16 @@ def message(
 
 
 def retry_delay(attempts: int, *, jitter: float) -> timedelta:
-    """How long to wait after the attempt of this number failed: 5 s, doubled each time, an hour at most.
+    """Return the wait after the attempt of this number failed: 5 s, doubled each time, an hour at most.
 
-    ``jitter`` from 0 to 1 makes it up to half shorter, so that what failed together is not tried again together.
+    ``jitter`` from 0 to 1 makes it up to half shorter, so that messages that failed together are retried apart.
     """
     doubled: timedelta = FIRST_DELAY * 2 ** min(attempts - 1, 20)
     return min(doubled, LONGEST_DELAY) * (1 - jitter / 2)
 
 
 class Purpose(StrEnum):
-    """What a token lets its bearer do."""
+    """The operation that a token allows."""
 
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a purpose
     EMAIL_VERIFICATION = "email_verification"
@@ -181,58 +180,58 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneTimeToken:
-    """A token as it is stored. Its id is that of the message that carries it."""
+    """A token as it is stored, with the id of its message."""
 
     id: uuid.UUID
     user_id: uuid.UUID
     purpose: Purpose
     digest: bytes = field(repr=False)
     address: str
-    """Whom it proves to read mail there; of an e-mail change, the new address. Nothing is kept of it at the end."""
+    """The address the link was sent to; emptied when the token ends."""
     created_at: datetime
     expires_at: datetime
     ended_at: datetime | None = None
-    """When it was used, or lost its worth to a newer one or to a change of password or address."""
+    """The time when it was used, replaced by a newer one, or revoked by a change of password or address."""
 
 
 class OneTimeTokens(Protocol):
     """Port: the tokens in links inside one unit of work."""
 
     def save(self, token: OneTimeToken) -> None:
-        """Store a token, or the one of the same message anew."""
+        """Store a token; it replaces an earlier one of the same message."""
         ...
 
     def latest(self, user_id: uuid.UUID, purpose: Purpose) -> OneTimeToken | None:
-        """The token of the newest message, ended or not."""
+        """Return the token of the newest message, ended or not."""
         ...
 
     def by_id(self, message_id: uuid.UUID) -> OneTimeToken | None:
-        """The token of a message, ended or not."""
+        """Return the token of a message, ended or not."""
         ...
 
     def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
-        """The token behind a digest that has neither ended nor expired."""
+        """Return the token with this digest if it has neither ended nor expired."""
         ...
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
-        """End a token that has neither ended nor expired, in one conditional statement; False where there is none.
+        """End a token that has neither ended nor expired, in one conditional statement, and erase its address.
 
-        Its address is forgotten.
+        False if there is none.
         """
         ...
 
     def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose, and forget their addresses."""
+        """End every token of a user, or those of a purpose, and erase their addresses."""
         ...
 
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
-        """The tokens of a user, oldest first."""
+        """Return the tokens of a user, oldest first."""
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Delete up to ``limit`` tokens that have expired; how many there were.
+        """Delete up to ``limit`` expired tokens; return their number.
 
-        But for those of users to whom a message may still be sent, maybe a second time: it would bring back to life
-        what was used or replaced.
+        Tokens of users with unsent messages are kept: a message that is sent again would store its token again, though
+        it was used or replaced.
         """
         ...

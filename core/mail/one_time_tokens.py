@@ -1,8 +1,8 @@
-"""The tokens in links: rebuilt from the message that carries them, stored as a hash, worth one use.
+"""The tokens in links: derived from their message, stored as a hash, valid once.
 
-A token is 192 bits of an HMAC over the message's id and random seed. The seed lies in the outbox until the message
-is sent, the key with the service: neither of them alone makes a token, and a message that is sent a second time
-carries the same one. Behind the prefix stand 32 characters with no spare bits, so that it has one spelling.
+A token is 192 bits of an HMAC over the message's id and random seed. The seed is in the outbox until the message is
+sent, the key is derived from the service's secret: neither alone makes a token, and a message that is sent a second
+time has the same one. After the prefix come 32 characters with no spare bits, so that a token has one spelling.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class OneTimeTokenMaker:
         self._key = keys[0]
 
     def make(self, message_id: uuid.UUID, seed: bytes) -> str:
-        """The one token of this message; the same arguments give the same token."""
+        """Make the token of a message; the same arguments give the same token."""
         mac = hmac.digest(self._key, message_id.bytes + seed, hashlib.sha256)
         return PREFIX + base64.urlsafe_b64encode(mac[:TOKEN_BYTES]).decode()
 
 
 def revoke_links(work: UnitOfWork, user_id: uuid.UUID, *, at: datetime) -> None:
-    """Let no link of a user work any more, sent or on its way: the password or the address has changed.
+    """Revoke all links of a user, sent or unsent, because the password or the address has changed.
 
-    A reset or a change of address that was asked for and not yet sent would otherwise get its token afterwards. A
-    verification may: it proves the mailbox and gives nobody anything else.
+    An unsent reset or change of address is cancelled too; its token would otherwise be made afterwards. An unsent
+    verification may stay: it proves the mailbox and allows nothing else.
     """
     work.one_time_tokens.end_all(user_id, at=at)
     for kind in (MessageKind.EMAIL_CHANGE, MessageKind.PASSWORD_RESET):
@@ -48,5 +48,5 @@ def revoke_links(work: UnitOfWork, user_id: uuid.UUID, *, at: datetime) -> None:
 
 
 def digest_of(text: str) -> bytes | None:
-    """The digest under which a token is stored, or None where the text cannot be one."""
+    """Return the digest of a token, or None if the text has not the form of one."""
     return hashlib.sha256(text.encode()).digest() if _FORM.fullmatch(text) else None

@@ -1,8 +1,8 @@
-"""The allowance of an address that nobody has proved to read: how many letters it is sent, whoever causes them.
+"""The rate limit of letters to an address whose owner has not proved it, whatever causes them.
 
-Anybody can sign up with a stranger's address. What its account does then, what becomes of the account, and how many
-accounts there are must not decide how much of the stranger's mailbox is filled. So these letters are counted for the
-address, under a hash with a key of the service, which outlives every account and shows nobody the address.
+Anybody can sign up with a stranger's address. The stranger's mailbox must not fill up, however many accounts use the
+address and whatever happens to them. So these letters are counted by address, under a keyed hash that outlives every
+account and does not show the address.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from core.settings.groups import MailSettings
 from core.store import UnitOfWork
 from core.throttling.model import Counter, counter_key
 from core.users.addresses import canonical_or_none
@@ -18,11 +19,11 @@ LIMIT_WINDOW = timedelta(hours=1)
 
 
 def with_letter(counter: Counter, now: datetime, *, limit: int, missed_after: timedelta | None) -> Counter | None:
-    """The counter with one letter more, or None where that would be too many.
+    """Return the counter with one more letter, or None if that would be too many.
 
-    It stands at nothing again when no letter has come for the whole window, so that there are never more than the limit
-    in an hour, but for what is missed: a link that its reader cannot do without is sent beyond the limit when so much
-    time has passed since the last letter. Otherwise whoever spends the allowance would keep the reader from any link.
+    It starts again at zero after a whole window without a letter, so that there are never more than the limit in an
+    hour. One exception: a link without which the user has none is sent beyond the limit, if ``missed_after`` has
+    passed since the last letter. Otherwise an attacker who exhausts the limit would keep the user from any link.
     """
     passed = now - counter.at
     if passed >= LIMIT_WINDOW:
@@ -35,16 +36,16 @@ def with_letter(counter: Counter, now: datetime, *, limit: int, missed_after: ti
 class RecipientLimit:
     """Counts letters to addresses."""
 
-    def __init__(self, *, key: bytes, limit: int) -> None:
+    def __init__(self, *, key: bytes, settings: MailSettings) -> None:
         self._key = key
-        self._limit = limit
+        self._limit = settings.mail_limit
 
     def count(
         self, work: UnitOfWork, topic: str, address: str, *, now: datetime, missed_after: timedelta | None = None
     ) -> bool:
-        """Count a letter on a topic to an address; False where it is too much, which is not counted.
+        """Count a letter on a topic to an address; False, and not counted, if it is beyond the limit.
 
-        The counter is held after the user, as by everybody who holds both.
+        The user is locked before the counter, here as everywhere, so that two transactions never deadlock.
         """
         key = self._key_of(topic, address)
         counted = with_letter(

@@ -1,4 +1,4 @@
-"""Letters: what a message becomes when it is sent, rendered from templates in the reader's language."""
+"""Letters, rendered from templates in the language of the recipient."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ KIND_HEADER = "X-Twinauth-Message"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """Everything that one e-mail says, and to whom."""
+    """The content and the recipient of one e-mail."""
 
     id: uuid.UUID
     kind: str
     recipient: str
     languages: str
     at: datetime
-    """When what it tells of happened."""
+    """The time of the event that it reports."""
     facts: Mapping[str, str]
     token: str | None = field(default=None, repr=False)
     lifetime: timedelta | None = None
-    """How long the token works."""
+    """How long the token is valid."""
 
 
-# Where the links of letters lead; the token stands in the fragment, which is sent to no server, in no Referer.
+# The pages of the links. The token is in the fragment, which browsers send to no server and in no Referer.
 _PAGES: Mapping[str, str] = {
     MessageKind.PASSWORD_RESET: "/reset-password",
     MessageKind.EMAIL_VERIFICATION: "/verify-email",
@@ -48,10 +48,10 @@ class EmailRenderer:
     """Turns letters into e-mails."""
 
     def __init__(self, texts: Texts, settings: Settings, *, kinds: Sequence[str] = tuple(MessageKind)) -> None:
-        """Try every letter where the texts are not all ours.
+        """Try every letter if the operator has texts of their own.
 
         Raises:
-            TextsError: one of them cannot be written.
+            TextsError: one of them cannot be rendered.
 
         """
         self._texts = texts
@@ -84,12 +84,12 @@ class EmailRenderer:
         email["Subject"] = subject
         email["Date"] = format_datetime(letter.at)
         email["Message-ID"] = f"<{letter.id}@{self._domain}>"
-        # RFC 3834: nobody's holiday answers.
+        # RFC 3834: no automatic replies, such as out-of-office notes.
         email["Auto-Submitted"] = "auto-generated"
         email[KIND_HEADER] = letter.kind
         email.set_content(text)
         email.add_alternative(html, subtype="html")
-        email["Content-Language"] = edition.language  # after the content, which clears all that begins so
+        email["Content-Language"] = edition.language  # last: setting the content removes every Content-* field
         return email
 
     def _try_all(self) -> None:
@@ -104,7 +104,7 @@ class EmailRenderer:
 
 
 def _sample(kind: str, language: str) -> Letter:
-    """A letter to nobody."""
+    """Make a letter that is only rendered, never sent."""
     has_link = kind in _PAGES
     return Letter(
         id=uuid.UUID(int=0),
@@ -124,6 +124,6 @@ def _sender(mailbox: str) -> Address:
 
 
 def _recipient(address: str) -> Address:
-    """A user's address as a header field takes it: the domain in ASCII, which every server understands."""
+    """Return an address for a header field, with the domain in ASCII, which every server understands."""
     found = validate_email(address, check_deliverability=False)
     return Address(username=found.local_part, domain=found.ascii_domain)

@@ -1,4 +1,4 @@
-"""What the export of an account shows of mail."""
+"""The mail in the export of an account."""
 
 from datetime import datetime
 from typing import Self

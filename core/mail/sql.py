@@ -47,8 +47,8 @@ outbox = Table(
     Column("facts", JSON, nullable=False),
     Column("seed", LargeBinary(16), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # The lease of whoever tries, the pause before the next attempt, and null where nothing is to be done: one column,
-    # one index, and a relay that was killed gives its message back by doing nothing.
+    # The end of the lease while a worker sends, the time of the next attempt, and null when the message is sent or
+    # given up: one column, one index, and the message of a killed worker is due again by itself.
     Column("due_at", UtcDateTime, nullable=True),
     Column("attempts", Integer, nullable=False),
     Column("prepared_at", UtcDateTime, nullable=True),
@@ -89,7 +89,7 @@ def _is_for(user_id: uuid.UUID) -> ColumnElement[bool]:
 
 
 def _only_names(canonical_email: str | ScalarSelect[str]) -> ColumnElement[bool]:
-    # An address is kept only until a message is sent. Said so, its index finds those few among all that were sent.
+    # An address is kept only until a message is sent. With this condition the index finds the few unsent messages.
     has_address = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
     return and_(outbox.c.canonical_email == canonical_email, has_address)
 
@@ -100,10 +100,9 @@ class SqlOutbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.has_added = False
-        """Whether a message was stored, whose sender is to be woken after the commit."""
+        """Whether a message was stored, so that the commit wakes the mail worker."""
 
     def add(self, message: Message) -> None:
-        """Store a new message."""
         self.has_added = True
         self._connection.execute(
             insert(outbox).values(
@@ -126,11 +125,9 @@ class SqlOutbox:
         )
 
     def is_due(self, *, now: datetime) -> bool:
-        """Whether an attempt is due."""
         return self._connection.scalar(select(outbox.c.id).where(outbox.c.due_at <= now).limit(1)) is not None
 
     def claim(self, *, now: datetime, lease: timedelta) -> Message | None:
-        """Take the message that is due longest, for the time of the lease."""
         longest = (
             select(outbox.c.id)
             .where(outbox.c.due_at <= now)
@@ -148,7 +145,6 @@ class SqlOutbox:
         return None if row is None else _message_of(row)
 
     def prepare(self, message_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime) -> bool:
-        """Note that a message is for a user and may be sent; False where it was cancelled."""
         prepared = (
             update(outbox)
             .where(outbox.c.id == message_id)
@@ -157,7 +153,6 @@ class SqlOutbox:
         return self._connection.execute(prepared).rowcount == 1
 
     def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
-        """How many messages of a kind were prepared for a user since then, but for one."""
         count = self._connection.scalar(
             select(func.count()).where(
                 outbox.c.user_id == user_id,
@@ -169,62 +164,52 @@ class SqlOutbox:
         return count or 0
 
     def cancel(self, user_id: uuid.UUID, kind: str) -> None:
-        """Forget the messages of a kind that are on their way to a user, or only name the address of that user."""
         self._connection.execute(
             delete(outbox).where(outbox.c.kind == kind, _is_for(user_id), outbox.c.sent_at.is_(null()))
         )
 
     def forget_address(self, canonical_email: str) -> None:
-        """Forget the messages on their way that only name an address."""
         self._connection.execute(delete(outbox).where(_only_names(canonical_email)))
 
     def remove(self, message_id: uuid.UUID) -> None:
-        """Forget a message."""
         self._connection.execute(delete(outbox).where(outbox.c.id == message_id))
 
     def finish(self, message: Message, *, at: datetime) -> None:
-        """Note that an attempt succeeded, and forget what is personal."""
         self._conclude(
             message, sent_at=at, due_at=None, canonical_email=None, address=None, facts={}, seed=b"", last_error=None
         )
 
     def postpone(self, message: Message, *, due_at: datetime, error: str) -> None:
-        """Note that an attempt failed and when the next one is due."""
         self._conclude(message, due_at=due_at, last_error=error[:MAX_ERROR])
 
     def give_up(self, message: Message, *, at: datetime, error: str) -> None:
-        """Note that an attempt failed and that no other follows."""
         self._conclude(message, due_at=None, dead_at=at, last_error=error[:MAX_ERROR])
 
     def failed(self) -> list[Message]:
-        """The messages that were given up, oldest first."""
         rows = self._connection.execute(
             select(outbox).where(outbox.c.dead_at.is_not(null())).order_by(outbox.c.dead_at, outbox.c.id)
         )
         return [_message_of(row) for row in rows]
 
     def retry(self, message_id: uuid.UUID | None, *, at: datetime) -> int:
-        """Let a message that was given up, or all of them, be tried anew."""
-        revived = update(outbox).where(outbox.c.dead_at.is_not(null()))
+        due = update(outbox).where(outbox.c.dead_at.is_not(null()))
         if message_id is not None:
-            revived = revived.where(outbox.c.id == message_id)
-        return self._connection.execute(revived.values(dead_at=None, due_at=at, attempts=0)).rowcount
+            due = due.where(outbox.c.id == message_id)
+        return self._connection.execute(due.values(dead_at=None, due_at=at, attempts=0)).rowcount
 
     def of(self, user_id: uuid.UUID) -> list[Message]:
-        """The messages of a user, and those on their way that only name the address, oldest first."""
         rows = self._connection.execute(select(outbox).where(_is_for(user_id)).order_by(outbox.c.id))
         return [_message_of(row) for row in rows]
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` messages that were sent or given up before then."""
         is_old = or_(outbox.c.sent_at < sent_before, outbox.c.dead_at < dead_before)
         old = select(outbox.c.id).where(is_old).limit(limit)
         return self._connection.execute(delete(outbox).where(outbox.c.id.in_(old))).rowcount
 
     def _conclude(self, message: Message, **values: Any) -> None:
-        # The number of attempts is the fence: whoever held the lease too long has nothing to say any more.
-        held = (outbox.c.id == message.id, outbox.c.attempts == message.attempts, outbox.c.sent_at.is_(null()))
-        self._connection.execute(update(outbox).where(*held).values(**values))
+        # The number of attempts is a fencing token: a worker whose lease has ended changes nothing any more.
+        is_leased = (outbox.c.id == message.id, outbox.c.attempts == message.attempts, outbox.c.sent_at.is_(null()))
+        self._connection.execute(update(outbox).where(*is_leased).values(**values))
 
 
 def _token_of(row: Row[Any]) -> OneTimeToken:
@@ -239,7 +224,6 @@ class SqlOneTimeTokens:
         self._connection = connection
 
     def save(self, token: OneTimeToken) -> None:
-        """Store a token, or the one of the same message anew."""
         self._connection.execute(delete(email_tokens).where(email_tokens.c.id == token.id))
         self._connection.execute(
             insert(email_tokens).values(
@@ -255,7 +239,6 @@ class SqlOneTimeTokens:
         )
 
     def latest(self, user_id: uuid.UUID, purpose: Purpose) -> OneTimeToken | None:
-        """The token of the newest message, ended or not."""
         row = self._connection.execute(
             select(email_tokens)
             .where(email_tokens.c.user_id == user_id, email_tokens.c.purpose == purpose.value)
@@ -265,12 +248,10 @@ class SqlOneTimeTokens:
         return None if row is None else _token_of(row)
 
     def by_id(self, message_id: uuid.UUID) -> OneTimeToken | None:
-        """The token of a message, ended or not."""
         row = self._connection.execute(select(email_tokens).where(email_tokens.c.id == message_id)).one_or_none()
         return None if row is None else _token_of(row)
 
     def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
-        """The token behind a digest that has neither ended nor expired."""
         row = self._connection.execute(
             select(email_tokens).where(
                 email_tokens.c.digest == digest,
@@ -282,7 +263,6 @@ class SqlOneTimeTokens:
         return None if row is None else _token_of(row)
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
-        """End a token that has neither ended nor expired, and forget its address."""
         used = (
             update(email_tokens)
             .where(email_tokens.c.id == token_id, email_tokens.c.ended_at.is_(null()), email_tokens.c.expires_at > at)
@@ -291,22 +271,19 @@ class SqlOneTimeTokens:
         return self._connection.execute(used).rowcount == 1
 
     def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose, and forget their addresses."""
         ended = update(email_tokens).where(email_tokens.c.user_id == user_id, email_tokens.c.ended_at.is_(null()))
         if purpose is not None:
             ended = ended.where(email_tokens.c.purpose == purpose.value)
         self._connection.execute(ended.values(ended_at=at, address=""))
 
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
-        """The tokens of a user, oldest first."""
         rows = self._connection.execute(
             select(email_tokens).where(email_tokens.c.user_id == user_id).order_by(email_tokens.c.id)
         )
         return [_token_of(row) for row in rows]
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Delete up to ``limit`` tokens that have expired, but for those of users to whom a message may be sent."""
-        may_be_sent = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
-        waits = exists().where(outbox.c.user_id == email_tokens.c.user_id, may_be_sent)
-        old = select(email_tokens.c.id).where(email_tokens.c.expires_at <= now, ~waits).limit(limit)
+        is_unsent = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))
+        has_unsent = exists().where(outbox.c.user_id == email_tokens.c.user_id, is_unsent)
+        old = select(email_tokens.c.id).where(email_tokens.c.expires_at <= now, ~has_unsent).limit(limit)
         return self._connection.execute(delete(email_tokens).where(email_tokens.c.id.in_(old))).rowcount

@@ -1,4 +1,4 @@
-"""Mailers: an SMTP server, or a folder on this machine where development has none."""
+"""Mailers: an SMTP server, or in development without one, a folder on this machine."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ import structlog
 from pydantic import SecretStr
 
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
-PERMANENT = 500  # SMTP replies from here on will not change by asking again (RFC 5321 section 4.2.1)
-# Times the patience with a single answer, for all that is said until a connection is open, or a message taken.
+PERMANENT = 500  # SMTP replies from 500 on are permanent (RFC 5321 section 4.2.1)
+# The time limit for opening a connection, and for sending a message, in timeouts of a single answer.
 CONVERSATION_ANSWERS = 4
-IDLE_SECONDS = 30  # after which a connection is not trusted any more; servers close theirs after some minutes
+IDLE_SECONDS = 30  # an older connection is not used any more; servers close idle ones after some minutes
 
 log = structlog.get_logger("mail")
 
 
 class MailError(Exception):
-    """It was not sent, or nobody knows; trying again may help. The text holds no address."""
+    """The message was not sent, or may not have been; a retry may help. The text contains no address."""
 
 
 class MailRefused(MailError):
-    """The server will never take this message for this recipient."""
+    """The server will never accept this message for this recipient."""
 
 
 class Mailer(Protocol):
-    """Something that takes e-mails."""
+    """Sends e-mails."""
 
     def send(self, email: EmailMessage) -> None:
-        """Hand an e-mail over; when this returns, somebody else has taken responsibility for it.
+        """Hand an e-mail over; when this returns, the next server is responsible for it (RFC 5321 section 4.2.5).
 
         Raises:
-            MailRefused: it will never be taken.
-            MailError: it was not taken, or that is not known.
+            MailRefused: the server will never accept it.
+            MailError: the server did not accept it, or its answer is unknown.
 
         """
         ...
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpServer:
-    """Where mail is handed over, and how."""
+    """The mail server and how to reach it."""
 
     scheme: str
     host: str
@@ -69,11 +69,11 @@ class SmtpServer:
     timeout: float
     """Seconds to wait for each answer."""
     name: str
-    """What this side calls itself (EHLO)."""
+    """The name of this client in EHLO."""
 
     @classmethod
     def parse(cls, url: SecretStr, *, timeout: float, name: str) -> SmtpServer:
-        """Take a URL apart that the settings have checked."""
+        """Parse a URL that the settings have checked."""
         parts = urlsplit(url.get_secret_value())
         return cls(
             scheme=parts.scheme,
@@ -87,11 +87,11 @@ class SmtpServer:
 
 
 class _Connection(smtplib.SMTP):
-    """A connection to a mail server, encrypted and logged in as its URL says.
+    """A connection to a mail server, encrypted and authenticated as its URL says.
 
-    The library's timeout is one of each read: a server that sends a byte now and then, or one line more and one more,
-    would be listened to for ever. So what is said to it has to end in time, or a timer shuts the connection down. That
-    is done at a second descriptor of it, because encryption puts another socket in the place of the first one.
+    The library's timeout is for each read: a server that sends a byte now and then, or line after line, would never
+    reach it. So a timer shuts the connection down when the whole conversation takes too long. It does so on a second
+    descriptor of the socket, because TLS replaces the first one.
     """
 
     def __init__(self, server: SmtpServer) -> None:
@@ -110,9 +110,9 @@ class _Connection(smtplib.SMTP):
         self,
         host: str = "",
         port: int = 0,
-        source_address: object = None,  # noqa: ARG002 - the library's, which calls this
+        source_address: object = None,  # noqa: ARG002 - smtplib calls this
     ) -> tuple[int, bytes]:
-        """Open it and read the greeting."""
+        """Open the connection and read the greeting."""
         connected = socket.create_connection((host, port), self.timeout)
         self.sock = connected
         self._wire = connected.dup()
@@ -123,7 +123,7 @@ class _Connection(smtplib.SMTP):
         return self.getreply()
 
     def close(self) -> None:
-        """Close it."""
+        """Close both descriptors."""
         super().close()
         if self._wire is not None:
             self._wire.close()
@@ -133,7 +133,7 @@ class _Connection(smtplib.SMTP):
         """Shut the connection down when the time is over.
 
         Raises:
-            TimeoutError: it was. Whatever came before may be half an answer.
+            TimeoutError: the time was over; an answer may have been cut short.
 
         """
         timer = threading.Timer(seconds, self._cut)
@@ -154,14 +154,14 @@ class _Connection(smtplib.SMTP):
 
     def _introduce(self, server: SmtpServer) -> None:
         if server.scheme == "smtp+starttls":
-            # Required, not tried: whoever stands in between could take the offer out of the server's answer.
+            # Required, not optional: an attacker in between could remove STARTTLS from the server's answer.
             self.starttls(context=ssl.create_default_context())
         if server.user is not None and server.password is not None:
             self.login(server.user, server.password.get_secret_value())
 
 
 class SmtpMailer:
-    """Hands e-mails to an SMTP server over one connection, kept as long as there is something to send."""
+    """Sends e-mails to an SMTP server over one connection, which stays open between messages."""
 
     def __init__(self, server: SmtpServer) -> None:
         self._server = server
@@ -169,19 +169,19 @@ class SmtpMailer:
         self._used_at = 0.0
 
     def send(self, email: EmailMessage) -> None:
-        """Hand an e-mail over."""
+        """Send an e-mail."""
         connection = self._connected()
         try:
             with connection.ending_within(self._server.timeout * CONVERSATION_ANSWERS):
                 connection.send_message(email)
             self._used_at = time.monotonic()
         except (OSError, smtplib.SMTPException) as error:
-            # After a failure nobody knows what the connection stands at.
+            # After a failure the state of the connection is unknown.
             self.close()
-            raise _told(error) from None
+            raise _error_of(error) from None
 
     def close(self) -> None:
-        """Close the connection; one that is lost already makes no noise."""
+        """Close the connection; errors of a lost one are ignored."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(OSError, smtplib.SMTPException), connection.ending_within(self._server.timeout):
@@ -195,7 +195,7 @@ class SmtpMailer:
             try:
                 self._connection = _Connection(self._server)
             except (OSError, smtplib.SMTPException) as error:
-                # Whatever it is, it is no matter of this message: a login, a STARTTLS that somebody took away.
+                # Not the message's fault, whatever it is: a failed login, a missing STARTTLS.
                 code = f": {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
                 raise MailError(f"no connection: {type(error).__name__}{code}") from None
         return self._connection
@@ -210,8 +210,8 @@ class SmtpMailer:
             return False
 
 
-def _told(error: Exception) -> MailError:
-    """What a failure means. Replies to MAIL, to a login or at the greeting are the operator's matter, and pass."""
+def _error_of(error: Exception) -> MailError:
+    """Return the error for a failure. Replies to MAIL, to a login or as greeting are temporary: operators mend them."""
     match error:
         case smtplib.SMTPRecipientsRefused(recipients=refused):
             codes = [code for code, _ in refused.values()]
@@ -228,13 +228,13 @@ def _told(error: Exception) -> MailError:
 
 
 class LocalMailbox:
-    """A Maildir on this machine, for development; each e-mail is shown in the log as well."""
+    """A Maildir on this machine, for development; each e-mail is also logged."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def send(self, email: EmailMessage) -> None:
-        """Keep an e-mail and show it."""
+        """Store an e-mail and log it."""
         try:
             self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             mailbox.Maildir(self._folder).add(email)
@@ -243,25 +243,25 @@ class LocalMailbox:
         log.info("mail", to=str(email["To"]), subject=str(email["Subject"]), text=text_of(email))
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no connection."""
 
     def all(self) -> list[EmailMessage]:
-        """Every e-mail, newest first."""
+        """Return every e-mail, newest first."""
         if not self._folder.exists():
             return []
-        # Read as files: a mail program that looks into the folder moves them from "new" to "cur".
+        # Read both folders: a mail program that opens the Maildir moves the files from "new" to "cur".
         paths = [path for place in ("new", "cur") for path in (self._folder / place).iterdir()]
         paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         return [message_from_bytes(path.read_bytes(), EmailMessage, policy=readable) for path in paths]
 
 
 def text_of(email: EmailMessage) -> str:
-    """The plain text of an e-mail."""
+    """Return the plain text of an e-mail."""
     body = email.get_body(("plain",))
     return "" if body is None else str(body.get_content()).replace("\r\n", "\n")
 
 
 def recipient_of(email: EmailMessage) -> str:
-    """The address that an e-mail goes to."""
+    """Return the address of the recipient."""
     header: AddressHeader = email["To"]
     return str(header.addresses[0].addr_spec)

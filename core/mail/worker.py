@@ -1,9 +1,8 @@
-"""The relay: takes messages out of the outbox and hands them to a mailer, at least once each."""
+"""The mail worker: takes messages from the outbox and hands them to a mailer, at least once each."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -19,33 +18,17 @@ from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 
-# A relay that is killed gives its message back after as many times the patience with a mail server's single answer. A
-# lease that ends while its holder is still sending makes a duplicate, so it is longer than all of: asking whether a
-# connection is still there, leaving it, opening another one, and sending.
+# The lease of a message, in timeouts of a mail server's single answer. If a worker is killed, its message is due again
+# after the lease. A lease that ends while its worker is still sending makes a duplicate, so it is longer than all of:
+# checking the connection, closing it, opening another one, and sending.
 LEASE_ANSWERS = 2 + 2 * CONVERSATION_ANSWERS + 2
-POLL = 2.0  # seconds between two looks when nobody woke it
+POLL = 2.0  # seconds between two checks of the outbox without a wake-up
 
 log = structlog.get_logger("relay")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailWorkerSettings:
-    """What the relay is told."""
-
-    attempts: int
-    lease: timedelta
-
-    @classmethod
-    def of(cls, settings: MailSettings) -> MailWorkerSettings:
-        """Take them from the settings of mail."""
-        return cls(
-            attempts=settings.mail_attempts,
-            lease=settings.smtp_timeout * LEASE_ANSWERS,
-        )
-
-
 class MailWorker:
-    """Sends what is due, in the thread of who calls `run_once`, or in one of its own after `start`."""
+    """Sends due messages: in the caller's thread with `run_once` and `run`, in a new one with `start`."""
 
     def __init__(
         self,
@@ -55,7 +38,7 @@ class MailWorker:
         composer: Composer,
         renderer: EmailRenderer,
         mailer: Mailer,
-        settings: MailWorkerSettings,
+        settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -65,11 +48,16 @@ class MailWorker:
         self._settings = settings
         self._background = Background("relay", self.run_once, every=POLL, finish=mailer.close)
 
+    @property
+    def lease(self) -> timedelta:
+        """How long a message is this worker's own after it was claimed."""
+        return self._settings.smtp_timeout * LEASE_ANSWERS
+
     def run_once(self) -> int:
-        """Try everything that is due; how many attempts that were.
+        """Try every due message; return the number of attempts.
 
         Raises:
-            DatabaseUnavailable: the database is away; what was claimed is due again after its lease.
+            DatabaseUnavailable: the database is away; a claimed message is due again after its lease.
 
         """
         attempts = 0
@@ -79,7 +67,7 @@ class MailWorker:
         return attempts
 
     def start(self) -> None:
-        """Send in a thread of its own until `stop`."""
+        """Send in a new thread until `stop`."""
         self._background.start()
 
     def run(self) -> None:
@@ -87,26 +75,26 @@ class MailWorker:
         self._background.run()
 
     def wake(self) -> None:
-        """Look at once: something was put into the outbox."""
+        """Check the outbox at once: a message was stored."""
         self._background.wake()
 
     def ask_to_stop(self) -> None:
-        """Finish the attempt that is being made, and no other."""
+        """Finish the current attempt, and begin no other."""
         self._background.ask_to_stop()
 
     def stop(self) -> None:
-        """The same, and wait for it."""
+        """Ask the thread to stop, and wait for it."""
         self._background.stop()
 
     @retried
     def _claim(self) -> Message | None:
         now = self._clock.now()
-        # Asked first without a transaction: nearly always there is nothing, and a claim takes SQLite's one writer.
+        # First without a transaction: nearly always no message is due, and a claim takes SQLite's one writer.
         with self._store.reading() as read:
             if not read.outbox.is_due(now=now):
                 return None
         with self._store.begin() as work:
-            message = work.outbox.claim(now=now, lease=self._settings.lease)
+            message = work.outbox.claim(now=now, lease=self.lease)
             work.commit()
         return message
 
@@ -123,7 +111,7 @@ class MailWorker:
         except MailError as error:
             self._fail(message, str(error))
         except Exception as error:
-            # A broken template must not stop the mail behind it.
+            # A broken template must not stop the other messages.
             log.exception("mail could not be written", mail=str(message.id), kind=message.kind)
             self._fail(message, type(error).__name__)
         else:
@@ -137,7 +125,7 @@ class MailWorker:
         log.info("mail sent", mail=str(message.id), kind=message.kind, attempt=message.attempts)
 
     def _fail(self, message: Message, text: str) -> None:
-        if message.attempts >= self._settings.attempts:
+        if message.attempts >= self._settings.mail_attempts:
             self._give_up(message, text)
             return
         delay = retry_delay(message.attempts, jitter=random.random())  # noqa: S311 - spreads attempts, hides nothing

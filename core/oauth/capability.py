@@ -1,4 +1,4 @@
-"""What the OAuth endpoints and registered clients add to the whole."""
+"""What the OAuth endpoints and registered clients add to the service."""
 
 from core.capability import Capability
 from core.oauth.operations import OPERATIONS
@@ -10,6 +10,6 @@ OAUTH = Capability(
     problems=PROBLEMS,
     kept={
         "clients": "an operator registers each, and tokens and events name it",
-        "client_secrets": "an operator makes each, and each new one lets those before it expire",
+        "client_secrets": "an operator makes each, and a new one lets earlier ones expire",
     },
 )

@@ -28,12 +28,12 @@ from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
 
 MAX_NAME = 100
-# `last_used_at` is for people; a write for every token request is not.
+# The resolution of `last_used_at`: a write for every token request would cost too much for a value for people.
 USE_RESOLUTION = timedelta(minutes=1)
 
 
 class ClientService:
-    """Registers clients and checks who they are."""
+    """Registers and authenticates clients."""
 
     def __init__(self, *, store: Store, clock: Clock, refusals: RejectionLog) -> None:
         self._store = store
@@ -42,7 +42,7 @@ class ClientService:
 
     @retried
     def create(self, name: str, scopes: tuple[str, ...]) -> tuple[RegisteredClient, str]:
-        """Register a client and give it with its secret, which is shown this once.
+        """Register a client; return it with its secret, which is not stored.
 
         Raises:
             InvalidInput: the name is empty or too long.
@@ -70,16 +70,16 @@ class ClientService:
 
     @retried
     def all(self) -> list[RegisteredClient]:
-        """Every client, oldest first."""
+        """Return every client, oldest first."""
         with self._store.reading() as read:
             return read.clients.all()
 
     @retried
     def set_active(self, client_id: str, *, is_active: bool) -> None:
-        """Enable or disable a client. The tokens of one that was disabled stay dead when it is enabled again.
+        """Enable or disable a client. Tokens from before it was disabled stay revoked when it is enabled again.
 
         Raises:
-            NotFound: there is none with this id.
+            NotFound: there is no client with this id.
 
         """
         now = self._clock.now()
@@ -87,7 +87,7 @@ class ClientService:
             if not work.clients.set_active(client_id, is_active=is_active):
                 raise NotFound
             if not is_active:
-                # Of the tokens of this second, none says whether it was issued before or after now.
+                # `iat` is in whole seconds: a token of this second may have been issued before or after now.
                 not_before = now.replace(microsecond=0) + timedelta(seconds=1)
                 revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=not_before)
             kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
@@ -96,7 +96,7 @@ class ClientService:
 
     @retried
     def rotate_secret(self, client_id: str, *, overlap: timedelta) -> str:
-        """Give a new secret; those before it work for ``overlap`` longer.
+        """Make a new secret; earlier ones stay valid for ``overlap``.
 
         Raises:
             NotFound: there is no client with this id.
@@ -114,10 +114,10 @@ class ClientService:
         return secret
 
     def authenticate(self, credentials: Credentials, origin: Origin) -> RegisteredClient:
-        """The active client that these credentials belong to.
+        """Return the active client with these credentials.
 
         Raises:
-            InvalidClient: for every reason alike.
+            InvalidClient: the same for every reason.
 
         """
         client_id = credentials.client_id
@@ -126,11 +126,11 @@ class ClientService:
         if found is None or not found.is_active:
             self._record_refusal(client_id, origin)
             raise InvalidClient
-        self._note_use(found)
+        self._record_use(found)
         return found
 
     def _record_refusal(self, client_id: str, origin: Origin) -> None:
-        # What has another form may be a secret that was sent in place of the id.
+        # A text of another form is not logged: it may be a secret, sent in place of the id.
         subject = client_id if _ID.fullmatch(client_id) else None
         self._refusals.record(EventKind.CLIENT_REFUSED, origin, subject=subject)
 
@@ -142,7 +142,7 @@ class ClientService:
             return read.clients.by_id(client_id) if any(matches) else None
 
     @retried
-    def _note_use(self, client: RegisteredClient) -> None:
+    def _record_use(self, client: RegisteredClient) -> None:
         now = self._clock.now()
         if client.last_used_at is not None and now - client.last_used_at < USE_RESOLUTION:
             return

@@ -1,4 +1,4 @@
-"""What other services read: the keys and the metadata."""
+"""The keys, the metadata and the feed for other services."""
 
 from http import HTTPStatus
 from typing import Any
@@ -17,13 +17,13 @@ BASIC = "client_secret_basic"
 
 
 def key_set(ring: KeyRing) -> JsonWebKeySet:
-    """The public keys (RFC 7517)."""
+    """Return the public keys (RFC 7517)."""
     keys: list[dict[str, Any]] = ring.jwks()["keys"]
     return JsonWebKeySet(keys=[JsonWebKey(**key) for key in keys])
 
 
 def metadata(settings: Settings) -> ServerMetadata:
-    """What this authorization server supports, and nothing else (RFC 8414)."""
+    """Return the features of this authorization server (RFC 8414)."""
     base = settings.http.public_url
     return ServerMetadata(
         issuer=base,
@@ -40,7 +40,7 @@ def metadata(settings: Settings) -> ServerMetadata:
 
 
 def revocations(feed: RevocationFeed, query: RevocationsQuery, if_none_match: str | None) -> Answer:
-    """The feed behind a cursor, or 304 where who asks has it all."""
+    """Return the feed after a cursor, or 304 if there is nothing new."""
     found = feed.read(query.since, wait=query.wait)
     tag = ("ETag", f'"{found.cursor}"')
     if found.is_empty and if_none_match == tag[1]:

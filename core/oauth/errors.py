@@ -4,7 +4,7 @@ from core.errors import AuthError
 
 
 class TokenEndpointError(AuthError):
-    """An error of the OAuth endpoints, told in the form of RFC 6749 section 5.2."""
+    """An error of the OAuth endpoints, answered in the form of RFC 6749 section 5.2."""
 
 
 class InvalidRequest(TokenEndpointError):

@@ -26,7 +26,7 @@ from core.users.model import User
 
 
 class TokenInspector:
-    """Says what a token is worth now, and makes it worth nothing."""
+    """Introspects and revokes tokens."""
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class TokenInspector:
         self._refresh_tokens = refresh_tokens
 
     def introspect(self, token: str | None, credentials: Credentials | None, origin: Origin) -> ActiveToken | None:
-        """What an active token is, or None for every other one alike.
+        """Return the content of an active token, or None for every other token.
 
         Raises:
-            InvalidClient: nobody registered asks; an open endpoint would be an oracle for guessed tokens.
+            InvalidClient: the caller is no registered client; an open endpoint would be an oracle for guessed tokens.
             InvalidRequest: there is no token.
 
         """
@@ -67,13 +67,13 @@ class TokenInspector:
         return None
 
     def revoke(self, token: str | None, credentials: Credentials | None, origin: Origin) -> None:
-        """End what a token stands for: the session of a user's token, or a client's token itself.
+        """End the session of a user's token, or revoke a client's token.
 
-        Whoever holds a user's token may revoke it. A client's token is revoked by that client alone. A token that
-        is not ours, or no longer active, is revoked already.
+        Any caller with a user's token may revoke it; a client's token is revoked by that client alone. A token that
+        is not ours, or no longer active, counts as revoked.
 
         Raises:
-            InvalidClient: the client's authentication failed, or is missing where the token is a client's.
+            InvalidClient: the client's authentication failed, or is missing for a client's token.
             InvalidGrant: the token was issued to another client.
             InvalidRequest: there is no token.
 
@@ -130,10 +130,10 @@ class TokenInspector:
 
     @retried
     def _session_of(self, token: str) -> tuple[Session, User]:
-        """The session that a refresh token would refresh now.
+        """Return the session and the user of a refresh token that could be exchanged now.
 
         Raises:
-            InvalidRefreshToken: it would not.
+            InvalidRefreshToken: it could not.
 
         """
         read_token = self._refresh_tokens.read(token)

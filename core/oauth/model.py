@@ -1,4 +1,4 @@
-"""Registered clients, their secrets and scopes, and what the token endpoint takes and gives."""
+"""Registered clients, their secrets and scopes, and the requests and grants of the token endpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Protocol
 from core.oauth.errors import InvalidScope
 
 ID_PREFIX = "twc_"
-SECRET_PREFIX = "tws_"  # noqa: S105 - what scanners for leaked secrets look for
+SECRET_PREFIX = "tws_"  # noqa: S105 - for scanners that find leaked secrets
 SECRET_BYTES = 32
 
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # scope-token of RFC 6749 section 3.3
@@ -25,7 +25,7 @@ _SECRET = re.compile(rf"({SECRET_PREFIX}[A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Client id and secret, as HTTP Basic carries them."""
+    """Client id and secret of a request, from HTTP Basic."""
 
     client_id: str
     secret: str = field(repr=False)
@@ -45,7 +45,7 @@ class RegisteredClient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSecret:
-    """A secret as it is stored: its SHA-256. It has 256 random bits, which no dearer hash could protect better."""
+    """A secret as it is stored: its SHA-256. It has 256 random bits, so a slower hash would not protect it better."""
 
     client_id: str
     digest: bytes = field(repr=False)
@@ -61,19 +61,19 @@ class Clients(Protocol):
         ...
 
     def all(self) -> list[RegisteredClient]:
-        """Every client, oldest first."""
+        """Return every client, oldest first."""
         ...
 
     def by_id(self, client_id: str) -> RegisteredClient | None:
-        """The client with this id."""
+        """Return the client with this id."""
         ...
 
     def set_active(self, client_id: str, *, is_active: bool) -> bool:
-        """Enable or disable a client; False where there is none."""
+        """Enable or disable a client; False if there is none."""
         ...
 
     def touch(self, client_id: str, *, at: datetime) -> None:
-        """Note that it was used."""
+        """Record that a client authenticated."""
         ...
 
     def add_secret(self, secret: ClientSecret) -> None:
@@ -81,28 +81,28 @@ class Clients(Protocol):
         ...
 
     def secrets_of(self, client_id: str, *, now: datetime) -> list[ClientSecret]:
-        """The secrets of a client that have not expired."""
+        """Return the secrets of a client that have not expired."""
         ...
 
     def expire_secrets(self, client_id: str, *, at: datetime) -> None:
-        """Let every secret end at ``at``, or where it ends before, there."""
+        """Let every secret expire at ``at``, or at its own earlier time."""
         ...
 
 
 def new_secret() -> str:
-    """Make a secret: 256 random bits behind a prefix, with a checksum that tells typing errors from wrong secrets."""
+    """Make a secret: a prefix, 256 random bits, and a checksum that detects typing errors."""
     body = SECRET_PREFIX + base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).rstrip(b"=").decode()
     return body + _checksum(body)
 
 
 def is_well_formed(secret: str) -> bool:
-    """Whether a text has the form and the checksum of a secret; if not, no database need be asked."""
+    """Whether a text has the form and the checksum of a secret, so that junk needs no database query."""
     match = _SECRET.fullmatch(secret)
     return match is not None and hmac.compare_digest(match[2], _checksum(match[1]))
 
 
 def digest_of(secret: str) -> bytes:
-    """What is stored of a secret."""
+    """Return the stored form of a secret."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -136,7 +136,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What the token endpoint gives (RFC 6749 section 5.1). ``expires_in`` is in seconds."""
+    """The tokens of an answer (RFC 6749 section 5.1). ``expires_in`` is in seconds."""
 
     access_token: str = field(repr=False)
     expires_in: int
@@ -146,7 +146,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveToken:
-    """What may be said of a token that is active."""
+    """The content of an active token."""
 
     subject: str
     client_id: str

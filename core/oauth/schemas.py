@@ -1,4 +1,4 @@
-"""What the OAuth endpoints take and show."""
+"""Request and response models of the OAuth endpoints."""
 
 from typing import Literal, Self
 

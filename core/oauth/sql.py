@@ -51,7 +51,6 @@ class SqlClients:
         self._connection = connection
 
     def add(self, client: RegisteredClient) -> None:
-        """Store a new client."""
         self._connection.execute(
             insert(clients).values(
                 id=client.id,
@@ -64,26 +63,21 @@ class SqlClients:
         )
 
     def all(self) -> list[RegisteredClient]:
-        """Every client, oldest first."""
         rows = self._connection.execute(select(clients).order_by(clients.c.created_at, clients.c.id))
         return [RegisteredClient(**{**row, "scopes": tuple(row["scopes"])}) for row in rows.mappings()]
 
     def by_id(self, client_id: str) -> RegisteredClient | None:
-        """The client with this id."""
         row = self._connection.execute(select(clients).where(clients.c.id == client_id)).mappings().one_or_none()
         return None if row is None else RegisteredClient(**{**row, "scopes": tuple(row["scopes"])})
 
     def set_active(self, client_id: str, *, is_active: bool) -> bool:
-        """Enable or disable a client."""
         changed = update(clients).where(clients.c.id == client_id).values(is_active=is_active)
         return self._connection.execute(changed).rowcount == 1
 
     def touch(self, client_id: str, *, at: datetime) -> None:
-        """Note that it was used."""
         self._connection.execute(update(clients).where(clients.c.id == client_id).values(last_used_at=at))
 
     def add_secret(self, secret: ClientSecret) -> None:
-        """Store a new secret."""
         self._connection.execute(
             insert(client_secrets).values(
                 client_id=secret.client_id,
@@ -94,7 +88,6 @@ class SqlClients:
         )
 
     def secrets_of(self, client_id: str, *, now: datetime) -> list[ClientSecret]:
-        """The secrets of a client that have not expired."""
         rows = self._connection.execute(
             select(client_secrets).where(
                 client_secrets.c.client_id == client_id,
@@ -104,7 +97,6 @@ class SqlClients:
         return [ClientSecret(**row) for row in rows.mappings()]
 
     def expire_secrets(self, client_id: str, *, at: datetime) -> None:
-        """Let every secret end at ``at``, or where it ends before, there."""
         self._connection.execute(
             update(client_secrets)
             .where(

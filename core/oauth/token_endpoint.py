@@ -23,7 +23,7 @@ from core.tokens.access_tokens import AccessTokens
 
 
 class TokenEndpoint:
-    """Gives tokens for what RFC 6749 calls a grant."""
+    """Issues tokens for the grants of RFC 6749."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class TokenEndpoint:
         """Answer a request, for a registered client or for a first party that has no credentials.
 
         Raises:
-            InvalidClient: the client's authentication failed, or is missing where the grant needs it.
+            InvalidClient: the client's authentication failed, or is missing for a grant that needs it.
             InvalidRequest: a parameter is missing.
             InvalidGrant: the credentials or the refresh token are refused.
-            InvalidScope: the client asks for more than it has.
-            UnauthorizedClient: a registered client asks for a grant that is for first parties.
-            UnsupportedGrantType: the grant is not one of ours.
+            InvalidScope: the client requests a scope that it does not have.
+            UnauthorizedClient: a registered client requests a grant for first parties.
+            UnsupportedGrantType: the grant is not supported.
 
         """
         registered = self._clients.authenticate(credentials, origin) if credentials else None
@@ -60,7 +60,7 @@ class TokenEndpoint:
                 return self._grant_to_client(request, registered)
             case "password" | "refresh_token":
                 if registered is not None:
-                    # RFC 9700 section 2.4: no third party is to see a user's password.
+                    # RFC 9700 section 2.4: a third party must not see a user's password.
                     raise UnauthorizedClient
                 return self._grant_to_user(request, origin)
             case _:

@@ -1,4 +1,4 @@
-"""What sessions add to the whole."""
+"""What sessions add to the service."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -12,18 +12,18 @@ from core.settings.whole import Settings
 from core.store import UnitOfWork
 
 RETENTION = timedelta(days=7)
-"""How long a session that is over is kept, for its user to see in an export."""
+"""How long a session is kept after its end, for exports."""
 
 
 def purge(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
-    """Delete sessions that are over. After a change of the lifetime, older ones go a little later than they could."""
+    """Delete old sessions. After a change of the lifetime, some are deleted later than necessary."""
     before = now - RETENTION
     made_before = before - settings.tokens.session_lifetime
     return work.sessions.purge(before=before, made_before=made_before, limit=limit)
 
 
 def export(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedSession]:
-    """The logins of a user, live or ended."""
+    """Export the sessions of a user, live or ended."""
     return [ExportedSession.of(session) for session in read.sessions.of(user_id)]
 
 

@@ -1,4 +1,4 @@
-"""What a refresh is refused with."""
+"""The error of a refresh."""
 
 from core.errors import Unauthenticated
 

@@ -1,4 +1,4 @@
-"""Sessions: the values, and what a refresh token does to one."""
+"""Sessions: the values, and the decision about a refresh token."""
 
 from __future__ import annotations
 
@@ -45,38 +45,38 @@ class Session:
 
     @property
     def ends_at(self) -> datetime:
-        """When it ends if it is not used again."""
+        """The time when it ends if it is not used again."""
         return min(self.idle_expires_at, self.expires_at)
 
     def is_live(self, now: datetime) -> bool:
-        """Whether it has neither been ended nor run out."""
+        """Whether it has neither ended nor expired."""
         return self.ended_at is None and now < self.ends_at
 
 
 class Rotation(Enum):
-    """What to do with a refresh token that was presented."""
+    """What to do with a presented refresh token."""
 
     ADVANCE = auto()
-    """It is the current one: move the counter on."""
+    """It is the current one: move the session to the next generation."""
     REPEAT = auto()
-    """It is the direct predecessor within the grace: give the same successor again."""
+    """It is the direct predecessor within the grace: return the same successor again."""
     REUSE = auto()
-    """It was replaced long ago: two parties hold this session, so it ends."""
+    """It was replaced long ago: two parties have tokens of this session, so it ends."""
     REFUSE = auto()
-    """The session is over, or never was at this generation."""
+    """The session has ended, or has never reached this generation."""
 
 
 def rotate(session: Session, presented: int, *, now: datetime, grace: timedelta) -> Rotation:
-    """Decide what a refresh token of generation ``presented`` deserves (RFC 9700 section 4.14.2).
+    """Decide about a refresh token of generation ``presented`` (RFC 9700 section 4.14.2).
 
-    The grace lets tabs and retries that race keep their session. It never makes a second live token: everyone
-    within it is given the one successor that exists.
+    With the grace, tabs and retries that race keep their session. It never makes a second live token: all of them get
+    the same successor.
     """
     if not session.is_live(now) or presented > session.generation:
         return Rotation.REFUSE
     if presented == session.generation:
         return Rotation.ADVANCE
-    # The distance in either direction: a clock that was set back must not stretch the grace.
+    # The absolute distance: a clock that was set back must not lengthen the grace.
     if presented == session.generation - 1 and abs(now - session.last_used_at) < grace:
         return Rotation.REPEAT
     return Rotation.REUSE
@@ -90,50 +90,50 @@ class Sessions(Protocol):
         ...
 
     def with_user(self, session_id: uuid.UUID) -> tuple[Session, User] | None:
-        """A session, ended or not, with its user."""
+        """Return a session, ended or not, with its user."""
         ...
 
     def principal(self, session_id: uuid.UUID, user_id: uuid.UUID, *, now: datetime) -> User | None:
-        """The active user of a session that is live, in one statement."""
+        """Return the active user of a live session, in one statement."""
         ...
 
     def advance(self, session_id: uuid.UUID, *, generation: int, at: datetime, idle_expires_at: datetime) -> bool:
-        """Move a session that has not ended from ``generation`` to the next; False where somebody was faster."""
+        """Move a session that has not ended from ``generation`` to the next; False if another request was faster."""
         ...
 
     def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:
-        """End a live session of this user; False where there is none."""
+        """End a live session of this user; False if there is none."""
         ...
 
     def end_all(
         self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
     ) -> list[uuid.UUID]:
-        """End every live session of a user but ``keep``; the ids of those that ended."""
+        """End every live session of a user except ``keep``; return the ids of the ended ones."""
         ...
 
     def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
-        """End the sessions idle longest until at most ``limit`` are live; the ids of those that ended."""
+        """End the sessions idle longest until at most ``limit`` are live; return the ids of the ended ones."""
         ...
 
     def live_of(self, user_id: uuid.UUID, *, now: datetime) -> list[Session]:
-        """The live sessions of a user, newest first."""
+        """Return the live sessions of a user, newest first."""
         ...
 
     def of(self, user_id: uuid.UUID) -> list[Session]:
-        """The sessions of a user, ended or not, newest first."""
+        """Return the sessions of a user, ended or not, newest first."""
         ...
 
     def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions that were made before one time and whose absolute end was before another.
+        """Delete up to ``limit`` sessions, made before ``made_before`` and expired before ``before``.
 
-        How many there were.
+        Returns the number of deleted sessions.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who asks: the user and the session that a verified access token speaks for."""
+    """The authenticated caller: the user and the session of a verified access token."""
 
     user: User
     session_id: uuid.UUID
@@ -141,7 +141,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
-    """What a login or a refresh gives. Durations are in seconds."""
+    """The tokens of a login or a refresh. Durations are in seconds."""
 
     access_token: str = field(repr=False)
     expires_in: int

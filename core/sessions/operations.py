@@ -1,4 +1,4 @@
-"""The operations of sessions: refresh, log out, who am I, and the logins of a user."""
+"""The operations of sessions: refresh, log out, who am I, and the sessions of a user."""
 
 from http import HTTPMethod, HTTPStatus
 from uuid import UUID

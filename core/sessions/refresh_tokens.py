@@ -1,13 +1,13 @@
-"""Refresh tokens: opaque to the client, refused as junk without a database, rebuilt but never stored.
+"""Refresh tokens: opaque to the client, derived and never stored; junk is refused without a database query.
 
-A token is four parts of fixed length, base64url without padding, behind a prefix that secret scanners can find::
+A token is four parts of fixed length, base64url without padding, after a prefix that secret scanners can find::
 
     twr_ | session id (16) | generation (6) | proof (16) | tag (16)
 
-``proof`` comes from the session's random seed, which only the database holds; ``tag`` is made with a key that
-only the service holds. So the database alone cannot make a token, the service's secret alone cannot, and junk
-fails at the tag before any query. Because both are functions of the session and its generation, a retry within
-the grace interval can be given *the same* successor without that successor being stored anywhere.
+``proof`` comes from the session's random seed, which is only in the database; ``tag`` is made with a key that only
+the service has. So neither the database alone nor the service's secret alone can make a token, and junk fails at the
+tag before any query. Because both are functions of the session and its generation, a retry within the grace gets
+*the same* successor, and no successor is stored.
 """
 
 import base64
@@ -34,7 +34,7 @@ _FORM = re.compile(rf"{PREFIX}([A-Za-z0-9_-]{{{_BYTES * 4 // 3}}})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshToken:
-    """A token whose tag was right: this service made it, for this session and generation."""
+    """A token with a valid tag: this service made it, for this session and generation."""
 
     session_id: uuid.UUID
     generation: int
@@ -52,18 +52,18 @@ class RefreshTokens:
         self._keys = keys
 
     def make(self, session_id: uuid.UUID, seed: bytes, generation: int) -> str:
-        """The one token of this session and generation; the same arguments give the same token."""
+        """Make the token of a session and generation; the same arguments give the same token."""
         body = session_id.bytes + generation.to_bytes(GENERATION_BYTES) + _proof(seed, generation)
         return PREFIX + base64.urlsafe_b64encode(body + _tag(self._keys[0], body)).decode()
 
     def read(self, text: str) -> RefreshToken:
-        """Take a token apart.
+        """Parse a token and check its tag.
 
         Raises:
-            InvalidRefreshToken: it is not one that this service made.
+            InvalidRefreshToken: this service did not make it.
 
         """
-        # The decoder takes "+" and "/" as well; matched first, so that a token has no second spelling.
+        # The form is checked first, because the decoder also accepts "+" and "/": a token has one spelling.
         match = _FORM.fullmatch(text)
         if match is None:
             raise InvalidRefreshToken
@@ -79,7 +79,7 @@ class RefreshTokens:
 
 
 def new_seed() -> bytes:
-    """128 random bits for a new session."""
+    """Make 128 random bits for a new session."""
     return secrets.token_bytes(SEED_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""What the operations of sessions take and show."""
+"""Request and response models of sessions."""
 
 import uuid
 from datetime import datetime

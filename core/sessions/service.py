@@ -1,4 +1,4 @@
-"""Sessions: one row a login, the pure rotation decision, and the use cases that refresh and end them."""
+"""The use cases of sessions: whoami, refresh, list and end."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class SessionService:
         self._refresh_tokens = refresh_tokens
 
     def whoami(self, access_token: str) -> Principal:
-        """The user and session that a token speaks for: one signature check and one statement.
+        """Return the user and session of an access token: one signature check and one statement.
 
         Raises:
-            InvalidToken: the token is not valid, its session has ended, or its user is gone or inactive.
+            InvalidToken: the token is not valid, its session has ended, or its user was deleted or is inactive.
 
         """
         match self._access_tokens.verify(access_token):
             case UserClaims(session_id=session_id, user_id=user_id):
                 return self._principal(session_id, user_id)
             case ClientClaims():
-                raise InvalidToken  # there is no user behind it
+                raise InvalidToken  # a client's token has no user
 
     @retried
     def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
@@ -64,7 +64,7 @@ class SessionService:
         return Principal(user=user, session_id=session_id)
 
     def start(self, work: UnitOfWork, user: User, origin: Origin, now: datetime) -> Session:
-        """Start a session inside the caller's unit of work, always with a new id (no fixation)."""
+        """Start a session in the caller's unit of work, always with a new id (no session fixation)."""
         session = Session(
             id=new_id(now),
             user_id=user.id,
@@ -87,7 +87,7 @@ class SessionService:
         """Exchange a refresh token for a new pair.
 
         Raises:
-            InvalidRefreshToken: it is junk, too old, or its session is over; a reused one has ended its session.
+            InvalidRefreshToken: it is malformed or too old, or its session has ended; a reused one ends its session.
 
         """
         return self._refresh(self._refresh_tokens.read(refresh_token), origin)
@@ -121,16 +121,16 @@ class SessionService:
             session.id, generation=session.generation, at=now, idle_expires_at=idle_expires_at
         )
         if not advanced:
-            # Another request moved or ended this session since it was read. Read it again: as its direct
-            # predecessor this token is then given the same successor as the winner.
+            # Another request has advanced or ended the session since it was read. Run again: if it was advanced, this
+            # token is the direct predecessor and gets the same successor.
             raise TransactionConflict
         return replace(session, generation=session.generation + 1, last_used_at=now, idle_expires_at=idle_expires_at)
 
     def _end_reused(self, work: UnitOfWork, session: Session, user: User, origin: Origin, now: datetime) -> None:
-        """End the session for good: committed here, before anything is raised."""
+        """End the session, and commit before the error is raised."""
         reason = EndReason.REFRESH_TOKEN_REUSED
         if not work.sessions.end(session.id, user_id=session.user_id, at=now, reason=reason):
-            return  # another reuse of it came first and told
+            return  # another reuse came first and has recorded it
         revoke_sessions(work, [session.id], at=now)
         work.audit.add(
             event(
@@ -146,13 +146,13 @@ class SessionService:
 
     @retried
     def live(self, principal: Principal) -> list[Session]:
-        """The live sessions of the user, newest first."""
+        """Return the live sessions of the user, newest first."""
         with self._store.reading() as read:
             return read.sessions.live_of(principal.user.id, now=self._clock.now())
 
     @retried
     def logout(self, principal: Principal, origin: Origin) -> None:
-        """End the session of the token that asked."""
+        """End the caller's session."""
         self._end(principal.session_id, principal.user.id, EndReason.LOGOUT, EventKind.LOGGED_OUT, origin)
 
     @retried
@@ -160,7 +160,7 @@ class SessionService:
         """End one session of the user.
 
         Raises:
-            NotFound: there is no such live session, or it is somebody else's; the two are not told apart.
+            NotFound: there is no such live session, or it is another user's.
 
         """
         if not self._end(session_id, principal.user.id, EndReason.ENDED_BY_USER, EventKind.SESSION_ENDED, origin):
@@ -168,7 +168,7 @@ class SessionService:
 
     @retried
     def revoke(self, session_id: uuid.UUID, user_id: uuid.UUID, origin: Origin) -> None:
-        """End the session of a token that was revoked (RFC 7009); one that is over already stays so."""
+        """End the session of a revoked token (RFC 7009), unless it has ended before."""
         self._end(session_id, user_id, EndReason.REVOKED, EventKind.TOKEN_REVOKED, origin)
 
     def _end(
@@ -185,7 +185,7 @@ class SessionService:
 
     @retried
     def end_all(self, principal: Principal, origin: Origin, *, keep_current: bool) -> None:
-        """End every session of the user, or every other one."""
+        """End every session of the user, or all except the caller's."""
         now = self._clock.now()
         user_id = principal.user.id
         keep = principal.session_id if keep_current else None
@@ -195,7 +195,7 @@ class SessionService:
             work.commit()
 
     def pair(self, session: Session, user: User, now: datetime) -> TokenPair:
-        """The tokens of a session at its generation. Outside any unit of work: the key ring may ask the store."""
+        """Make the tokens of a session, outside any unit of work: the key ring may need the store."""
         access_token, expires_at = self._access_tokens.issue(user, session.id, now=now, not_after=session.ends_at)
         return TokenPair(
             access_token=access_token,
@@ -206,12 +206,12 @@ class SessionService:
 
 
 def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: datetime) -> None:
-    """Tell the verifiers of sessions that this unit of work has ended."""
+    """Add sessions that this unit of work has ended to the feed of revocations."""
     revoke(work, RevocationKind.SESSION, map(str, session_ids), at=at)
 
 
 def end_sessions(
     work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
 ) -> None:
-    """End every live session of a user but ``keep``, and tell the verifiers."""
+    """End every live session of a user except ``keep``, and add them to the feed of revocations."""
     revoke_sessions(work, work.sessions.end_all(user_id, at=at, reason=reason, keep=keep), at=at)

@@ -59,7 +59,7 @@ def _live(now: datetime | BindParameter[datetime]) -> Any:
     return and_(_NOT_ENDED, sessions.c.expires_at > now, sessions.c.idle_expires_at > now)
 
 
-# The hot path, built once: putting the expression together took longer than running it (230 of 360 microseconds).
+# The hot path, built once: building the expression took longer than running it (230 of 360 microseconds).
 _PRINCIPAL = (
     select(*USER_COLUMNS)
     .join_from(sessions, users)
@@ -84,7 +84,6 @@ class SqlSessions:
         self._connection = connection
 
     def add(self, session: Session) -> None:
-        """Store a new session."""
         self._connection.execute(
             insert(sessions).values(
                 id=session.id,
@@ -103,7 +102,6 @@ class SqlSessions:
         )
 
     def with_user(self, session_id: uuid.UUID) -> tuple[Session, User] | None:
-        """A session, ended or not, with its user."""
         row = self._connection.execute(
             select(*_SESSION_COLUMNS, *USER_COLUMNS).join_from(sessions, users).where(sessions.c.id == session_id)
         ).one_or_none()
@@ -114,13 +112,11 @@ class SqlSessions:
         return _session_of(dict(zip(names, row[:split], strict=True))), user_of(row[split:])
 
     def principal(self, session_id: uuid.UUID, user_id: uuid.UUID, *, now: datetime) -> User | None:
-        """The active user of a session that is live: two primary keys, one statement."""
         parameters = {"session_id": session_id, "user_id": user_id, "now": now}
         row = self._connection.execute(_PRINCIPAL, parameters).one_or_none()
         return None if row is None else user_of(row)
 
     def advance(self, session_id: uuid.UUID, *, generation: int, at: datetime, idle_expires_at: datetime) -> bool:
-        """Move a session that has not ended from ``generation`` to the next, by one conditional update."""
         result = self._connection.execute(
             update(sessions)
             .where(sessions.c.id == session_id, sessions.c.generation == generation, _NOT_ENDED)
@@ -129,18 +125,15 @@ class SqlSessions:
         return result.rowcount == 1
 
     def end(self, session_id: uuid.UUID, *, user_id: uuid.UUID, at: datetime, reason: EndReason) -> bool:
-        """End a live session of this user."""
         return bool(self._end(and_(sessions.c.id == session_id, sessions.c.user_id == user_id), at, reason))
 
     def end_all(
         self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
     ) -> list[uuid.UUID]:
-        """End every live session of a user but ``keep``."""
         condition = sessions.c.user_id == user_id
         return self._end(condition if keep is None else and_(condition, sessions.c.id != keep), at, reason)
 
     def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
-        """End the sessions idle longest until at most ``limit`` are live."""
         surplus = (
             select(sessions.c.id)
             .where(sessions.c.user_id == user_id, _live(at))
@@ -150,7 +143,6 @@ class SqlSessions:
         return self._end(sessions.c.id.in_(surplus), at, EndReason.SESSION_LIMIT)
 
     def live_of(self, user_id: uuid.UUID, *, now: datetime) -> list[Session]:
-        """The live sessions of a user, newest first."""
         rows = self._connection.execute(
             select(*_SESSION_COLUMNS)
             .where(sessions.c.user_id == user_id, _live(now))
@@ -159,7 +151,6 @@ class SqlSessions:
         return [_session_of(row) for row in rows.mappings()]
 
     def of(self, user_id: uuid.UUID) -> list[Session]:
-        """The sessions of a user, ended or not, newest first."""
         rows = self._connection.execute(
             select(*_SESSION_COLUMNS)
             .where(sessions.c.user_id == user_id)
@@ -168,11 +159,9 @@ class SqlSessions:
         return [_session_of(row) for row in rows.mappings()]
 
     def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions that were made before one time and whose absolute end was before another.
-
-        The order of ids finds them without an index that every refresh would pay for. Bounded by the end alone, it
-        read every session that lives, each minute in each process: 4 million of them took longer than a statement may.
-        """
+        # The ids, which grow with time, find the rows without an index that every refresh would have to update. With
+        # the end as the only condition, each process read every live session each minute: 4 million of them took
+        # longer than the statement timeout.
         old = (
             select(sessions.c.id)
             .where(sessions.c.id < first_id(made_before), sessions.c.expires_at < before)

@@ -1,7 +1,7 @@
-"""Settings by file: where `AUTH_X_FILE` names a file, what stands in it is the value of `AUTH_X`.
+"""Settings by file: if `AUTH_X_FILE` names a file, its content is the value of `AUTH_X`.
 
-Container platforms hand secrets over as files: variables are inherited, shown by `docker inspect`, and dumped by crash
-reporters.
+Container platforms pass secrets as files, because variables are inherited, shown by `docker inspect`, and dumped by
+crash reporters.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
 SUFFIX = "_FILE"
-MAX_LENGTH = 64 * 1024  # bytes; a path that leads to a log or a device is a mistake, not a secret
+MAX_LENGTH = 64 * 1024  # bytes; a longer file is a log or a device by mistake, not a secret
 
 
-# Where platforms mount secrets, which everybody in the container may read: there is nobody else in it.
+# Container platforms mount secrets here, readable by all users of the container, which has only one.
 MOUNTED = Path("/run/secrets")
 
 
 @dataclass(frozen=True, slots=True)
-class OpenFile:
-    """A file that holds a setting, and that everybody on the machine may read."""
+class ExposedFile:
+    """A file with a setting that every user of the machine may read."""
 
     variable: str
-    """That names it."""
+    """The variable that names the file."""
     mode: int
 
 
 class SettingsError(Exception):
-    """The settings are wrong. The text names variables and never shows a value."""
+    """A setting is wrong. The text names variables and never shows a value."""
 
 
 class SettingsGroup(BaseSettings):
-    """Settings that may also be given by file."""
+    """Settings that may also come from files."""
 
     @classmethod
     def settings_customise_sources(
@@ -49,12 +49,12 @@ class SettingsGroup(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - a folder of files with names of their own
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments, variables, `.env`, and the files that either of these two names."""
+        """Read arguments, variables, `.env`, and the files that variables or `.env` name."""
         return init_settings, env_settings, dotenv_settings, _FilesSource(settings_cls)
 
 
 class _FilesSource(EnvSettingsSource):
-    """Reads like variables what stands in the files; only those of the group's own settings."""
+    """Reads the files of the group's own settings like variables."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         config: Any = self.config
@@ -64,23 +64,23 @@ class _FilesSource(EnvSettingsSource):
 
 
 def given(env_file: str) -> dict[str, str]:
-    """Every variable of the process and of `.env` by its name in capitals; the process wins."""
+    """Return every variable of the process and of `.env` by its name in capitals; the process takes precedence."""
     found = {**dotenv_values(env_file), **os.environ}
     return {name.upper(): value or "" for name, value in found.items()}
 
 
 def mode_for_all(path: str) -> int | None:
-    """The mode of a file that everybody may read; None of any other, and of what a platform has mounted."""
+    """Return the mode of a file that every user may read; None for other files and for mounted secrets."""
     mode = stat.S_IMODE(Path(path).stat().st_mode)
     is_mounted = Path(path).resolve().is_relative_to(MOUNTED)
     return mode if mode & stat.S_IROTH and not is_mounted else None
 
 
 def _content(name: str, path: str) -> str:
-    """What stands in the file, without the line's end that editors and `echo` leave.
+    """Read a file, without the line end that editors and `echo` add.
 
     Raises:
-        SettingsError: it cannot be read, or is no text.
+        SettingsError: the file cannot be read, or is no text.
 
     """
     try:

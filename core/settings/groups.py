@@ -1,4 +1,4 @@
-"""The settings in frozen groups, one a concern."""
+"""The settings in frozen groups, one for each concern."""
 
 import os
 from datetime import timedelta
@@ -14,31 +14,31 @@ from core.settings.values import DatabaseUrl, Mailbox, Networks, Origins, Public
 PREFIX = "AUTH_"
 ENV_FILE = ".env"
 
-# The longest life a setting can give an access token; keys are kept and tokens are refused by this bound.
+# The upper bound of an access token's lifetime, whatever is set: keys are published and tokens are refused by it.
 MAX_ACCESS_TTL = timedelta(hours=1)
 
 Algorithm = Literal["ES256", "RS256", "EdDSA"]
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def named(prefix: str) -> SettingsConfigDict:
-    """How a group is read whose variables begin with `AUTH_` and this."""
+    """Configure a group whose variables begin with `AUTH_` and this prefix."""
     return SettingsConfigDict(
         env_prefix=PREFIX + prefix,
         env_file=ENV_FILE,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
-        validate_default=False,  # an empty one stands until `Settings` has resolved it
+        validate_default=False,  # empty defaults are replaced later by `Settings`
     )
 
 
 class DatabaseSettings(SettingsGroup):
-    """Where the data lives."""
+    """The database and its connections."""
 
     model_config = named("DATABASE_")
 
@@ -132,7 +132,7 @@ class PasswordSettings(SettingsGroup):
 
 
 class HttpSettings(SettingsGroup):
-    """What the outside sees."""
+    """Addresses, proxies, origins and connections."""
 
     model_config = named("")
 
@@ -168,7 +168,7 @@ class HttpSettings(SettingsGroup):
 
 
 class MailSettings(SettingsGroup):
-    """Mail: how it leaves, what stands in it, and what depends on it."""
+    """Sending mail, its texts, and operations that need it."""
 
     model_config = named("")
 
@@ -223,7 +223,7 @@ class MailSettings(SettingsGroup):
 
 
 class ThrottleSettings(SettingsGroup):
-    """How much is allowed before pauses begin. What is spent comes back with time."""
+    """The bursts of the rate limits; each is refilled with time."""
 
     model_config = named("")
 
@@ -250,7 +250,7 @@ class ThrottleSettings(SettingsGroup):
 
 
 class LoggingSettings(SettingsGroup):
-    """What is written down, and how."""
+    """The level and the format of the log."""
 
     model_config = named("LOG_")
 
@@ -261,7 +261,7 @@ class LoggingSettings(SettingsGroup):
 
 
 class AuditSettings(SettingsGroup):
-    """What is remembered of what happened."""
+    """The retention of audit events."""
 
     model_config = named("AUDIT_")
 

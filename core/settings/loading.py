@@ -1,4 +1,4 @@
-"""Reading the settings: every mistake becomes one plain line."""
+"""Reading the settings: every mistake becomes one line."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from core.settings.files import SUFFIX, OpenFile, SettingsError, SettingsGroup, given, mode_for_all
+from core.settings.files import SUFFIX, ExposedFile, SettingsError, SettingsGroup, given, mode_for_all
 from core.settings.groups import ENV_FILE, PREFIX
 from core.settings.whole import Settings
 
@@ -21,7 +21,7 @@ GROUPS: dict[str, type[SettingsGroup]] = {
 
 
 def variables() -> dict[str, FieldInfo]:
-    """Every variable with what is known of it, for the README and for refusing misspelt ones."""
+    """Return every variable with its field, for the README and for refusing misspelt ones."""
     return {
         f"{group.model_config['env_prefix']}{name.upper()}": field
         for group in GROUPS.values()
@@ -31,7 +31,7 @@ def variables() -> dict[str, FieldInfo]:
 
 
 def settings_table() -> list[str]:
-    """The table of settings in Markdown, line by line."""
+    """Return the table of settings in Markdown, line by line."""
     rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in variables().items()]
     return ["| variable | default | what it is |", "|---|---|---|", *rows]
 
@@ -47,10 +47,10 @@ def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings.
 
     Raises:
-        SettingsError: one line that names what is wrong and shows no value.
+        SettingsError: a setting is wrong; one line names it and shows no value.
 
     """
-    # A misspelt AUTH_TOKEN_ACESS_TTL that is silently ignored is a security setting that is not in force.
+    # If a misspelt AUTH_TOKEN_ACESS_TTL were ignored, a security setting would silently have no effect.
     names = {name for name in given(ENV_FILE) if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")}
     known = variables().keys()
     unknown = sorted(name for name in names if name not in known and name.removesuffix(SUFFIX) not in known)
@@ -62,18 +62,18 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError("; ".join(_plain(error))) from None
+        raise SettingsError("; ".join(_messages(error))) from None
 
 
-def open_files() -> list[OpenFile]:
-    """The files of settings that everybody on the machine may read; to be asked when they were loaded."""
+def exposed_files() -> list[ExposedFile]:
+    """Return the files of settings that every user of the machine may read; call it after `load_settings`."""
     found = given(ENV_FILE)
     named = {name: found[name] for name in sorted(f"{known}{SUFFIX}" for known in variables()) if name in found}
     modes = {name: mode_for_all(path) for name, path in named.items()}
-    return [OpenFile(name, mode) for name, mode in modes.items() if mode is not None]
+    return [ExposedFile(name, mode) for name, mode in modes.items() if mode is not None]
 
 
-def _plain(error: ValidationError) -> list[str]:
+def _messages(error: ValidationError) -> list[str]:
     prefix = next((g.model_config["env_prefix"] for g in GROUPS.values() if g.__name__ == error.title), PREFIX)
     return [
         (f"{prefix}{str(found['loc'][0]).upper()}: " if found["loc"] else "")

@@ -1,4 +1,4 @@
-"""The one secret that everything else is derived from: what is too weak for it, and how development gets one."""
+"""The one secret from which all keys are derived: refusing weak ones, and making one in development."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from core.settings.files import SettingsError
 
 MIN_SECRET_LENGTH = 32
-# What examples, templates and tutorials leave behind; a secret that contains one of them is nobody's secret.
+# Placeholders of examples, templates and tutorials; a secret that contains one of them is public.
 PLACEHOLDERS = (
     "changeme",
     "change-me",
@@ -23,10 +23,10 @@ PLACEHOLDERS = (
 
 
 def refuse_weak(secret: str) -> None:
-    """Insist on a secret that nobody can guess.
+    """Refuse a secret that can be guessed.
 
     Raises:
-        ValueError: it is short, or what examples leave behind.
+        ValueError: it is short, or a placeholder of an example.
 
     """
     lowered = secret.lower()
@@ -37,9 +37,9 @@ def refuse_weak(secret: str) -> None:
 
 
 def development_secret(folder: Path) -> SecretStr:
-    """Read the secret of this folder, or make it once; readable by its owner alone.
+    """Read the secret of this folder, or make it once, readable by its owner alone.
 
-    Written under another name and then linked, so that of two first starts one wins and neither reads half a file.
+    It is written under another name and then linked: of two first starts one wins, and neither reads half a file.
     """
     path = folder / "secret_key"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What a setting may be: each kind reads a text, checks it, and says what is wrong without showing it."""
+"""The types of settings: each parses and checks a text, and its error never shows the value."""
 
 import re
 from datetime import timedelta
@@ -51,7 +51,7 @@ def _database_url(value: SecretStr) -> SecretStr:
 def _smtp_url(value: SecretStr) -> SecretStr:
     try:
         usable = _is_smtp(urlsplit(value.get_secret_value()))
-    except ValueError:  # a port, or brackets; its text may hold the password
+    except ValueError:  # a bad port or bad brackets; the text of the error may contain the password
         usable = False
     if not usable:
         raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT")
@@ -60,7 +60,7 @@ def _smtp_url(value: SecretStr) -> SecretStr:
 
 def _is_smtp(parts: SplitResult) -> bool:
     is_server = parts.scheme in SMTP_SCHEMES and bool(parts.hostname) and parts.port != 0
-    # smtplib logs in with ASCII alone, and with both or not at all.
+    # smtplib logs in with ASCII only, and needs both name and password.
     is_login = unquote(parts.netloc).isascii() and (parts.username is None) == (parts.password is None)
     return is_server and is_login and parts.path in ("", "/") and not parts.query and not parts.fragment
 
@@ -69,7 +69,7 @@ _MAILBOX = re.compile(r"[^<>@]+@[^<>@]+|[^<>@]*<[^<>@]+@[^<>@]+>")
 
 
 def _mailbox(value: str) -> str:
-    # The standard library's reader and not the validator of users' addresses, which refuses no-reply@localhost.
+    # The standard library's parser, because the validator of users' addresses refuses no-reply@localhost.
     name, address = parseaddr(value)
     try:
         is_one = _MAILBOX.fullmatch(value) is not None and len(getaddresses([value])) == 1

@@ -1,4 +1,4 @@
-"""All settings together: what must be there in production, and what follows from what was given."""
+"""All settings together: the requirements of production, and the defaults that follow from other settings."""
 
 import re
 from datetime import timedelta
@@ -24,16 +24,16 @@ from core.settings.groups import (
 from core.settings.secret_key import development_secret, refuse_weak
 from core.settings.values import Secrets
 
-# A JWKS is cached for five minutes; a key that signs sooner would meet verifiers that do not know it.
+# Verifiers cache a JWKS for five minutes, so a key that signs sooner would be unknown to some of them.
 MIN_PROPAGATION = timedelta(minutes=6)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-FREE_THREADS = 32  # for requests that neither hash nor wait for it
+FREE_THREADS = 32  # for requests that neither hash nor wait in the hash queue
 
 Environment = Literal["development", "production"]
 
 
 class Settings(SettingsGroup):
-    """All settings. Build it with `load_settings`, which turns every mistake into one plain line."""
+    """All settings. Load them with `load_settings`, which turns every mistake into one line."""
 
     model_config = named("")
 
@@ -91,7 +91,7 @@ class Settings(SettingsGroup):
 
     @model_validator(mode="after")
     def _resolved(self) -> Self:
-        """Put in place of what was not given what follows from the rest, so that each value has one name."""
+        """Fill in missing values that follow from other settings, so that each value has one name."""
         self._resolve("database", url=SecretStr(f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"))
         self._resolve("tokens", audience=self.http.public_url)
         self._resolve("mail", mail_from=f"Twinauth <no-reply@{self._mail_domain()}>")
@@ -104,7 +104,7 @@ class Settings(SettingsGroup):
         found = getattr(self, group)
         given = found.model_dump(exclude_unset=True)
         missing = {name: value for name, value in values.items() if given.get(name) in (None, "")}
-        # The settings are frozen for everybody else: here they are still being made.
+        # The settings are frozen, but this is still their construction.
         object.__setattr__(self, group, found.model_copy(update=missing))
 
     def _mail_domain(self) -> str:
@@ -113,17 +113,17 @@ class Settings(SettingsGroup):
 
     @property
     def is_production(self) -> bool:
-        """Whether convenience ends."""
+        """Whether the strict rules of production apply."""
         return self.env == "production"
 
     @cached_property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """The secret key and those before it. Development makes one, and keeps it in the data folder."""
+        """The secret key and the earlier ones. Development makes one and stores it in the data folder."""
         return (self.secret_key or development_secret(self.data_dir), *self.old_secret_keys)
 
     @property
     def mailbox_dir(self) -> Path:
-        """The folder of the messages that development keeps."""
+        """The folder in which development stores messages."""
         return self.data_dir / "mail"
 
     @property
@@ -133,7 +133,7 @@ class Settings(SettingsGroup):
 
     @property
     def threads(self) -> int:
-        """The threads that a serving process needs: those that hash or wait for it, and some for the others."""
+        """The threads of a serving process: those that hash or wait in the hash queue, and some for other requests."""
         return self.passwords.hash_concurrency + self.passwords.hash_queue + FREE_THREADS
 
 

@@ -1,4 +1,4 @@
-"""What the site itself adds to the whole: health, error codes, documentation and pages."""
+"""What the site itself adds to the service: health, error codes, documentation and pages."""
 
 from core.capability import Capability
 from core.contract.operation import Tag

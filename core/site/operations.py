@@ -8,7 +8,7 @@ from core.contract.problem import ProblemType
 from core.errors import NotFound, NotReady, Stopping
 from core.site.schemas import Health
 
-# For people: it asks no database, and no program needs to know of it.
+# Pages are for people: they need no database, and the OpenAPI document leaves them out.
 _page = partial(
     Operation, method=HTTPMethod.GET, tag=Tag.PAGES, success="The page.", uses_database=False, documented=False
 )

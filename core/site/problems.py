@@ -1,4 +1,4 @@
-"""The HTTP form of the errors of what can be wrong with any request."""
+"""The HTTP form of the errors that any request may cause."""
 
 from http import HTTPStatus
 

@@ -1,4 +1,4 @@
-"""What the operations of the site itself show."""
+"""Response models of the site itself."""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
-"""Deadlines with PostgreSQL: no wait without an end, and no queue before a server that is away.
+"""Deadlines with PostgreSQL: every wait ends, and no requests queue for a server that is away.
 
-The server's own limits (``statement_timeout``, ``lock_timeout``) say nothing when the server is stopped, or when the
-network swallows what it is sent: then a driver waits for ever, a thread each, until no other request is answered.
+The server's own limits (``statement_timeout``, ``lock_timeout``) do not help when the server is stopped or the network
+drops packets: then a driver waits for ever and occupies a thread, until no other request is answered.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ T = TypeVar("T")
 # The deadline of the unit of work for which this thread waits for a connection.
 _waiting = threading.local()
 
-LEAST_SECONDS = 0.1  # seconds that giving a connection back may always take
-OPEN_SECONDS = 0.5  # seconds in which a server that was found away is not asked again
+LEAST_SECONDS = 0.1  # always left to return a connection to the pool
+OPEN_SECONDS = 0.5  # the circuit breaker stays open for this time after a failure
 
 
 class NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time. Asking again at once would only wait as long again."""
+    """The server did not answer in time. A retry at once would only wait as long again."""
 
 
 def connected_before(deadline: float, connect: Callable[[], T]) -> T:
@@ -39,15 +39,15 @@ def connected_before(deadline: float, connect: Callable[[], T]) -> T:
 
 
 def time_left(timeout: float) -> float:
-    """The seconds until the deadline of the unit of work that waits for a connection; outside any, the time-out."""
+    """Return the seconds until the deadline of the unit of work that waits for a connection, or the timeout."""
     deadline = getattr(_waiting, "deadline", None)
     return timeout if deadline is None else max(deadline - time.monotonic(), 0.0)
 
 
 def require_time_to_connect(timeout: float) -> None:
-    """Begin no new connection when most of the time has gone by with waiting for a place in the pool.
+    """Refuse to connect when waiting for the pool has taken more than a quarter of the time.
 
-    libpq counts in whole seconds, and takes one for two.
+    libpq counts in whole seconds, and takes 1 for 2.
 
     Raises:
         NoAnswerError: there is not enough time left.
@@ -58,11 +58,11 @@ def require_time_to_connect(timeout: float) -> None:
 
 
 class UnreplicatedError(psycopg.OperationalError):
-    """The server has committed and warns of it. It may be the only one that has."""
+    """The server has committed with a warning. The standby may not have."""
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
-    """A connection on which no wait is longer than what is left of its unit of work."""
+    """A connection on which no wait goes beyond the deadline of its unit of work."""
 
     timeout: float = 2.0
     deadline: float | None = None
@@ -70,13 +70,13 @@ class DeadlineConnection(psycopg.Connection[Any]):
     is_warned: bool = False
 
     def commit(self) -> None:
-        """Commit, and believe no server that says it did so with a warning.
+        """Commit, and treat a commit with a warning as an unknown outcome.
 
-        One that stops waiting for its synchronous standby, because somebody has cancelled the wait, says COMMIT and
-        warns; what it says it has kept is gone when the standby takes its place.
+        If the wait for the synchronous standby is cancelled, the server reports COMMIT with a warning. Such a commit is
+        lost when the standby takes over.
 
         Raises:
-            UnreplicatedError: nobody knows whether it will last.
+            UnreplicatedError: the commit may be lost.
 
         """
         self.is_warned = False
@@ -85,14 +85,14 @@ class DeadlineConnection(psycopg.Connection[Any]):
             raise UnreplicatedError("committed with a warning")
 
     def on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
-        """Take note of a warning."""
+        """Remember a warning."""
         self.is_warned = self.is_warned or notice.severity_nonlocalized == "WARNING"
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait as psycopg does, but not for ever.
+        """Wait as psycopg does, until the deadline.
 
         Raises:
-            NoAnswerError: the server did not answer; the connection is closed, for nobody knows what it stands at.
+            NoAnswerError: the server did not answer; the connection is closed, because its state is unknown.
 
         """
         try:
@@ -106,38 +106,38 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 class CircuitBreaker:
-    """Remembers that a server is away, so that one asks while the others are refused at once."""
+    """Remembers that a server is away: one request tries it, and the others are refused at once."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._closed_until = 0.0
+        self._open_until = 0.0
 
     def check(self) -> None:
-        """Let the caller ask.
+        """Allow the caller to use the server.
 
         Raises:
-            DatabaseUnavailable: the server was away a moment ago, or somebody else is just finding out.
+            DatabaseUnavailable: the server was away a moment ago, or another request is trying it.
 
         """
-        if self._closed_until == 0.0:
-            return  # as nearly always, without the lock
+        if self._open_until == 0.0:
+            return  # the usual case needs no lock
         with self._lock:
             now = time.monotonic()
-            if now < self._closed_until:
+            if now < self._open_until:
                 raise DatabaseUnavailable
-            if self._closed_until:
-                # The next one to ask is this one alone, until it has said what came of it. It waits for one
-                # time-out and then has something to do, in which nobody else is to begin to wait.
-                self._closed_until = now + self._timeout + OPEN_SECONDS
+            if self._open_until:
+                # This caller alone tries the server. The breaker stays open for the others during its timeout, and a
+                # little longer, until the caller has reported the outcome.
+                self._open_until = now + self._timeout + OPEN_SECONDS
 
     def trip(self) -> None:
-        """The server is away."""
+        """Open the breaker: the server is away."""
         with self._lock:
-            self._closed_until = time.monotonic() + OPEN_SECONDS
+            self._open_until = time.monotonic() + OPEN_SECONDS
 
     def reset(self) -> None:
-        """The server has answered."""
-        if self._closed_until:
+        """Close the breaker: the server has answered."""
+        if self._open_until:
             with self._lock:
-                self._closed_until = 0.0
+                self._open_until = 0.0

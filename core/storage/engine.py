@@ -1,4 +1,4 @@
-"""Connections: how each database is opened, and what its errors mean to the core."""
+"""Connections: opening each database, and translating its errors."""
 
 import os
 import sqlite3
@@ -18,13 +18,13 @@ from core.errors import DatabaseUnavailable, TransactionConflict
 from core.settings.groups import DatabaseSettings
 from core.storage.deadlines import DeadlineConnection, NoAnswerError, require_time_to_connect, time_left
 
-# Undone by the server in favour of another transaction: serialization_failure, deadlock_detected.
+# Rolled back by the server in favour of another transaction: serialization_failure, deadlock_detected.
 CONFLICT_STATES = frozenset({"40001", "40P01"})
-# protocol_violation: what a pooler in between says when it has lost its server. Of a commit, nobody knows.
+# protocol_violation: a pooler reports it when it has lost its server. The outcome of a commit is unknown then.
 LOST_STATES = frozenset({"08P01"})
 
 Refusals = Mapping[str, type[Exception]]
-"""What the refusal of a unique constraint means, by its name; it stands beside the table."""
+"""The error for each unique constraint, by its name; it stands beside the table."""
 
 _AUTOCOMMIT = "twinauth_autocommit"
 LOCK_POLL = 0.01  # seconds
@@ -39,36 +39,36 @@ def open_engine(url: str, settings: DatabaseSettings) -> Engine:
 
 
 def reading(engine: Engine) -> Engine:
-    """The same pool for single reads: no BEGIN before and no ROLLBACK after, which is two round trips less."""
+    """Return the engine for single reads, on the same pool, without BEGIN and ROLLBACK: two round trips less."""
     if engine.dialect.name == "sqlite":
         return engine.execution_options(**{_AUTOCOMMIT: True})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def limit(connection: Connection, deadline: float) -> None:
-    """Let nothing on a connection wait beyond a time of the monotonic clock."""
+    """Let no wait on a connection go beyond a time of the monotonic clock."""
     driver = connection.connection.driver_connection
     if isinstance(driver, DeadlineConnection):
         driver.deadline = deadline
 
 
 def timeout_of(engine: Engine) -> float:
-    """The seconds that a unit of work may take, as the engine was opened with them."""
+    """Return the seconds that a unit of work may take, from the engine's settings."""
     pool: Any = engine.pool
     return float(pool.timeout())
 
 
 @contextmanager
 def database_errors(refusals: Refusals = MappingProxyType({}), *, committing: bool = False) -> Iterator[None]:
-    """Turn what a driver raises into what it means.
+    """Translate the driver's errors into those of the core.
 
-    A connection that is lost before the commit was sent has changed nothing, so the work may run again; one lost
-    during the commit leaves the outcome unknown, so it may not.
+    If a connection is lost before the commit was sent, nothing has changed and the work may run again. If it is lost
+    during the commit, the outcome is unknown and the work must not run again.
 
     Raises:
-        TransactionConflict: the transaction was undone and may be run again.
+        TransactionConflict: the transaction was rolled back and may run again.
         DatabaseUnavailable: the database is away, full, locked or stuck.
-        Exception: the one in ``refusals``, for the constraint that refused.
+        Exception: the one in ``refusals`` for the violated constraint.
 
     """
     try:
@@ -92,23 +92,23 @@ def database_errors(refusals: Refusals = MappingProxyType({}), *, committing: bo
 
 
 def is_away(error: BaseException | None) -> bool:
-    """Whether a server cannot be reached, or is silent; not whether it refuses or is busy."""
+    """Whether a server cannot be reached or does not answer; a server that refuses or is busy is not away."""
     if not isinstance(error, DBAPIError):
         return False
-    # psycopg tells no state of what fails while connecting. A server that refuses us has spoken, and says FATAL.
-    is_silent = isinstance(error.orig, psycopg.OperationalError) and sqlstate_of(error) is None
-    is_unreachable = is_silent and "FATAL:" not in str(error.orig)
+    # psycopg gives no SQLSTATE for errors while connecting. If the server itself refuses, the text contains FATAL.
+    has_no_state = isinstance(error.orig, psycopg.OperationalError) and sqlstate_of(error) is None
+    is_unreachable = has_no_state and "FATAL:" not in str(error.orig)
     return isinstance(error.orig, NoAnswerError) or (is_unreachable and not error.connection_invalidated)
 
 
 def sqlstate_of(error: Exception) -> str | None:
-    """The SQLSTATE of what a PostgreSQL driver raised."""
+    """Return the SQLSTATE of an error of PostgreSQL's driver."""
     return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def _constraint_name(error: IntegrityError) -> str | None:
     if isinstance(error.orig, sqlite3.IntegrityError):
-        # SQLite names the columns; our names are made of them (`core.storage.schema`).
+        # SQLite names the columns; our constraint names are made of them (`core.storage.schema`).
         columns = str(error.orig).removeprefix("UNIQUE constraint failed: ").split(", ")
         return "_".join(("uq", columns[0].partition(".")[0], *(column.partition(".")[2] for column in columns)))
     diagnostics = getattr(error.orig, "diag", None)
@@ -131,6 +131,12 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
     )
     if settings.pooler:
         _limit_each_transaction(engine, seconds)
+    _limit_waits(engine, seconds)
+    return engine
+
+
+def _limit_waits(engine: Engine, seconds: float) -> None:
+    """Use connections with a deadline, which each unit of work sets anew."""
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> DeadlineConnection:
@@ -142,24 +148,22 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> Engine:
 
     @event.listens_for(engine, "checkin")
     def forget_deadline(connection: DeadlineConnection | None, _record: Any) -> None:
-        if connection is not None:  # it was given up
+        if connection is not None:  # None if it was invalidated
             connection.deadline = None
-
-    return engine
 
 
 def _options(url: URL, seconds: float) -> str:
-    """Let the server end what takes too long: a row that somebody holds, a statement without end."""
+    """Let the server end waits for a lock and statements that take too long."""
     given = url.query.get("options", "")
     limits = f"-c lock_timeout={_server_limit(seconds)} -c statement_timeout={_server_limit(seconds)}"
     return " ".join((limits, given if isinstance(given, str) else " ".join(given))).strip()
 
 
 def _limit_each_transaction(engine: Engine, seconds: float) -> None:
-    """The same behind a pooler, where a connection is somebody else's after the transaction.
+    """Set the same limits behind a pooler, which gives the connection to another client after the transaction.
 
-    Nothing may be said at its start (PgBouncer refuses ``options``) or left behind at its end, and what one server
-    connection has prepared, the next one does not know.
+    Options at its start are refused (PgBouncer refuses ``options``), session state would leak to the next client, and
+    prepared statements belong to one server connection only.
     """
     milliseconds = _server_limit(seconds)
     limits = f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds}"
@@ -171,7 +175,7 @@ def _limit_each_transaction(engine: Engine, seconds: float) -> None:
 
 
 def _server_limit(seconds: float) -> int:
-    """Milliseconds: a little before the client's own time-out ends, and with a better reason."""
+    """Return milliseconds a little below the client's own timeout, because the server's error is more precise."""
     return round(seconds * 900)
 
 
@@ -187,10 +191,15 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
         connect_args={"timeout": seconds},
         hide_parameters=True,
     )
+    _begin_immediately(engine)
+    _prepare_connections(engine, seconds)
+    return engine
 
+
+def _prepare_connections(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
-        # The driver's own BEGIN comes late and never before a SELECT; ours comes from `begin` below.
+        # The driver sends BEGIN late and never before a SELECT, so `_begin_immediately` sends it.
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -198,28 +207,32 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def set_timeout(connection: sqlite3.Connection, _record: Any, _proxy: Any) -> None:
-        # A writer may have waited for its turn; the lock it waits for in what is left, not in another whole time-out.
+        # A writer may have waited for its turn, so it waits for the lock only in the time left.
         connection.execute(f"PRAGMA busy_timeout={round(time_left(seconds) * 1000)}")
+
+
+def _begin_immediately(engine: Engine) -> None:
+    """Take the write lock at the start of a transaction.
+
+    Otherwise a transaction that reads first and writes later would fail with "database is locked" in the middle,
+    without waiting for its turn.
+    """
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # IMMEDIATE takes the write lock at once: a transaction that reads first and writes later would otherwise
-        # fail with "database is locked" in the middle, without ever waiting for its turn.
         if not connection.get_execution_options().get(_AUTOCOMMIT):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return engine
-
 
 def _make_file(path: Path) -> None:
-    """Make a new database file that nobody but its owner may read: it holds hashes and keys."""
+    """Make a new database file that only its owner may read: it contains hashes and keys."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _use_wal(connection: sqlite3.Connection, seconds: float) -> None:
-    """Switch a new file to WAL. SQLite does not wait for a lock here as it does elsewhere, so this does."""
+    """Switch a new file to WAL, with a loop: for this statement SQLite does not wait for a lock."""
     deadline = time.monotonic() + seconds
     while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         try:

@@ -12,14 +12,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ATTEMPTS = 4
-PAUSE = 0.02  # seconds; the longest wait grows by this with every attempt
+WAIT_SECONDS = 0.02  # the longest wait grows by this with every attempt
 
 
 def retried(work: Callable[P, R]) -> Callable[P, R]:
-    """Run a function that holds one whole unit of work again when the database undid it.
+    """Run a function with one whole unit of work again if the database rolled it back.
 
-    Only for work whose effects are all inside the transaction. The database has promised that nothing of it was
-    kept: a serialisation failure (40001), a deadlock (40P01), or a connection lost before the commit was sent.
+    Only for work whose effects are all inside the transaction. It has certainly not been committed: a serialisation
+    failure (40001), a deadlock (40P01), or a connection lost before the commit was sent.
     """
 
     @functools.wraps(work)
@@ -28,7 +28,7 @@ def retried(work: Callable[P, R]) -> Callable[P, R]:
             try:
                 return work(*args, **kwargs)
             except TransactionConflict:
-                time.sleep(random.uniform(0, PAUSE * attempt))  # noqa: S311 - spreads the rivals, hides nothing
+                time.sleep(random.uniform(0, WAIT_SECONDS * attempt))  # noqa: S311 - spreads rivals, no secret
         return work(*args, **kwargs)
 
     return run

@@ -1,11 +1,11 @@
-"""The schema, once. Every constraint has a name, because names are how a refusal is told apart."""
+"""The metadata of all tables. Every constraint has a name, by which its violation is recognised."""
 
 from datetime import UTC, datetime
 
 from sqlalchemy import DateTime, Dialect, MetaData
 from sqlalchemy.types import TypeDecorator
 
-# The migration that this version of the code needs; `readyz` compares it with what the database has.
+# The migration that this version of the code needs; `readyz` compares it with the database's.
 HEAD_REVISION = "0005"
 
 metadata = MetaData(
@@ -32,7 +32,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Give UTC, whatever zone the connection speaks."""
+        """Return UTC, whatever the time zone of the connection is."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

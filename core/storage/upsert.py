@@ -1,9 +1,9 @@
-"""Inserts that may meet a row that is there already, in the dialect of either database."""
+"""Inserts of rows that may already exist, in the dialect of either database."""
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
 def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that knows ``ON CONFLICT``."""
+    """Make an insert that knows ``ON CONFLICT``."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

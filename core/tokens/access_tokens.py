@@ -16,18 +16,18 @@ from jwt.utils import base64url_decode, base64url_encode
 
 from core.clock import Clock
 from core.errors import InvalidToken
-from core.settings.groups import MAX_ACCESS_TTL
+from core.settings.groups import MAX_ACCESS_TTL, TokenSettings
 from core.strict_json import strict_loads
 from core.tokens.key_ring import KeyRing
 from core.users.model import User
 
 TYPE = "at+jwt"
-# RFC 9068 section 4 lets the media type stand with or without its prefix.
+# RFC 9068 section 4 allows the media type with or without its prefix.
 ACCEPTED_TYPES = (TYPE, f"application/{TYPE}")
 HEADER_MEMBERS = frozenset({"alg", "kid", "typ"})
-MAX_CHARACTERS = 8192  # 10 MB of token cost 0.37 s to parse; ours are about 600 characters
+MAX_CHARACTERS = 8192  # a token of 10 MB takes 0.37 s to parse; ours have about 600 characters
 MAX_KID = 64
-# How far another replica's clock may be ahead of ours when it issued a token.
+# How far the clock of another replica that issues tokens may be ahead of ours.
 SKEW = timedelta(seconds=30)
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -35,7 +35,7 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessClaims:
-    """What every verified access token says."""
+    """The claims of every verified access token."""
 
     subject: str
     client_id: str
@@ -48,7 +48,7 @@ class AccessClaims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserClaims(AccessClaims):
-    """What a user's says: it speaks for the user in one session."""
+    """The claims of a user's token, which belongs to one session."""
 
     user_id: uuid.UUID
     session_id: uuid.UUID
@@ -56,35 +56,33 @@ class UserClaims(AccessClaims):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientClaims(AccessClaims):
-    """What a service client's says: it speaks for the client, which has no session."""
+    """The claims of a service client's token, which has no session."""
 
 
 class AccessTokens:
     """Issues and verifies access tokens of one issuer for one audience."""
 
-    def __init__(
-        self, *, ring: KeyRing, clock: Clock, issuer: str, audience: str, client_id: str, lifetime: timedelta
-    ) -> None:
+    def __init__(self, *, ring: KeyRing, clock: Clock, issuer: str, settings: TokenSettings) -> None:
         self._ring = ring
         self._clock = clock
         self._issuer = issuer
-        self._audience = audience
-        self.client_id = client_id
-        self._lifetime = lifetime
+        self._audience = settings.audience
+        self.client_id = settings.client_id
+        self._lifetime = settings.access_ttl
         self._jws = jwt.PyJWS()
 
     def issue(self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime) -> tuple[str, datetime]:
-        """Issue a token for a session of a user and say when it expires: never later than ``not_after``."""
+        """Issue a token for a session of a user; return it with its expiry, never later than ``not_after``."""
         subject = {"sub": str(user.id), "client_id": self.client_id}
         return self._sign({**subject, "sid": str(session_id), "roles": list(user.roles)}, now, not_after)
 
     def issue_to_client(self, client_id: str, scopes: Iterable[str], *, now: datetime) -> tuple[str, datetime]:
-        """Issue a token for a service client, which speaks for itself (RFC 9068 section 2.2)."""
+        """Issue a token for a service client, which is its own subject (RFC 9068 section 2.2)."""
         claims = {"sub": client_id, "client_id": client_id, "scope": " ".join(scopes)}
         return self._sign(claims, now, now + self._lifetime)
 
     def _sign(self, claims: dict[str, Any], now: datetime, not_after: datetime) -> tuple[str, datetime]:
-        expires_at = min(now + self._lifetime, not_after).replace(microsecond=0)  # as `exp` can say it
+        expires_at = min(now + self._lifetime, not_after).replace(microsecond=0)  # `exp` is in whole seconds
         common = {
             "iss": self._issuer,
             "aud": self._audience,
@@ -99,22 +97,22 @@ class AccessTokens:
     def verify(self, text: str) -> UserClaims | ClientClaims:
         """Verify a token: form, header, key, signature, claims, times.
 
-        Whether its session has ended, or it was revoked, is the store's to say.
+        The caller checks in the store whether its session has ended or it was revoked.
 
         Raises:
-            InvalidToken: for every defect alike, so that nothing can be learnt from the answer.
+            InvalidToken: the same for every defect, so that an attacker learns nothing from it.
 
         """
         try:
             key = self._key_of(text)
-            # One key, one algorithm: a list that mixed families would be the door to RS-to-HS confusion.
+            # One key, one algorithm: a list that mixed families would allow RS-to-HS confusion.
             payload = self._jws.decode(text, key, algorithms=[key.algorithm_name])
             return self._claims(strict_loads(payload))
         except (PyJWTError, ValueError, TypeError, KeyError):
             raise InvalidToken from None
 
     def _key_of(self, text: str) -> PyJWK:
-        """Find the key by the header alone, in our own ring; every member of the header is known to us.
+        """Find the key in our own ring, by a header that must have exactly the known members.
 
         That refuses ``jku``, ``x5u``, ``jwk``, ``crit``, ``b64`` and ``zip`` before anything could act on them.
         """
@@ -136,7 +134,7 @@ class AccessTokens:
         now = self._clock.now()
         issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
         if _text(claims, "iss") != self._issuer or _text(claims, "aud") != self._audience:
-            raise ValueError("from or for somebody else")
+            raise ValueError("of another issuer or for another audience")
         if not issued_at - SKEW <= now < expires_at or expires_at - issued_at > MAX_ACCESS_TTL:
             raise ValueError("not now")
         if "nbf" in claims and now < _time(claims, "nbf"):
@@ -150,7 +148,7 @@ class AccessTokens:
             "issued_at": issued_at,
             "expires_at": expires_at,
         }
-        # A user's token has a session and a user; a client's has neither, and is the client's own.
+        # A user's token has a session and a user; a client's has neither, and the client is its subject.
         if "sid" in claims:
             session_id = uuid.UUID(_text(claims, "sid"))
             return UserClaims(user_id=uuid.UUID(common["subject"]), session_id=session_id, **common)
@@ -160,7 +158,7 @@ class AccessTokens:
 
 
 def _is_canonical(part: str) -> bool:
-    """Whether re-encoding gives the same text: PyJWT 2.15.1 takes other spellings of one token for it."""
+    """Whether re-encoding gives the same text: PyJWT 2.15.1 accepts several spellings of one token."""
     return base64url_encode(base64url_decode(part)).decode() == part
 
 
@@ -179,7 +177,7 @@ def _texts(members: dict[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _time(members: dict[str, Any], name: str) -> datetime:
-    """A NumericDate (RFC 7519 section 2), as a whole JSON number; true and "1" are not one."""
+    """Read a NumericDate (RFC 7519 section 2) that must be a whole JSON number; true and "1" are none."""
     value = members[name]
     if type(value) is not int or not 0 <= value < 2**40:
         raise TypeError(name)

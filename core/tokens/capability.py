@@ -1,4 +1,4 @@
-"""What tokens, keys and revocations add to the whole."""
+"""What tokens, keys and revocations add to the service."""
 
 from datetime import datetime
 

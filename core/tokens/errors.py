@@ -1,4 +1,4 @@
-"""What the key ring refuses; no caller sees it."""
+"""The errors of the key ring; no caller of the API sees them."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ class KeyNumberTakenError(Exception):
 
 
 class KeyRingLockedError(Exception):
-    """The secret key is not the one under which the private keys were stored."""
+    """The private keys were encrypted under another secret key."""

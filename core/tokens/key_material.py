@@ -1,4 +1,4 @@
-"""Key material: private keys as they are made, shown in public, and sealed for storage."""
+"""Key material: making private keys, their public JWKs, and their encryption for storage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NONCE_BYTES = 12
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:
-    """The RFC 7638 thumbprint: SHA-256 over the required members in lexicographic order."""
+    """Return the RFC 7638 thumbprint: SHA-256 over the required members in lexicographic order."""
     required = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}[jwk["kty"]]
     canonical = json.dumps({name: jwk[name] for name in required}, separators=(",", ":"), sort_keys=True)
     return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
@@ -44,7 +44,7 @@ def generate(algorithm: Algorithm) -> PrivateKey:
 
 
 def public_jwk(private_key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
-    """The public half as a JWK (RFC 7517) with ``kid``, ``use`` and ``alg``."""
+    """Return the public half as a JWK (RFC 7517) with ``kid``, ``use`` and ``alg``."""
     match private_key:
         case ec.EllipticCurvePrivateKey():
             members = ECAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
@@ -57,7 +57,7 @@ def public_jwk(private_key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
 
 
 class Seal:
-    """Encrypts private keys for storage (AES-256-GCM, bound to their kid), and opens what older secrets sealed."""
+    """Encrypts private keys for storage (AES-256-GCM, bound to their kid), and decrypts those of older secrets too."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._ciphers = [AESGCM(key) for key in keys]
@@ -72,7 +72,7 @@ class Seal:
         """Decrypt a private key.
 
         Raises:
-            KeyRingLockedError: it was sealed under another secret.
+            KeyRingLockedError: it was encrypted under another secret.
 
         """
         for cipher in self._ciphers:

@@ -1,4 +1,4 @@
-"""The key ring: the keys that sign access tokens, as a process holds them, and how they follow each other."""
+"""The key ring: the keys that sign access tokens, cached in each process, and their rotation."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from core.tokens.errors import KeyNumberTakenError
 from core.tokens.key_material import PrivateKey, Seal, generate, public_jwk
 from core.tokens.model import SigningKey, current, is_due, published, retired
 
-# How long a process believes its copy of the ring. Far below the propagation time, so that every process knows
-# a key before any process signs with it.
+# How long a process uses its copy of the ring: far below the propagation time, so that every process knows a key
+# before any process signs with it.
 REFRESH = timedelta(seconds=30)
 REFRESHES_A_PROPAGATION = 4
-# An unknown kid may be a key that this process has not seen yet. Junk must not turn that into a query a request.
+# An unknown kid may be a new key. But with junk kids, each request would read the ring again.
 UNKNOWN_KID_COOLDOWN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The ring as this process last read it, with everything made ready for the hot path."""
+    """The ring as this process last read it, prepared for the hot path."""
 
     read_at: datetime
     keys: list[SigningKey]
@@ -41,7 +41,7 @@ class _Snapshot:
 class KeyRing:
     """The ring as the token code uses it: cached, shared by all threads, and read again on a schedule.
 
-    Whoever signs or verifies only reads, but for the first key of all.
+    Signing and verifying only read the database, except when they make the first key of all.
     """
 
     def __init__(self, *, store: Store, clock: Clock, seal: Seal, settings: TokenSettings) -> None:
@@ -55,17 +55,17 @@ class KeyRing:
         self._opened: tuple[str, PrivateKey] | None = None
 
     def signer(self) -> tuple[SigningKey, PrivateKey]:
-        """The key to sign with now, and its private half.
+        """Return the key to sign with now, and its private half.
 
         Raises:
-            KeyRingLockedError: the secret key does not open it.
+            KeyRingLockedError: the private half was encrypted under another secret.
 
         """
         keys = self._fresh().keys
         if not keys:
             self.ensure()
             keys = self._fresh().keys
-        # None is active yet where this clock is behind the one that made the first key: that key is the one then.
+        # No key is active yet if this clock is behind that of the process that made the first key: then use that key.
         key = current(keys, self._clock.now()) or keys[0]
         opened = self._opened
         if opened is None or opened[0] != key.kid:
@@ -73,22 +73,22 @@ class KeyRing:
         return key, opened[1]
 
     def verifier(self, kid: str) -> PyJWK | None:
-        """The public key with this id, from our own ring and nowhere else."""
+        """Return the public key with this id, from our own ring only."""
         snapshot = self._fresh()
         if kid not in snapshot.verifiers and self._age(snapshot) >= UNKNOWN_KID_COOLDOWN:
             snapshot = self._read()
         return snapshot.verifiers.get(kid)
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
-        """The public keys as a JWK set (RFC 7517), among them the one that will sign next."""
+        """Return the public keys as a JWK set (RFC 7517), among them the one that will sign next."""
         return {"keys": [key.public_jwk for key in self._fresh().keys]}
 
     def keys(self) -> list[SigningKey]:
-        """Every key of the ring, read now."""
+        """Read every key of the ring now."""
         return self._read().keys
 
     def ensure(self) -> None:
-        """Make the first key where there is none. It signs at once: nobody can have an older copy of this ring."""
+        """Make the first key if there is none. It signs at once: no verifier has an older copy of this ring."""
         if self._read().keys:
             return
         with contextlib.suppress(KeyNumberTakenError):
@@ -96,7 +96,7 @@ class KeyRing:
         self._read()
 
     def rotate(self, algorithm: Algorithm | None = None) -> SigningKey:
-        """Publish a new key, which signs once every verifier can have seen it, and drop keys that nobody needs.
+        """Publish a new key, which signs as soon as every verifier can have seen it, and remove old keys.
 
         Raises:
             KeyNumberTakenError: another process rotated at the same moment.
@@ -107,24 +107,24 @@ class KeyRing:
         return key
 
     def rotate_when_due(self) -> None:
-        """Publish the next key in time for it to take over when this one has signed long enough.
+        """Publish the next key early enough to sign when the lifetime of this one is over.
 
-        Any number of processes may ask, again and again: one of them rotates. Whoever comes late does no harm; the old
-        key signs on until the new one was published for as long as every key is.
+        Any number of processes may call this again and again: one of them rotates. A late rotation does no harm: the
+        old key signs until the new one has been published for the whole propagation time.
         """
         if not self._is_due():
             return
         key = self._make_next(self._settings.algorithm)
-        with contextlib.suppress(KeyNumberTakenError):  # another process had the same thought
+        with contextlib.suppress(KeyNumberTakenError):  # another process rotated at the same moment
             if self._add_when_due(key):
                 self._read()
 
     @retried
     def reseal(self) -> int:
-        """Encrypt every private key under the first secret; the older ones are not needed for keys any more.
+        """Encrypt every private key under the first secret; then keys no longer need the older secrets.
 
         Raises:
-            KeyRingLockedError: a key opens under none of the secrets.
+            KeyRingLockedError: a key was encrypted under none of the secrets.
 
         """
         with self._store.begin() as work:
@@ -139,7 +139,7 @@ class KeyRing:
     @retried
     def _add_first(self, key: SigningKey) -> None:
         with self._store.begin() as work:
-            # Asked again inside: of several first starts, one makes it, and the others find it or lose to it.
+            # Checked again inside: of several first starts, one adds a key; the others find it, or their commit fails.
             if not work.keys.all():
                 work.keys.add(key)
                 work.commit()
@@ -160,7 +160,7 @@ class KeyRing:
     def _add_when_due(self, key: SigningKey) -> bool:
         with self._store.begin() as work:
             keys = work.keys.all()
-            # Asked again inside: while this key was being made, another process may have published its own.
+            # Checked again inside: while this key was being made, another process may have published its own.
             if not is_due(keys, self._clock.now(), self._settings):
                 return False
             self._succeed(work, keys, key)
@@ -168,7 +168,7 @@ class KeyRing:
         return True
 
     def _succeed(self, work: UnitOfWork, keys: list[SigningKey], key: SigningKey) -> SigningKey:
-        """Add the successor of these keys, and remove those that nobody needs any more."""
+        """Add the successor of these keys, and remove retired ones."""
         for old in retired(keys, self._clock.now()):
             work.keys.remove(old.kid)
         key = replace(key, number=max((key.number for key in keys), default=0) + 1)
@@ -180,7 +180,7 @@ class KeyRing:
         return self._make(algorithm, activates_after=self._settings.key_propagation)
 
     def _make(self, algorithm: Algorithm, *, activates_after: timedelta) -> SigningKey:
-        """Make a key, outside any unit of work: an RSA key takes a second in which nobody else could write."""
+        """Make a key, outside any unit of work: an RSA key takes a second, which would block other writers."""
         now = self._clock.now()
         private_key = generate(algorithm)
         jwk = public_jwk(private_key, algorithm)
@@ -203,12 +203,12 @@ class KeyRing:
         try:
             return self._read()
         except DatabaseUnavailable:
-            return snapshot  # an old ring is a ring; the request itself will say that the database is away
+            return snapshot  # use the old copy; a request that needs the database fails by itself
         finally:
             self._lock.release()
 
     def _age(self, snapshot: _Snapshot) -> timedelta:
-        """How old a copy is, in either direction: after a clock was set back, the copy is old, not young."""
+        """Return the absolute age of a copy: after a clock was set back, the copy is old, not new."""
         return abs(self._clock.now() - snapshot.read_at)
 
     @retried

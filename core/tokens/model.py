@@ -1,4 +1,4 @@
-"""Signing keys and revocations: the values, and the decisions on a key's life, from publication to retirement."""
+"""Signing keys and revocations: the values, and the decisions about keys, from publication to retirement."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, Protocol
 
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 
-# A key outlives the last token it can have signed by this much, for verifiers whose clocks are late.
+# How long a key is published after its last token has expired, for verifiers whose clocks are late.
 SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """One key of the ring. ``number`` counts the keys, so that of two rotations at once only one can win."""
+    """One key of the ring. ``number`` counts the keys and is unique, so that of two rotations at once one fails."""
 
     kid: str
     number: int
@@ -35,7 +35,7 @@ class Keys(Protocol):
     """Port: the signing keys inside one unit of work."""
 
     def all(self) -> list[SigningKey]:
-        """Every key, oldest first."""
+        """Return every key, oldest first."""
         ...
 
     def add(self, key: SigningKey) -> None:
@@ -48,21 +48,21 @@ class Keys(Protocol):
         ...
 
     def remove(self, kid: str) -> None:
-        """Forget a key."""
+        """Delete a key."""
         ...
 
     def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
-        """Store the private key as it is sealed now."""
+        """Replace the encrypted private key."""
         ...
 
 
 def current(keys: list[SigningKey], now: datetime) -> SigningKey | None:
-    """The key to sign with: the newest whose time has come."""
+    """Return the key to sign with: the newest active one."""
     return max((key for key in keys if key.activates_at <= now), key=lambda key: key.number, default=None)
 
 
 def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
-    """The keys whose last token has run out: a newer one has been signing for longer than any token lives."""
+    """Return the keys whose last token has expired: a newer key has signed for longer than any token lives."""
     signing = current(keys, now)
     if signing is None:
         return []
@@ -75,18 +75,18 @@ def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
 
 
 def published(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
-    """The keys that verifiers are told of: those that sign, will sign, or have signed a token that may live."""
-    gone = {key.kid for key in retired(keys, now)}
-    return [key for key in keys if key.kid not in gone]
+    """Return the keys for verifiers: those that sign, will sign, or have signed a token that may still be valid."""
+    expired = {key.kid for key in retired(keys, now)}
+    return [key for key in keys if key.kid not in expired]
 
 
 def is_due(keys: list[SigningKey], now: datetime, settings: TokenSettings) -> bool:
-    """Whether a successor of the newest key must be published now. The first key of a ring succeeds nobody."""
+    """Whether a successor of the newest key must be published now; an empty ring has no key to succeed."""
     return bool(keys) and now >= keys[-1].activates_at + settings.key_lifetime - settings.key_propagation
 
 
 class RevocationKind(StrEnum):
-    """What is revoked."""
+    """Which tokens a revocation ends."""
 
     SESSION = "session"
     """Every token with this `sid`."""
@@ -98,7 +98,7 @@ class RevocationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
-    """One entry of the feed. The value is hashed, so that the feed tells nothing to who does not hold the token."""
+    """One entry of the feed. The value is hashed, so that the feed reveals nothing to readers without the token."""
 
     id: uuid.UUID
     kind: RevocationKind
@@ -115,30 +115,30 @@ class Revocations(Protocol):
         ...
 
     def has_unnumbered(self) -> bool:
-        """Whether entries wait for their number."""
+        """Whether there are entries without a number."""
         ...
 
     def number(self, *, limit: int) -> int:
-        """Number up to ``limit`` committed entries, one process at a time; how many there were."""
+        """Number up to ``limit`` committed entries, one process at a time; return their number."""
         ...
 
     def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
-        """The entries behind a number that have not expired, in order, and the number of the last one."""
+        """Return the unexpired entries after a number, in order, and the number of the last one."""
         ...
 
     def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
-        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then.
+        """Whether a current entry revokes a token: by its id, or by its subject if it was issued before ``not_before``.
 
-        The same question as every verifier asks itself of what it has heard. The sessions of tokens that have one are
-        asked themselves.
+        A verifier decides in the same way about the entries of the feed. For a token with a session, the session
+        itself is checked instead.
         """
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Delete up to ``limit`` expired entries; how many there were."""
+        """Delete up to ``limit`` expired entries; return their number."""
         ...
 
 
 def hash_of(value: str) -> str:
-    """The hash under which a value stands in the feed."""
+    """Return the hash of a value, as in the feed."""
     return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()).rstrip(b"=").decode()

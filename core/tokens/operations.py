@@ -1,4 +1,4 @@
-"""What verifiers read: the keys and the feed of revocations."""
+"""The operations for verifiers: the keys and the feed of revocations."""
 
 from http import HTTPMethod, HTTPStatus
 

@@ -1,4 +1,4 @@
-"""Revocations: what services that verify tokens by themselves must be told, and for how long."""
+"""The feed of revocations for services that verify tokens by themselves."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from core.tokens.model import Revocation, RevocationKind, hash_of
 
 TYPE = "revocations+jwt"
 MAX_WAIT = 25  # seconds; proxies cut connections that are silent for longer
-POLL = 1.0  # seconds between two looks of one who waits
-# How many may wait at once in a process. Each holds a thread; who comes then is answered at once and asks again.
+POLL = 1.0  # seconds between two reads of a waiting request
+# The number of waiting requests in a process. Each occupies a thread; further requests are answered at once.
 MAX_WAITING = 8
 MAX_BATCH = 1000
 
@@ -35,9 +35,9 @@ def revoke(
     at: datetime,
     not_before: datetime | None = None,
 ) -> None:
-    """Tell the verifiers, inside the unit of work that ends what is revoked.
+    """Add revocations to the feed, inside the unit of work that ends the tokens.
 
-    ``not_before`` is a whole second, as the feed says it and tokens say when they were issued.
+    ``not_before`` is a whole second, as in the feed and in the `iat` of tokens.
     """
     work.revocations.add(
         Revocation(
@@ -53,7 +53,7 @@ def revoke(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """A part of the feed: a signed text, and the cursor behind it."""
+    """A part of the feed: a signed text, and the cursor after it."""
 
     jws: str
     cursor: str
@@ -61,7 +61,7 @@ class Feed:
 
 
 class RevocationFeed:
-    """Gives the feed out, and lets who asks wait for news."""
+    """Answers requests for the feed, which may wait for new entries."""
 
     def __init__(
         self, *, store: Store, clock: Clock, ring: KeyRing, issuer: str, stopping: threading.Event | None = None
@@ -74,13 +74,13 @@ class RevocationFeed:
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def read(self, since: str | None, *, wait: int) -> Feed:
-        """The entries behind a cursor; where there are none, wait up to ``wait`` seconds for some.
+        """Return the entries after a cursor; if there are none, wait up to ``wait`` seconds for some.
 
         The cursor counts entries in the order in which they were committed: they are numbered afterwards, by one
-        process at a time. A time or an id as cursor would pass over entries whose transaction took longer.
+        process at a time. A time or an id as cursor would miss entries whose transaction took longer.
 
         Raises:
-            InvalidInput: the cursor is none of ours.
+            InvalidInput: the cursor is not from this feed.
 
         """
         number = _number(since)
@@ -95,7 +95,7 @@ class RevocationFeed:
             deadline = time.monotonic() + wait
             while not entries and time.monotonic() < deadline:
                 if self._stopping.wait(min(POLL, max(0.0, deadline - time.monotonic()))):
-                    break  # a process that stops sends those who wait to another one
+                    break  # this process stops: its callers ask another one
                 entries, last = self._entries(number)
         finally:
             self._waiting.release()

@@ -1,4 +1,4 @@
-"""What verifiers ask for and are shown."""
+"""Request and response models for verifiers."""
 
 from typing import Literal
 

@@ -51,7 +51,7 @@ revocations = Table(
     "revocations",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # Given after the commit, by one process at a time, so that numbers appear in order and nothing is passed over.
+    # Assigned after the commit, by one process at a time, so that numbers appear in order and no reader misses one.
     Column("number", BigInteger, nullable=True),
     Column("kind", String(16), nullable=False),
     Column("value_hash", String(43), nullable=False),
@@ -62,7 +62,7 @@ revocations = Table(
     Index(None, "expires_at"),
 )
 
-# One row: the last number that was given, and the lock of whoever gives the next.
+# One row: the last number that was assigned; it is locked to assign the next ones.
 revocation_feed = Table(
     "revocation_feed",
     metadata,
@@ -78,12 +78,10 @@ class SqlKeys:
         self._connection = connection
 
     def all(self) -> list[SigningKey]:
-        """Every key, oldest first."""
         rows = self._connection.execute(select(signing_keys).order_by(signing_keys.c.number))
         return [SigningKey(**row) for row in rows.mappings()]
 
     def add(self, key: SigningKey) -> None:
-        """Store a new key."""
         with database_errors(_REFUSALS):
             self._connection.execute(
                 insert(signing_keys).values(
@@ -98,13 +96,11 @@ class SqlKeys:
             )
 
     def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
-        """Store the private key as it is sealed now."""
         self._connection.execute(
             update(signing_keys).where(signing_keys.c.kid == kid).values(sealed_private_key=sealed_private_key)
         )
 
     def remove(self, kid: str) -> None:
-        """Forget a key."""
         self._connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
 
 
@@ -115,7 +111,6 @@ class SqlRevocations:
         self._connection = connection
 
     def add(self, entries: Iterable[Revocation]) -> None:
-        """Store new entries, not yet numbered."""
         rows = [
             {
                 "id": entry.id,
@@ -128,20 +123,19 @@ class SqlRevocations:
             for entry in entries
         ]
         if rows:
-            # One statement for all of them: the driver sends several in a pipeline, and where it loses a server behind
-            # a pooler in the middle of one, it can neither tell what happened nor use the connection again.
+            # One statement for all entries: the driver sends several in a pipeline, and if a pooler loses its server in
+            # the middle of one, the driver neither knows the outcome nor can use the connection again.
             self._connection.execute(insert(revocations).values(rows if len(rows) > 1 else rows[0]))
 
     def has_unnumbered(self) -> bool:
-        """Whether entries wait for their number."""
         return bool(self._connection.scalar(select(exists().where(revocations.c.number.is_(null())))))
 
     def number(self, *, limit: int) -> int:
-        """Number committed entries. The feed's row is locked first: who comes second sees the numbers of the first."""
+        # The feed's row is locked first, so that the next process sees the numbers of this one.
         head = self._connection.scalar(select(revocation_feed.c.head).with_for_update()) or 0
         place = func.row_number().over(order_by=revocations.c.id).label("place")
-        waiting = select(revocations.c.id, place).where(revocations.c.number.is_(null()))
-        first = waiting.order_by(revocations.c.id).limit(limit).subquery()
+        unnumbered = select(revocations.c.id, place).where(revocations.c.number.is_(null()))
+        first = unnumbered.order_by(revocations.c.id).limit(limit).subquery()
         numbers = self._connection.scalars(
             update(revocations)
             .where(revocations.c.id == first.c.id)
@@ -153,7 +147,6 @@ class SqlRevocations:
         return len(numbers)
 
     def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
-        """The entries behind a number that have not expired, in order, and the number of the last one."""
         rows = self._connection.execute(
             select(revocations)
             .where(revocations.c.number > number, revocations.c.expires_at > now)
@@ -173,14 +166,12 @@ class SqlRevocations:
         return found, rows[-1].number if rows else number
 
     def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
-        """Whether an entry in force ends a token: by its id, or by its subject where it was issued before then."""
         named = or_(_is(RevocationKind.TOKEN, token_id), _is(RevocationKind.SUBJECT, subject))
         not_before = revocations.c.not_before
         in_force = and_(or_(not_before.is_(null()), not_before > issued_at), revocations.c.expires_at > now)
         return bool(self._connection.scalar(select(exists().where(named, in_force))))
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Delete up to ``limit`` expired entries."""
         expired = select(revocations.c.id).where(revocations.c.expires_at <= now).limit(limit)
         return self._connection.execute(delete(revocations).where(revocations.c.id.in_(expired))).rowcount
 

@@ -1,4 +1,4 @@
-"""E-mail addresses: what is accepted, and the one form in which two of them are compared."""
+"""E-mail addresses: which are accepted, and the canonical form in which they are compared."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ MAX_LOCAL_LENGTH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailAddress:
-    """An accepted address: the form that mail goes to, and the form that is compared."""
+    """An accepted address in two forms: one for sending mail, one for comparing."""
 
     address: str
     canonical: str
 
 
 def parse_email(text: str, *, field: str = "email") -> EmailAddress:
-    """Check ``text`` and give both its forms.
+    """Check ``text`` and return both forms.
 
     The canonical form is computed here and never by a database: SQLite's ``lower()`` knows ASCII only. It never
-    upper-cases or case-folds, because those merge different letters (``ı`` and ``i``, ``ß`` and ``ss``), which
-    once let a reset mail for one mailbox be sent to another.
+    upper-cases or case-folds, because those merge different letters (``ı`` and ``i``, ``ß`` and ``ss``), which in
+    other products once sent a reset mail for one mailbox to another.
 
     Raises:
         InvalidInput: the address is too long or not an address.
@@ -49,7 +49,7 @@ def _require_short(text: str, field: str) -> None:
 
 
 def canonical_or_none(text: str) -> str | None:
-    """The canonical form of what someone typed at a login, or None where it cannot be anybody's address."""
+    """Return the canonical form of a text typed at a login, or None if it cannot be an address."""
     try:
         return parse_email(text).canonical
     except InvalidInput:

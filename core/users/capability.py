@@ -1,4 +1,4 @@
-"""What users add to the whole."""
+"""What users add to the service."""
 
 from core.capability import Capability
 from core.users.problems import PROBLEMS

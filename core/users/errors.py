@@ -1,4 +1,4 @@
-"""What the table of users refuses."""
+"""The errors of the table of users."""
 
 from core.errors import AuthError
 

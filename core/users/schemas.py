@@ -1,4 +1,4 @@
-"""What answers show of a user."""
+"""The user in answers."""
 
 import uuid
 from datetime import datetime

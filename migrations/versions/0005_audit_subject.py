@@ -1,4 +1,4 @@
-"""What an audit event happened to where that is no user.
+"""The subject of an audit event that is not about a user.
 
 Revision ID: 0005
 Revises: 0004

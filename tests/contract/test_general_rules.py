@@ -235,9 +235,17 @@ def test_two_content_types_are_malformed(api: Api, types: tuple[str, str]) -> No
 
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
-def test_a_body_with_an_upgrade_is_read_as_without(api: Api, upgrade: str) -> None:
+def test_an_upgrade_that_is_offered_with_a_body_is_ignored(api: Api, upgrade: str) -> None:
     headers = [*JSON, ("Connection", "Upgrade"), ("Upgrade", upgrade)]
     assert api.send("POST", "/v1/signup", content=GOOD, headers=headers).status == 201
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "chunked, chunked", "identity", ""])
+def test_a_body_in_another_coding_than_chunks_is_malformed(api: Api, coding: str) -> None:
+    """Whatever a server makes of it: both take the second for plain chunks."""
+    headers = [*JSON, ("Transfer-Encoding", coding)]
+    answer = api.send("POST", "/v1/signup", content=GOOD, headers=headers)
+    assert (answer.status, answer.json["code"]) == (400, "malformed_request")
 
 
 def test_an_upgrade_is_not_followed(api: Api) -> None:

@@ -68,7 +68,7 @@ class Setup:
             store=self.store,
             clock=self.clock,
             tokens=tokens,
-            recipient_limit=RecipientLimit(key=bytes(32), limit=self.settings.mail_limit),
+            recipient_limit=RecipientLimit(key=bytes(32), settings=self.settings),
             settings=self.settings,
         )
 

@@ -25,7 +25,7 @@ from core.mail.model import message as new_message
 from core.mail.one_time_tokens import digest_of
 from core.mail.texts import editions
 from core.mail.transports import MailError, MailRefused, recipient_of
-from core.mail.worker import LEASE_ANSWERS, MailWorker, MailWorkerSettings
+from core.mail.worker import LEASE_ANSWERS, MailWorker
 from core.origin import Origin
 from core.settings.groups import MailSettings
 from core.sql_store import SqlStore
@@ -158,9 +158,8 @@ def test_what_is_sent_keeps_nothing_personal(setup: Setup) -> None:
     assert (found.canonical_email, found.address, found.facts, found.seed) == (None, None, {}, b"")
 
 
-def test_a_lease_lasts_for_a_whole_conversation_of_slow_answers() -> None:
-    settings = MailWorkerSettings.of(MailSettings(smtp_timeout=timedelta(seconds=7)))
-    assert settings.lease == timedelta(seconds=84)
+def test_a_lease_lasts_for_a_whole_conversation_of_slow_answers(setup: Setup) -> None:
+    assert setup.worker(smtp_timeout=timedelta(seconds=7)).lease == timedelta(seconds=84)
 
 
 # What fails for now
@@ -636,8 +635,8 @@ def test_no_line_of_the_log_holds_an_address_or_a_token(setup: Setup, caplog: py
     for _ in range(3):
         worker.run_once()
         setup.clock.advance(hours=1)
-    lines = [str(vars(record)) for record in caplog.records if record.name == "worker"]
-    events = Counter(record.message for record in caplog.records if record.name == "worker")
+    lines = [str(vars(record)) for record in caplog.records if record.name == "relay"]
+    events = Counter(record.message for record in caplog.records if record.name == "relay")
     assert events == {"mail sent": 1, "mail not sent": 2, "mail given up": 2, "mail could not be written": 1}
     for one in asked:
         assert any(str(one.id) in line for line in lines)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
 from core.tokens.access_tokens import AccessTokens
@@ -32,7 +30,5 @@ def service_reader(issuer: Issuer, store: SqlStore, clock: FakeClock) -> AccessT
         ring=KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings()),
         clock=clock,
         issuer=issuer.issuer,
-        audience=AUDIENCE,
-        client_id="twinauth",
-        lifetime=timedelta(minutes=15),
+        settings=TokenSettings(audience=AUDIENCE),
     )

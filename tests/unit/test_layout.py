@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for folder in ("tests", "lab") for path in (ROOT / folder).rglob("*.py"))
-PROOFS = sorted(path.parent for path in (ROOT / "lab").glob("*/__init__.py"))
+PROOFS = sorted(path for path in (ROOT / "lab").iterdir() if path.is_dir() and not path.name.startswith("_"))
 
 
 def imported(path: Path) -> set[str]:

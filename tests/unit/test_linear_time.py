@@ -30,6 +30,7 @@ from core.mail.one_time_tokens import digest_of
 from core.mail.texts.editions import preferred_languages
 from core.oauth.model import is_well_formed, parse_scopes
 from core.sessions.refresh_tokens import RefreshTokens
+from core.settings.groups import PasswordSettings
 from core.users.addresses import canonical_or_none
 from tests.support.contract import OPERATIONS
 
@@ -63,7 +64,7 @@ def assert_linear(read: Callable[[Any], object], make: Callable[[int], Any]) -> 
 PROXIES = [ip_network("0.0.0.0/0"), ip_network("::/0")]
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 refresh_tokens = RefreshTokens([b"key"])
-policy = PasswordPolicy(min_length=12)
+policy = PasswordPolicy(PasswordSettings())
 routes = Routes(OPERATIONS.values())
 
 READERS: dict[str, tuple[Callable[[Any], object], Callable[[int], Any]]] = {

@@ -57,7 +57,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def refusal(password: str, *, minimum: int = 12, address: str = ADDRESS) -> str | None:
     """The code of the one reason, or None where the password is accepted."""
     try:
-        PasswordPolicy(min_length=minimum).check(password, address=address, field="password")
+        PasswordPolicy(PasswordSettings(min_length=minimum)).check(password, address=address, field="password")
     except InvalidInput as error:
         (reason,) = error.errors
         assert reason.field == "password"

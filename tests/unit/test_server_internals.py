@@ -5,7 +5,10 @@ A failure says: read what became of the name in the new version, and what it did
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import gunicorn.arbiter
@@ -91,6 +94,22 @@ def test_what_is_used_is_there(owner: Any) -> None:
     inherited = "".join(inspect.getsource(base) for base in getattr(owner, "__mro__", ())[1:-1])
     for name in USED[owner].split():
         assert hasattr(owner, name) or f"self.{name} = " in source + inherited or f"self.{name}: " in source, name
+
+
+def test_no_other_private_name_is_used() -> None:
+    used, ours = set(), set()
+    for path in Path(fastapi.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Attribute(value=ast.Name(id="os")):
+                    pass
+                case ast.Attribute(attr=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.Name(id=name):
+                    ours.add(name)
+                case ast.Attribute(attr=name):
+                    used.add(name)
+    used, ours = ({name for name in names if re.match(r"_(?!_)", name)} for names in (used, ours))
+    assert used - ours == {"_unset_keepalive_if_required"}
+    assert {name for name in ours if hasattr(message.Request, name)} == {"_policy_expect_continue"}
 
 
 def test_gunicorn_still_looks_its_response_up_when_it_makes_one() -> None:

@@ -15,9 +15,9 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from cli.startup import warn_of_open_files
-from core.settings.files import MAX_LENGTH, OpenFile, SettingsError
-from core.settings.loading import GROUPS, load_settings, open_files, variables
+from cli.startup import warn_of_exposed_files
+from core.settings.files import MAX_LENGTH, ExposedFile, SettingsError
+from core.settings.loading import GROUPS, exposed_files, load_settings, variables
 from core.settings.secret_key import development_secret
 from core.settings.whole import Settings
 
@@ -603,14 +603,14 @@ class TestByFile:
         path = Path(file(STRONG.encode()))
         path.chmod(mode)
         load(AUTH_SECRET_KEY_FILE=str(path))
-        assert open_files() == [OpenFile("AUTH_SECRET_KEY_FILE", mode)]
+        assert exposed_files() == [ExposedFile("AUTH_SECRET_KEY_FILE", mode)]
 
     @pytest.mark.parametrize("mode", [0o600, 0o440, 0o640])
     def test_one_that_others_may_not_read_is_not(self, load: Load, file: Callable[[bytes], str], mode: int) -> None:
         path = Path(file(STRONG.encode()))
         path.chmod(mode)
         load(AUTH_SECRET_KEY_FILE=str(path))
-        assert open_files() == []
+        assert exposed_files() == []
 
     @pytest.mark.parametrize("way", ["mounted/key", "mounted/../link/key"], ids=["directly", "by a link"])
     def test_one_that_a_platform_mounts_is_not(
@@ -623,9 +623,9 @@ class TestByFile:
         (mounted / "key").write_text(STRONG)
         (mounted / "key").chmod(0o444)
         load(AUTH_SECRET_KEY_FILE=str(tmp_path / way))
-        assert len(open_files()) == 1
+        assert len(exposed_files()) == 1
         monkeypatch.setattr("core.settings.files.MOUNTED", mounted)
-        assert open_files() == []
+        assert exposed_files() == []
 
     def test_who_starts_is_warned_in_one_line_for_each(
         self, load: Load, file: Callable[[bytes], str], tmp_path: Path
@@ -635,7 +635,7 @@ class TestByFile:
         (tmp_path / ".env").write_text(f"AUTH_SECRET_KEY_FILE={path}\n")
         load()
         with capture_logs() as lines:
-            warn_of_open_files()
+            warn_of_exposed_files()
         assert lines == [
             {
                 "event": "setting_file_readable_by_others",

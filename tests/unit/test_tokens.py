@@ -81,7 +81,7 @@ def set_up(store: SqlStore, algorithm: Algorithm = "ES256", lifetime: timedelta 
     ring = KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings(algorithm=algorithm))
     ring.ensure()
     tokens = AccessTokens(
-        ring=ring, clock=clock, issuer=ISSUER, audience=AUDIENCE, client_id="twinauth", lifetime=lifetime
+        ring=ring, clock=clock, issuer=ISSUER, settings=TokenSettings(audience=AUDIENCE, access_ttl=lifetime)
     )
     return Setup(clock, ring, tokens)
 

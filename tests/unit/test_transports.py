@@ -21,7 +21,7 @@ from core.mail.transports import (
     MailRefused,
     SmtpMailer,
     SmtpServer,
-    _told,
+    _error_of,
     recipient_of,
     text_of,
 )
@@ -74,7 +74,7 @@ def _email(subject: str = "Set a new password", to: str = "ann@example.com") -> 
 def test_a_failure_is_permanent_or_passes_and_its_text_names_nobody(
     error: Exception, kind: type[MailError], text: str
 ) -> None:
-    told = _told(error)
+    told = _error_of(error)
     assert type(told) is kind
     assert str(told) == text
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -123,9 +122,7 @@ def test_a_valid_signature_alone_makes_no_access_token(new_store: Callable[[], S
             )
             work.commit()
         assert ring.verifier(kid) is not None
-        tokens = AccessTokens(
-            ring=ring, clock=clock, issuer="a", audience="b", client_id="c", lifetime=timedelta(minutes=15)
-        )
+        tokens = AccessTokens(ring=ring, clock=clock, issuer="a", settings=TokenSettings(audience="b", client_id="c"))
         for _, test in CASES:
             with pytest.raises(InvalidToken):
                 tokens.verify(test["jws"])

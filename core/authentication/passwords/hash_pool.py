@@ -1,4 +1,4 @@
-"""The line of hashes: the bounded one in which hashing waits."""
+"""The hash pool: a few threads that hash, with a bounded queue before them."""
 
 import os
 import sys
@@ -13,55 +13,55 @@ from core.authentication.errors import Overloaded
 
 T = TypeVar("T")
 
-# Whoever else wants the core goes first: under a storm of logins the 99th percentile of whoami fell from 96 to 12 ms
-# at the FastAPI door and from 46 to 14 at the Flask door, on two cores.
+# Other work has priority over hashing: under a storm of logins the 99th percentile of whoami fell from 96 to 12 ms at
+# the FastAPI door and from 46 to 14 at the Flask door, on two cores.
 NICENESS = 10
 
 
-def _step_back() -> None:
-    if sys.platform == "linux":  # where a thread has a priority of its own
+def _lower_priority() -> None:
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 class HashPool:
-    """At most ``cores`` hashes run at once, at most ``places`` more wait; whoever comes then is told to come again.
+    """At most ``cores`` hashes run at once and at most ``places`` more wait; further requests are refused.
 
-    A hash costs a quarter of a second of one core and releases the GIL. More of them at once than cores only make
-    each slower, and threads that wait without bound are threads that no other request gets. Who waits goes in the order
-    of coming, and hashes run in threads that let everybody else go first.
+    A hash takes a quarter of a second of one core and releases the GIL. More hashes at once than cores only make each
+    slower, and threads in an unbounded queue would be missing for other requests. The queue is in order of arrival, and
+    the hashing threads have a low priority.
     """
 
     def __init__(self, *, cores: int, places: int) -> None:
         self._places = threading.BoundedSemaphore(cores + places)
-        self._workers = ThreadPoolExecutor(cores, "hashing", _step_back)
-        self._here = threading.local()
+        self._workers = ThreadPoolExecutor(cores, "hashing", _lower_priority)
+        self._thread = threading.local()
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
-        """Keep a place for whatever is hashed meanwhile; taken first, nothing is done for whoever is sent away.
+        """Reserve a place for all hashes of this thread, before any other work is done for a request.
 
         Raises:
-            Overloaded: the line is full.
+            Overloaded: the queue is full.
 
         """
-        if getattr(self._here, "has_place", False):
+        if getattr(self._thread, "has_place", False):
             yield
             return
         if not self._places.acquire(blocking=False):
             raise Overloaded
-        self._here.has_place = True
+        self._thread.has_place = True
         try:
             yield
         finally:
-            self._here.has_place = False
+            self._thread.has_place = False
             self._places.release()
 
     def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run ``function`` when its turn has come, and wait for that.
+        """Run ``function`` in the pool, and wait for its result.
 
         Raises:
-            Overloaded: the line is full.
+            Overloaded: the queue is full.
 
         """
         with self.reserve():

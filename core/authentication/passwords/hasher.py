@@ -1,4 +1,4 @@
-"""Password hashes: made and verified at full cost, whatever is stored."""
+"""Password hashes: made and verified at full cost, whatever hash is stored."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,8 +11,8 @@ from core.authentication.passwords.policy import normalise
 from core.settings.groups import PasswordSettings
 from core.users.model import Account
 
-# What a stored hash may ask of this process. A row that was tampered with must not be able to ask for more
-# (bcrypt cost 20 is a minute of one core, argon2 with m=4 GiB is the machine's memory).
+# The highest cost of a stored hash. A row that was tampered with must not make this process spend more (bcrypt cost 20
+# takes a minute of one core, argon2 with m=4 GiB the machine's memory).
 _CEILINGS: dict[str, dict[str, int]] = {
     "bcrypt_sha256": {"rounds": 15},
     "bcrypt": {"rounds": 15},
@@ -24,13 +24,13 @@ _CEILINGS: dict[str, dict[str, int]] = {
 }
 
 CHECKS = 2
-"""How often a password is checked where its hash was replaced meanwhile: a login may upgrade it, once."""
+"""How often a password is checked if its hash is replaced meanwhile: a login may upgrade it, once."""
 
 log = structlog.get_logger("passwords")
 
 
 class PasswordHasher:
-    """Hashes and verifies, always at full cost and never outside the line."""
+    """Hashes and verifies, always at full cost and always in the hash pool."""
 
     def __init__(self, settings: PasswordSettings) -> None:
         self._context = _context(settings)
@@ -38,7 +38,7 @@ class PasswordHasher:
         self._pool = HashPool(cores=settings.hash_concurrency, places=settings.hash_queue)
 
     def reserve(self) -> AbstractContextManager[None]:
-        """Keep a place in the line for whatever is hashed or verified meanwhile.
+        """Reserve a place in the hash pool for all that this thread hashes or verifies.
 
         Raises:
             Overloaded: too many are waiting.
@@ -56,22 +56,22 @@ class PasswordHasher:
         return str(self._pool.run(self._context.hash, normalise(password)))
 
     def verify(self, password: str, stored: str | None) -> bool:
-        """Whether ``password`` is the one behind ``stored``; None stands for an unknown user.
+        """Whether ``password`` matches ``stored``; None stands for an unknown user.
 
-        That costs what a stored hash of today's scheme and cost costs. One of another scheme or cost takes its own
-        time until its owner's next login has upgraded it.
+        An unknown user costs as much as a stored hash of the current scheme and cost. A hash of another scheme or cost
+        takes its own time until its owner's next login upgrades it.
 
-        A stored hash that is foreign, damaged or dearer than the ceilings verifies nothing.
+        A stored hash of an unknown scheme, a damaged one or one above the ceilings matches no password.
 
         Raises:
             Overloaded: too many are waiting.
 
         """
         usable = stored is not None and self._usable(stored)
-        return self._pool.run(self._is_behind, normalise(password), stored if usable else None)
+        return self._pool.run(self._matches_hash, normalise(password), stored if usable else None)
 
     def matches(self, password: str, account: Account | None) -> bool:
-        """Whether this is the password of an active account; None, an unknown address, costs what a known one costs.
+        """Whether this is the password of an active account; None, an unknown address, costs as much as a known one.
 
         Raises:
             Overloaded: too many are waiting.
@@ -80,20 +80,20 @@ class PasswordHasher:
         is_right = self.verify(password, account.password_hash if account else None)
         return is_right and account is not None and account.user.is_active
 
-    def _is_behind(self, password: str, stored: str | None) -> bool:
+    def _matches_hash(self, password: str, stored: str | None) -> bool:
         try:
             if stored is not None:
                 return bool(self._context.verify(password, stored))
         except Exception:  # noqa: BLE001 - handlers raise anything on a row that was tampered with
-            # Or plain bcrypt met more than 72 bytes or NUL, which it refuses in no time at all.
+            # Also bcrypt with more than 72 bytes or NUL, which it refuses at once.
             log.warning("stored password hash could not be verified")
-        # Hashing costs what verifying costs. A decoy hash that does not parse answers in 0.006 ms instead of 240 ms,
-        # and so tells who has an account; this needs none.
+        # Hashing takes as long as verifying. A decoy hash that does not parse would answer in 0.006 ms instead of
+        # 240 ms and so reveal which accounts exist; hashing needs no decoy.
         self._context.hash(password)
         return False
 
     def needs_upgrade(self, stored: str) -> bool:
-        """Whether the hash is of another scheme or cheaper than today's; a dearer one is left as it is."""
+        """Whether the hash has another scheme or a lower cost than new ones; a higher cost stays."""
         scheme, parsed = _parsed(self._context, stored)
         if scheme != self._context.default_scheme() or getattr(parsed, "version", 2) < 2:  # noqa: PLR2004
             return True
@@ -110,18 +110,18 @@ class PasswordHasher:
 
 
 def _parsed(context: CryptContext, stored: str) -> tuple[str, Any]:
-    """The scheme of a stored hash and its parameters, or None for them where the hash is damaged."""
+    """Return the scheme of a stored hash and its parameters, which are None if the hash is damaged."""
     scheme = context.identify(stored)
     if scheme is None:
         return "", None
     try:
         return scheme, context.handler(scheme).from_string(stored)
-    except Exception:  # noqa: BLE001 - handlers raise anything; a damaged row is nobody's password, never a 500
+    except Exception:  # noqa: BLE001 - handlers raise anything; a damaged row matches no password and is never a 500
         return scheme, None
 
 
 def _costs(settings: PasswordSettings) -> dict[str, int]:
-    """What a new hash costs, in the terms of its scheme."""
+    """Return the cost of new hashes, in the parameters of their scheme."""
     if settings.scheme == "argon2id":
         return {"rounds": settings.argon2_time, "memory_cost": settings.argon2_memory}
     return {"rounds": settings.bcrypt_cost}

@@ -1,38 +1,39 @@
-"""The password policy: what a new password must be, and the one form in which every password is read."""
+"""The password policy: the rules for new passwords, and the normal form of every password."""
 
 import re
 import unicodedata
 from functools import cache
 
 from core.errors import FieldError, InvalidInput
+from core.settings.groups import PasswordSettings
 
 MAX_CHARACTERS = 128  # code points, which are at most 512 bytes
-# Code points as typed: taken apart, a character is four of them at most. What is longer is refused unread, because NFC
-# sorts marks with the square of their number: 1.7 s for a body of 64 KiB, in which Python does nothing else.
+# Code points as typed: decomposed, a character has at most four. A longer text is refused before NFC, which sorts marks
+# in quadratic time: 1.7 s for a body of 64 KiB, in which no other thread of Python runs.
 MAX_TYPED = 4 * MAX_CHARACTERS
 
 _TOO_LONG = "password_too_long", f"A password has at most {MAX_CHARACTERS} characters."
 
 
 def normalise(password: str) -> str:
-    """NFC, otherwise exactly as typed: the same key presses on another keyboard log in (NIST SP 800-63B 3.1.1.2).
+    """Apply NFC and nothing else, so that the password also works from another keyboard (NIST SP 800-63B 3.1.1.2).
 
-    For no more than `MAX_TYPED` code points.
+    The caller has checked `MAX_TYPED`.
     """
     return unicodedata.normalize("NFC", password)
 
 
 class PasswordPolicy:
-    """What a new password must be (NIST SP 800-63B-4 3.1.1.2): long enough, uncommon, and not made of the address.
+    """A new password must be long enough, uncommon, and not made of the address (NIST SP 800-63B-4 3.1.1.2).
 
     There are no composition rules, and length counts code points.
     """
 
-    def __init__(self, *, min_length: int) -> None:
-        self._min_length = min_length
+    def __init__(self, settings: PasswordSettings) -> None:
+        self._min_length = settings.min_length
 
     def load(self) -> None:
-        """Read the common passwords, which takes 0.1 s and 17 MB, before somebody's signup has to wait for them."""
+        """Read the common passwords, which takes 0.1 s and 17 MB, before a signup has to wait for them."""
         _common()
 
     def check(self, password: str, *, address: str, field: str) -> None:
@@ -66,7 +67,7 @@ def _weakness(typed: str, *, minimum: int, address: str) -> tuple[str, str] | No
 def _contains_address(password: str, address: str) -> bool:
     lowered, whole = password.lower(), address.lower()
     local = whole.partition("@")[0]
-    # A short local part such as "al" stands in half of all words and says nothing.
+    # A short local part such as "al" is part of half of all words and means nothing.
     return whole in lowered or (len(local) >= 4 and local in lowered)  # noqa: PLR2004
 
 
@@ -74,7 +75,7 @@ _PADDING = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 
 
 def _is_common(password: str) -> bool:
-    """Whether it is a known password or word, bare, repeated, or padded with digits and signs at its ends."""
+    """Whether it is a known password or word: alone, repeated, or padded with digits and signs at its ends."""
     lowered = password.lower()
     unit = _repeated_unit(lowered)
     is_keyboard_hammering = unit.isascii() and len(unit) <= 3  # noqa: PLR2004 - aaaa..., 123123...
@@ -82,13 +83,13 @@ def _is_common(password: str) -> bool:
 
 
 def _repeated_unit(text: str) -> str:
-    """The shortest string whose repetition is ``text``: ``abcabc`` gives ``abc``. Linear in the length."""
+    """Return the shortest string whose repetition is ``text``: ``abcabc`` gives ``abc``. Linear in the length."""
     return text[: (text + text).index(text, 1)]
 
 
 @cache
 def _common() -> frozenset[str]:
-    """About 90,000 leaked passwords, words and names; some 3,900 of them have twelve characters or more."""
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - only where a policy is asked
+    """Load about 90,000 leaked passwords, words and names; some 3,900 of them have twelve characters or more."""
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - only processes with a policy load it
 
     return frozenset({"twinauth"}).union(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 4)  # noqa: PLR2004

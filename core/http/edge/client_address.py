@@ -1,4 +1,4 @@
-"""Who is at the other end: the connection, or what trusted proxies say of it."""
+"""The address that a request comes from: the peer of the connection, or the one that trusted proxies report."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -7,10 +7,10 @@ Network = IPv4Network | IPv6Network
 
 
 def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Network]) -> str:
-    """The address of the client.
+    """Return the address of the caller.
 
-    ``X-Forwarded-For`` is read from the right, hop by hop, and believed only as far as each hop is one of our
-    proxies. What stands further left was written by the client and may say anything.
+    ``X-Forwarded-For`` is read from the right, hop by hop, as long as each hop is one of our proxies. Entries further
+    left may be forged by the caller.
     """
     address = _parse(peer)
     if address is None:

@@ -1,4 +1,4 @@
-"""Which pages of other origins may read answers (CORS, as the Fetch standard has it)."""
+"""Answers for pages of other origins (CORS in the Fetch standard)."""
 
 from collections.abc import Iterable
 
@@ -9,18 +9,18 @@ PREFLIGHT_SECONDS = 600
 
 
 class Cors:
-    """The origins that the operator named; without any, no answer speaks of origins."""
+    """The allowed origins from the settings; without any, no answer has CORS headers."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
 
     @property
     def vary(self) -> Headers:
-        """What every answer carries, so that no cache gives that of one origin to another."""
+        """The headers of every answer, so that caches do not mix answers of different origins."""
         return (("Vary", "Origin"),) if self._origins else ()
 
     def on_answer(self, headers: Fields) -> Headers:
-        """What the answer to a request with such headers carries."""
+        """Return the headers for the answer to a request with these headers."""
         origin = headers.get("origin")
         if origin not in self._origins:
             return self.vary
@@ -31,9 +31,9 @@ class Cors:
         )
 
     def on_preflight(self, headers: Fields, allowed: Iterable[str]) -> Headers:
-        """What the answer to OPTIONS carries besides, where a browser asks whether it may send another request."""
-        asked = "access-control-request-method" in headers
-        if not asked or headers.get("origin") not in self._origins:
+        """Return further headers for the answer to OPTIONS, if it is a preflight request of an allowed origin."""
+        is_preflight = "access-control-request-method" in headers
+        if not is_preflight or headers.get("origin") not in self._origins:
             return ()
         return (
             ("Access-Control-Allow-Methods", ", ".join(allowed)),

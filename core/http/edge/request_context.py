@@ -1,4 +1,4 @@
-"""The context of a request: from the first look at its head to its line in the log."""
+"""The context of a request, from its head to its line in the log."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from core.http.problems import Problems
 from core.origin import Origin
 
 CONTEXT = "twinauth.context"
-"""Where the context of a request stands in the scope (ASGI) and in the environ (WSGI)."""
+"""The key of the context in the scope (ASGI) and in the environ (WSGI)."""
 
 access_log = structlog.get_logger("access")
 error_log = structlog.get_logger("error")
 
 
 class RequestContext:
-    """One request and what becomes of it."""
+    """One request, its operation and its answer."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class RequestContext:
         self._operation = methods.get(self.method)
 
     def begin(self) -> None:
-        """Name it in everything that is logged meanwhile."""
+        """Add its id to every line that is logged from now on."""
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=self.origin.request_id)
 
     def refusal(self) -> Answer | None:
-        """The answer where the edge itself has one, before the framework and before the body is read."""
+        """Return the edge's own answer, if it has one, before the framework and before the body is read."""
         fault = fault_of(self._head, self._headers, self._methods)
         if fault is not None:
             return self.answer(fault)
@@ -66,18 +66,18 @@ class RequestContext:
         return None
 
     def answer(self, error: AuthError) -> Answer:
-        """The answer to an error."""
+        """Make the answer to an error."""
         if isinstance(error, DatabaseUnavailable):
             _log_cause(error)
         return self._problems.answer(error, self.origin.request_id)
 
     def crash(self, error: Exception) -> Answer:
-        """Log an unknown error whole and answer it with nothing but its request id."""
+        """Log an unknown error completely and answer with its request id only."""
         error_log.error("unhandled error", path=self._head.path, exc_info=error)
         return self.answer(InternalError())
 
     def added_headers(self, status: int, present: Iterable[str]) -> list[tuple[str, str]]:
-        """The headers that every answer carries, but those that it already has."""
+        """Return the headers of every answer, except those that this one already has."""
         operation = self._operation
         cached = operation.cache if operation and status == operation.status else NO_STORE
         added = [
@@ -87,12 +87,12 @@ class RequestContext:
             ("Cache-Control", cached),
             *self._cross_origin.on_answer(self._headers),
         ]
-        # Vary is a list over all its fields (RFC 9110 section 12.5.5): both the language and the origin.
+        # Several Vary fields are one list (RFC 9110 section 12.5.5), such as the language and the origin.
         names = {name.lower() for name in present} - {"vary"}
         return [(name, value) for name, value in added if name.lower() not in names]
 
     def log(self, status: int) -> None:
-        """Write the access line: the route, never the query, never a header."""
+        """Log the request: the route, never the query, never a header."""
         access_log.info(
             "request",
             method=self._head.method,
@@ -109,6 +109,6 @@ class RequestContext:
 
 
 def _log_cause(error: DatabaseUnavailable) -> None:
-    """Say in the log what the caller is not told: whether it is the network, a lock or the disk."""
+    """Log the cause, which the caller does not see: the network, a lock or the disk."""
     raised = getattr(error.__cause__, "orig", None) or error.__cause__ or error
     error_log.warning("database unavailable", error=type(raised).__name__, sqlstate=getattr(raised, "sqlstate", None))

@@ -1,4 +1,4 @@
-"""The head of a request, as both servers give it."""
+"""The head of a request, the same from both servers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:
-    """The first line and the header fields of a request, as plain values."""
+    """The first line and the header fields of a request, without a framework."""
 
     method: str
     path: str
@@ -20,7 +20,7 @@ class RequestHead:
 
 
 def joined(fields: Iterable[tuple[str, str]]) -> Fields:
-    """The fields by name; those of one name are joined by a comma, as WSGI servers do it."""
+    """Return the fields by name; those with one name are joined by a comma, as WSGI servers do."""
     found: dict[str, str] = {}
     for name, value in fields:
         lowered = name.lower()

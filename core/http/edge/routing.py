@@ -1,4 +1,4 @@
-"""Which operations a path has, and what follows from them for a method."""
+"""The operations of a path, and the methods that follow from them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,11 +7,11 @@ from http import HTTPMethod
 from core.contract.operation import Operation
 
 Methods = Mapping[str, Operation]
-"""The operations of one path by method; none where the path is not ours."""
+"""The operations of one path by method; empty if the contract does not have the path."""
 
 
 class Routes:
-    """The paths of the contract and the operations behind them."""
+    """The paths of the contract and their operations."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         self._fixed: dict[str, Methods] = {}
@@ -26,19 +26,19 @@ class Routes:
                 self._fixed[template] = methods
 
     def at(self, path: str) -> Methods:
-        """The operations of a path."""
+        """Return the operations of a path."""
         if path in self._fixed:
             return self._fixed[path]
         return next((methods for pattern, methods in self._patterns if pattern.fullmatch(path)), {})
 
 
 def served_method(method: str, methods: Methods) -> str:
-    """What a framework is asked for: HEAD is GET without the body, where there is one (RFC 9110 section 9.3.2)."""
+    """Return the method for the framework: GET for HEAD, if the path has GET (RFC 9110 section 9.3.2)."""
     return HTTPMethod.GET.value if method == HTTPMethod.HEAD and HTTPMethod.GET in methods else method
 
 
 def allowed_methods(methods: Methods) -> list[str]:
-    """What the header Allow names."""
+    """Return the methods for the header Allow."""
     allowed = {*methods, HTTPMethod.OPTIONS.value}
     if HTTPMethod.GET in allowed:
         allowed.add(HTTPMethod.HEAD.value)

@@ -1,7 +1,7 @@
-"""The texts that people read: templates of letters and pages, and their translations.
+"""The texts of letters and pages: templates and their translations.
 
-A folder of the operator's own (``AUTH_TEXTS_DIR``) goes first: ``letters/``, ``pages/`` and ``locale/*.po`` in it take
-the place of the files here, and a catalogue of a language that is not here adds it.
+The operator's folder (``AUTH_TEXTS_DIR``) comes first: ``letters/``, ``pages/`` and ``locale/*.po`` in it replace the
+files here, and a further catalogue adds its language.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class TextsError(Exception):
 
 
 class Texts:
-    """Every edition of the texts, one a language."""
+    """The editions of the texts, one for each language."""
 
     def __init__(self, folder: Path | None, *, language: str, further: Sequence[Path] = ()) -> None:
-        """Read the operator's folder, those of further capabilities, and ours: what comes first has the say."""
+        """Read the operator's folder, those of further capabilities, and ours; earlier ones override later ones."""
         self.folder = folder
         if folder is not None and not folder.is_dir():
             raise TextsError(f"AUTH_TEXTS_DIR: {folder} is no folder")
@@ -53,15 +53,15 @@ class Texts:
 
     @property
     def languages(self) -> list[str]:
-        """The languages that there are."""
+        """The available languages."""
         return list(self._editions)
 
     @contextmanager
     def trying(self, template: str, language: str) -> Iterator[None]:
-        """Render a template for nobody, to find the mistakes in it before somebody waits for it.
+        """Turn an error of a trial rendering into one that names the file: mistakes are found before a user waits.
 
         Raises:
-            TextsError: it cannot be rendered. The text names the file in which it failed.
+            TextsError: the template cannot be rendered.
 
         """
         try:
@@ -71,9 +71,9 @@ class Texts:
             raise TextsError(f"AUTH_TEXTS_DIR: {place} fails in {language}: {type(error).__name__}: {error}") from None
 
     def edition(self, accept_language: str) -> Edition:
-        """The edition in the language that a reader likes best, or in the default one."""
+        """Return the edition in the language that a reader prefers, or in the default one."""
         by_range = {name.lower(): edition for name, edition in self._editions.items()}
-        # It gives a name in the spelling of who asked, so both sides are spelled in one way.
+        # `negotiate_locale` returns the spelling of the request, so both sides are in lower case.
         found = negotiate_locale(preferred_languages(accept_language), by_range, sep="-")
         return by_range[(found or self._default).lower()]
 
@@ -84,12 +84,12 @@ class Edition:
     def __init__(self, language: str, loader: BaseLoader, translations: Translations) -> None:
         self.language = language
         self._locale = Locale.parse(language, sep="-")
-        self._plain = self._environment(loader, translations, escapes=False)
+        self._text = self._environment(loader, translations, escapes=False)
         self._html = self._environment(loader, translations, escapes=True)
 
     def text(self, template: str, **values: Any) -> str:
         """Render as plain text."""
-        return self._plain.get_template(template).render(values)
+        return self._text.get_template(template).render(values)
 
     def html(self, template: str, **values: Any) -> str:
         """Render as HTML; every value is escaped."""
@@ -97,7 +97,7 @@ class Edition:
 
     def block(self, template: str, name: str, **values: Any) -> str:
         """Render one block as plain text in one line."""
-        found = self._plain.get_template(template)
+        found = self._text.get_template(template)
         return " ".join("".join(found.blocks[name](found.new_context(values))).split())
 
     def _environment(self, loader: BaseLoader, translations: Translations, *, escapes: bool) -> Environment:
@@ -109,7 +109,7 @@ class Edition:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
-            auto_reload=False,  # what was tried at the start is what is used
+            auto_reload=False,  # the texts that were tried at the start are those in use
         )
         environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]  # the extension adds it
         environment.globals["language"] = self.language
@@ -120,14 +120,14 @@ class Edition:
 
 
 def _place_of(error: Exception) -> str | None:
-    """Where a template failed; Jinja puts its lines into the traceback."""
+    """Return the file and line where a template failed; Jinja puts its lines into the traceback."""
     frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).suffix in TEMPLATES]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
 
 
-@lru_cache(maxsize=256)  # anybody may send any
+@lru_cache(maxsize=256)  # bounded: clients may send any header
 def preferred_languages(accept_language: str) -> list[str]:
-    """The language ranges of an Accept-Language, best first (RFC 9110 section 12.5.4); junk is passed over."""
+    """Return the language ranges of an Accept-Language, best first (RFC 9110 section 12.5.4); junk is ignored."""
     weighted: list[tuple[float, int, str]] = []
     for part in accept_language.split(",", MAX_RANGES)[:MAX_RANGES]:
         name, _, parameter = part.partition(";")
@@ -145,7 +145,7 @@ def _weight(parameter: str) -> float:
 
 
 def _translations(folders: list[Path], language: str) -> Translations:
-    """The catalogues of a language, the operator's over ours. They are read as text: nothing has to be compiled."""
+    """Read the catalogues of a language, the operator's over ours, from their text: no compiled files are needed."""
     translations = Translations()
     try:
         Locale.parse(language, sep="-")

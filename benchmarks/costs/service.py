@@ -1,4 +1,4 @@
-"""The house that is measured: a filled database, and requests to the doors before it."""
+"""The service that is measured: a filled database, and requests to its doors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.sql_store import SqlStore
 from tests.support.databases import migrated_store, postgres_url
 from tests.support.postgres import own_postgres_server
 
-SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"  # noqa: S105 - of a database that is gone at the end
+SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"  # noqa: S105 - for a database that is deleted at the end
 PASSWORD = "correct horse battery"  # noqa: S105 - the same
 ISSUER = "https://auth.example.com"
 
@@ -37,7 +37,7 @@ class Request:
     token: str | None = None
 
     def send(self, connection: http.client.HTTPConnection) -> None:
-        """Send it and read the answer; anything but success ends the run."""
+        """Send the request and read the answer; any error ends the run."""
         headers = {"Content-Type": "application/json", "X-Forwarded-For": self._address()}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
@@ -49,14 +49,14 @@ class Request:
             raise RuntimeError(f"{self.method} {self.target}: {answer.status} {text_of!r}")
 
     def _address(self) -> str:
-        """An address of one's own for each account, the same each time, as people have."""
-        drawn = random.Random(str(self.body and self.body.get("email")))  # noqa: S311 - no secret
-        return f"203.{drawn.randrange(1, 255)}.{drawn.randrange(1, 255)}.{drawn.randrange(1, 255)}"
+        """Return a network address for each account, the same each time, as users have."""
+        seeded = random.Random(str(self.body and self.body.get("email")))  # noqa: S311 - no secret
+        return f"203.{seeded.randrange(1, 255)}.{seeded.randrange(1, 255)}.{seeded.randrange(1, 255)}"
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """A filled database, and the service in this process for making tokens."""
+class FilledService:
+    """A filled database, and a service in this process that makes tokens."""
 
     url: str
     store: SqlStore
@@ -64,11 +64,11 @@ class House:
     app: AuthApp
     emails: Sequence[str]
     sessions: list[uuid.UUID]
-    """Drawn at random, each to be used once."""
+    """Random sessions, each for one use."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a door of it is started with."""
+        """The settings of a door of this service."""
         return {
             "AUTH_ENV": "production",
             "AUTH_DATABASE_URL": self.url,
@@ -78,19 +78,19 @@ class House:
         }
 
     def tokens(self, count: int) -> list[tuple[str, str]]:
-        """Access and refresh tokens of sessions, each of another user."""
+        """Make access and refresh tokens of random sessions."""
         made = []
         for _ in range(count):
             with self.store.reading() as read:
                 found = read.sessions.with_user(self.sessions.pop())
             if found is None:
-                raise RuntimeError("a session went away")
+                raise RuntimeError("a session was deleted")
             pair = self.app.sessions.pair(*found, self.app.sessions._clock.now())  # noqa: SLF001
             made.append((pair.access_token, pair.refresh_token))
         return made
 
     def requests(self, operation: str, count: int) -> list[Request]:
-        """Requests of one kind."""
+        """Make requests for one operation."""
         match operation:
             case "whoami":
                 return [Request("GET", "/v1/whoami", token=access) for access, _ in self.tokens(count)]
@@ -118,8 +118,8 @@ def _credentials(email: str) -> dict[str, str]:
 
 
 @contextmanager
-def house(users: int) -> Iterator[House]:
-    """Fill a database on a server of its own."""
+def filled_service(users: int) -> Iterator[FilledService]:
+    """Fill a database on a new server."""
     settings = Settings(
         secret_key=SecretStr(SECRET), http=HttpSettings(public_url=ISSUER), passwords=PasswordSettings()
     )
@@ -132,6 +132,6 @@ def house(users: int) -> Iterator[House]:
             emails = connection.scalars(text("SELECT email FROM users ORDER BY random() LIMIT 200")).all()
             sessions = list(connection.scalars(text("SELECT id FROM sessions ORDER BY random() LIMIT 12000")))
         try:
-            yield House(url, store, admin, app, emails, sessions)
+            yield FilledService(url, store, admin, app, emails, sessions)
         finally:
             admin.dispose()
