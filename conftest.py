@@ -98,18 +98,18 @@ def database_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stores(postgres: str, database_folder: Path) -> Iterator[Any]:
-    """Open a migrated store by the name of its database, once a session."""
-    opened: dict[str, Any] = {}
+    """Open a migrated store by the name of its database, once a session and owner."""
+    opened: dict[tuple[str, str], Any] = {}
     with ExitStack() as stack:
 
-        def open_named(name: str) -> Any:
-            if name not in opened:
+        def open_named(name: str, owner: str = "") -> Any:
+            if (name, owner) not in opened:
                 url = stack.enter_context(sqlite_url(database_folder) if name == "sqlite" else postgres_url(postgres))
                 if name == "pgbouncer":
                     url = stack.enter_context(pooling(url))
                 settings = DatabaseSettings(pooler=name == "pgbouncer")
-                opened[name] = stack.enter_context(migrated_store(url, settings))
-            return opened[name]
+                opened[name, owner] = stack.enter_context(migrated_store(url, settings))
+            return opened[name, owner]
 
         yield open_named
 

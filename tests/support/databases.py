@@ -16,7 +16,6 @@ from core.settings.groups import DatabaseSettings
 from core.sql_store import SqlStore, metadata, open_store
 from migrations.runner import upgrade
 
-KEPT = ("signing_keys", "revocation_feed")
 _IN_MEMORY = Path("/dev/shm")
 _ROOM = 32 * 1024 * 1024  # bytes; the databases of a run take a few megabytes
 
@@ -89,9 +88,10 @@ def assert_nothing_checked_out(store: SqlStore) -> None:
     assert store.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a QueuePool, as the engine makes it
 
 
-def empty(store: SqlStore) -> None:
-    """Delete every row but those of the schema, and the signing keys, which processes have read."""
-    emptied = [table.name for table in reversed(metadata.sorted_tables) if table.name not in KEPT]
+def empty(store: SqlStore, *, keys: bool = False) -> None:
+    """Delete every row except those of the schema, and the signing keys, which services have read."""
+    kept = ("revocation_feed",) if keys else ("revocation_feed", "signing_keys")
+    emptied = [table.name for table in reversed(metadata.sorted_tables) if table.name not in kept]
     statements = [*(f"DELETE FROM {name}" for name in emptied), "UPDATE revocation_feed SET head = 0"]
     with store.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
