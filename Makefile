@@ -17,7 +17,7 @@ serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=flask for one; FASTAP
 test: $(VENV)/.dev ## Run every test of tests/, and say what was skipped.
 	$(BIN)/pytest $(PARALLEL) tests
 
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder --durations 20
 
 proofs: $(VENV)/.dev ## A short round of everything in lab/; what measures time runs alone.
 	$(BIN)/pytest $(PARALLEL) -m "not alone" lab

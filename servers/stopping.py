@@ -15,6 +15,9 @@ from core.app import AuthApp
 GRACE = 30  # seconds for requests in flight when the server has stopped listening
 LINGER = 2  # seconds in which an idle connection may still bring a request when the server stops, as gunicorn has it
 HURRY = 2  # seconds that are left after a second signal
+# Seconds in which a process accepts what had come before the signal: uvloop runs timers first, and one of uvicorn's
+# closes the listener. A connection that waits there would be reset.
+SETTLE = 0.1
 # Signals within this many seconds are one: systemd sends one to every process of a service, a terminal to every process
 # of a group, and the parents among them pass it on.
 ONE_SIGNAL = 1
@@ -53,7 +56,7 @@ class GracefulShutdown:
     def mark_stopping(self) -> None:
         """Say in `/readyz` that the service is not ready, and stop when a load balancer can have noticed."""
         self._auth.stopping.set()
-        self._after(self._auth.settings.http.drain.total_seconds(), self._stop_serving)
+        self._after(max(self._auth.settings.http.drain.total_seconds(), SETTLE), self._stop_serving)
 
     def hurry(self) -> None:
         """Stop now, and leave soon whatever is under way: it rolls back as in a power cut."""
@@ -65,9 +68,6 @@ class GracefulShutdown:
             self._stop(signal.SIGTERM, None)
 
     def _after(self, seconds: float, then: Callable[[], object]) -> None:
-        if not seconds:
-            then()
-            return
         # A timer of the kernel: a thread takes locks to start, which the handler may have interrupted the holder of.
         signal.signal(signal.SIGALRM, lambda *_: then())
         signal.setitimer(signal.ITIMER_REAL, seconds)

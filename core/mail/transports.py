@@ -247,10 +247,10 @@ class LocalMailbox:
 
     def all(self) -> list[EmailMessage]:
         """Return every e-mail, newest first."""
-        if not self._folder.exists():
-            return []
-        # Read both folders: a mail program that opens the Maildir moves the files from "new" to "cur".
-        paths = [path for place in ("new", "cur") for path in (self._folder / place).iterdir()]
+        # Read both folders: a mail program that opens the Maildir moves the files from "new" to "cur". Either may be
+        # missing while another process makes them.
+        places = [place for place in (self._folder / "new", self._folder / "cur") if place.is_dir()]
+        paths = [path for place in places for path in place.iterdir()]
         paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         return [message_from_bytes(path.read_bytes(), EmailMessage, policy=readable) for path in paths]
 

@@ -185,7 +185,7 @@ SLOW = {
 
 
 def test_slow_clients_have_ten_seconds_and_never_keep_the_question_whether_the_process_lives(pair: Pair) -> None:
-    """As many as a door has threads. A proxy in front hears out more (tests/live/test_stuck_clients.py)."""
+    """As many as a door has threads. A proxy in front hears out more (lab/proxy)."""
     with ThreadPoolExecutor(len(FRAMEWORKS)) as pool:
         for outcome in pool.map(slow_clients_of, (pair[name] for name in FRAMEWORKS)):
             assert outcome == {"silent": {0}, "half a head": {0, 408}, "half a body": {408}, "half a chunk": {408}}

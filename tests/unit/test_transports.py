@@ -263,3 +263,10 @@ def test_a_folder_that_cannot_be_used_is_a_failure_that_passes(tmp_path: Path, p
         LocalMailbox(folder).send(_email())
     assert type(refused.value) is MailError
     assert str(tmp_path) not in str(refused.value)
+
+
+def test_a_mailbox_that_is_being_made_is_read_as_far_as_it_is_there(tmp_path: Path) -> None:
+    mailbox = LocalMailbox(tmp_path / "mail")
+    assert mailbox.all() == []
+    (tmp_path / "mail" / "new").mkdir(parents=True)
+    assert mailbox.all() == []
