@@ -34,7 +34,9 @@ class Door:
 
     def _start(self, *options: str) -> None:
         command = [sys.executable, "-m", "cli.main", *self._arguments, *options]
-        self._process = subprocess.Popen(command, pass_fds=[self._number])  # noqa: S603 - our own arguments
+        # In a group of its own: a terminal that is closed, or Ctrl-C in it, is the parent's to pass on. gunicorn takes
+        # SIGHUP for a reload, and a worker that it begins then may miss the SIGTERM that follows.
+        self._process = subprocess.Popen(command, pass_fds=[self._number], process_group=0)  # noqa: S603 - our own
 
     def has_ended(self) -> bool:
         """Whether its process has."""
