@@ -325,7 +325,7 @@ def test_what_happens_at_one_door_holds_at_both(tmp_path: Path, loop: asyncio.Ab
         flask, fastapi = WsgiDriver(create_flask(auth)), AsgiDriver(create_fastapi(auth), loop)
         doors_of: dict[str, Driver] = {"flask": CountingDriver(flask, tally), "fastapi": CountingDriver(fastapi, tally)}
         service = Service(store, auth, clock, RecordingMailer(), doors_of)
-        run_state_machine_as_test(lambda: Sequences(service, letterbox), settings=budget(30))  # type: ignore[arg-type]  # it takes any maker of machines
+        run_state_machine_as_test(lambda: Sequences(service, letterbox), settings=budget(100))  # type: ignore[arg-type]  # it takes any maker of machines
     # A search in which nothing succeeds says nothing of what ends.
     assert {path for path, succeeded in tally if succeeded} >= ASKED
     assert {path for path, succeeded in tally if not succeeded} >= ASKED - {"/v1/revoke", "/v1/send-password-reset"}
