@@ -29,7 +29,8 @@ def scripts() -> Iterator[Path]:
     """Return every file of the project from which pip may be run."""
     yield from (path for path in ROOT.glob("*file*") if path.is_file())
     for folder in (".ci", "deploy", "lab", "requirements"):
-        yield from (p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix not in {".md", ".txt", ".in"})
+        found = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        yield from (path for path in found if path.suffix not in {".md", ".txt", ".in"})
 
 
 def pip_calls(script: str) -> list[str]:
