@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 FRAMEWORK ?= both
 FASTAPI_PORT ?= 8000
 FLASK_PORT ?= 5000
+# Where nothing keeps compiled files, each process that a test starts compiles the whole service.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
 

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -170,7 +169,9 @@ def _validate(objects: list[Object]) -> None:
 @cache
 def _validate_once(found: str, version: str) -> None:
     """The overlays have most of their objects in common, and each takes a while."""
-    kubernetes_validate.validate(json.loads(found), version, strict=True)
+    from kubernetes_validate import validate  # noqa: PLC0415 - three seconds, which whoever collects this would pay
+
+    validate(json.loads(found), version, strict=True)
 
 
 def test_everything_is_in_one_namespace(built: Manifests) -> None:
@@ -185,8 +186,8 @@ def test_everything_is_in_one_namespace(built: Manifests) -> None:
 def test_judge_refuses_what_is_misspelt() -> None:
     found = yaml.safe_load((FOLDER / "door" / "budget.yaml").read_text(encoding="utf-8"))
     found["spec"]["maxUnavailible"] = 1
-    with pytest.raises(kubernetes_validate.ValidationError, match="maxUnavailible"):
-        kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
+    with pytest.raises(Exception, match="maxUnavailible"):
+        _validate_once(json.dumps(found), VERSIONS[-1])
 
 
 HOSTS = {"cluster": "auth.example.org", "cluster with ingress": "auth.example.org"}

@@ -137,8 +137,8 @@ def copied(folder: Path) -> Path:
     return folder
 
 
-def test_changed_code_is_served_at_both_doors(tmp_path: Path) -> None:
-    """Of the core, which a server that forks would have imported by then; and after an error in it as well."""
+def test_changed_code_is_served_at_both_doors_which_end_with_their_parent(tmp_path: Path) -> None:
+    """Code of the core, which a server that forks would have imported by then; and after an error in it as well."""
     code, folder = copied(tmp_path / "code"), tmp_path / "data"
     folder.mkdir()
     changed = code / "core" / "http" / "openapi.py"
@@ -152,23 +152,13 @@ def test_changed_code_is_served_at_both_doors(tmp_path: Path) -> None:
 
     with serving_both(folder, "--reload", PYTHONPATH=str(code)) as both:
         (title,) = titles()
-        family = family_of(both.process.popen.pid)
         changed.write_text("this is no code")
         assert eventually(lambda: "SyntaxError" in both.process.printed(), START_SECONDS)
         changed.write_text(text.replace(f'"{title}"', '"Changed"'))
         assert eventually(lambda: titles() == {"Changed"}, START_SECONDS), both.process.printed()
-        both.process.terminate()
-        assert both.process.wait() == 0
-        assert both.process.leaves_nothing_behind()
-    assert len(family) > len(FRAMEWORKS)
-
-
-def test_a_parent_that_is_killed_takes_its_doors_along(tmp_path: Path) -> None:
-    """As the kernel kills that has no memory left."""
-    with serving_both(tmp_path) as both:
         family = family_of(both.process.popen.pid)
         assert len(family) > len(FRAMEWORKS)
-        both.process.kill()
+        both.process.kill()  # as the kernel kills that has no memory left
         assert eventually(lambda: not any(lives(process) for process in family), GONE_SECONDS)
         assert both.is_gone()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
 from core.errors import DatabaseUnavailable, NotReady, TransactionConflict
@@ -213,11 +213,11 @@ def _write_much(store: SqlStore) -> None:
 
 
 def test_a_full_sqlite_file_is_unavailable_and_keeps_what_it_has(sqlite_store: SqlStore) -> None:
-    with opened(url_of(sqlite_store), pool_size=1) as store:
-        _write(store)
-        with store.engine.begin() as connection:
-            pages = connection.scalar(text("PRAGMA page_count"))
-            connection.execute(text(f"PRAGMA max_page_count={pages}"))
+    _write(sqlite_store)
+    with sqlite_store.engine.begin() as connection:
+        pages = connection.scalar(text("PRAGMA page_count"))
+    with opened(url_of(sqlite_store)) as store:
+        event.listen(store.engine, "connect", lambda made, _: made.execute(f"PRAGMA max_page_count={pages}"))
         with pytest.raises(DatabaseUnavailable):
             _write_much(store)
         _read(store)
