@@ -11,8 +11,8 @@ from core.app import AuthApp
 from core.http import openapi
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
-from core.http.reading import bearer_token, client_credentials
-from core.oauth.model import Credentials
+from core.http.reading import bearer_token, caller_of, client_credentials
+from core.oauth.model import BearerToken, Credentials
 from core.origin import Origin
 from core.sessions.model import Principal
 
@@ -61,6 +61,11 @@ def context_of(request: Request) -> RequestContext:
     return context
 
 
+async def known_tag(request: Request) -> str | None:
+    """Return the header If-None-Match."""
+    return request.headers.get("if-none-match")
+
+
 async def current_origin(request: Request) -> Origin:
     """Return the origin of the request."""
     return context_of(request).origin
@@ -82,17 +87,17 @@ async def current_credentials(request: Request) -> Credentials | None:
     return client_credentials(request.headers.get("authorization"))
 
 
-async def required_credentials(
-    credentials: Annotated[Credentials | None, Depends(current_credentials)],
-    _client_basic: Annotated[None, Depends(client_basic)],
-) -> Credentials | None:
-    """Return the same, described in the document as required; the core refuses requests without them."""
-    return credentials
+async def current_caller(
+    request: Request, _client_basic: Annotated[None, Depends(client_basic)]
+) -> Credentials | BearerToken | None:
+    """Return the credentials or the access token of a client; the core refuses requests without any."""
+    return caller_of(request.headers.get("authorization"))
 
 
 Auth = Annotated[AuthApp, Depends(auth_app)]
 Site = Annotated[Pages, Depends(site_pages)]
 From = Annotated[Origin, Depends(current_origin)]
 OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
-RequiredClient = Annotated[Credentials | None, Depends(required_credentials)]
+RequiredClient = Annotated[Credentials | BearerToken | None, Depends(current_caller)]
+IfNoneMatch = Annotated[str | None, Depends(known_tag)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]

@@ -10,11 +10,10 @@ from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api_flask.answers import response_of
-from api_flask.dependencies import authenticate, identify
+from api_flask.dependencies import authenticate, identify, identify_caller
 from core.contract.answer import Answer
-from core.contract.operation import Auth, Operation, Parameter
+from core.contract.operation import JSON, Auth, Operation, Parameter
 from core.http import reading
-from core.http.problems import JSON
 
 View = Callable[..., Any]
 AnyView = TypeVar("AnyView", bound=MethodView)
@@ -63,8 +62,10 @@ def _identify_caller(auth: Auth) -> None:
     match auth:
         case Auth.USER:
             authenticate()
-        case Auth.CLIENT | Auth.OPTIONAL_CLIENT:
+        case Auth.OPTIONAL_CLIENT:
             identify()
+        case Auth.CLIENT:
+            identify_caller()
 
 
 def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:

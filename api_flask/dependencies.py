@@ -5,8 +5,8 @@ from flask import current_app, g, request
 from core.app import AuthApp
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
-from core.http.reading import bearer_token, client_credentials
-from core.oauth.model import Credentials
+from core.http.reading import bearer_token, caller_of, client_credentials
+from core.oauth.model import BearerToken, Credentials
 from core.origin import Origin
 from core.sessions.model import Principal
 
@@ -34,6 +34,11 @@ def current_origin() -> Origin:
     return current_context().origin
 
 
+def known_tag() -> str | None:
+    """Return the header If-None-Match."""
+    return request.headers.get("if-none-match")
+
+
 def identify() -> None:
     """Put the client id and secret of the request, if any, into `flask.g`."""
     g.credentials = client_credentials(request.headers.get("authorization"))
@@ -43,6 +48,17 @@ def current_credentials() -> Credentials | None:
     """Return the client id and secret that `identify` has found."""
     credentials: Credentials | None = g.credentials
     return credentials
+
+
+def identify_caller() -> None:
+    """Put the credentials or the access token of a client, if any, into `flask.g`."""
+    g.caller = caller_of(request.headers.get("authorization"))
+
+
+def current_caller() -> Credentials | BearerToken | None:
+    """Return what `identify_caller` has found; the core refuses requests without any."""
+    caller: Credentials | BearerToken | None = g.caller
+    return caller
 
 
 def authenticate() -> None:

@@ -19,10 +19,11 @@ def clients() -> None:
 @clients.command()
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, help="A scope that the client may ask for; can be repeated.")
-def create(name: str, scopes: tuple[str, ...]) -> None:
+@click.option("--audience", "audiences", multiple=True, help="An audience of its tokens; can be repeated.")
+def create(name: str, scopes: tuple[str, ...], audiences: tuple[str, ...]) -> None:
     """Register a client and print its secret, this once."""
     with _service() as service:
-        client, secret = service.create(name, scopes)
+        client, secret = service.create(name, scopes, audiences)
     click.echo(f"id      {client.id}")
     click.echo(f"secret  {secret}")
 

@@ -282,6 +282,8 @@ class _Wiring:
             sessions=self.sessions,
             clients=self.clients,
             access_tokens=self.access_tokens,
+            settings=self._settings.tokens,
+            allows_passwords=self._settings.passwords.grant,
         )
 
     @cached_property
@@ -392,7 +394,7 @@ def build_clients(settings: Settings, *, store: Store, clock: Clock | None = Non
     """Wire the registered clients alone, for the command line."""
     clock = clock or SystemClock()
     refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings))
-    return ClientService(store=store, clock=clock, refusals=refusals)
+    return ClientService(store=store, clock=clock, refusals=refusals, settings=settings.tokens)
 
 
 def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = None) -> KeyRing:

@@ -132,6 +132,17 @@ class InvalidToken(Unauthenticated):
     detail = "The access token is malformed, expired, or its session has ended."
 
 
+class InsufficientScope(AuthError):
+    """Carries the scope that the caller's token lacks (RFC 6750 section 3.1)."""
+
+    code = "insufficient_scope"
+    detail = "The access token lacks a scope that this operation needs."
+
+    def __init__(self, scope: str = "") -> None:
+        self.scope = scope
+        super().__init__()
+
+
 class TryAgainLater(AuthError):
     """A temporary fault on our side. ``retry_after`` is in seconds."""
 

@@ -22,7 +22,7 @@ from core.accounts.schemas import (
     VerifyEmailRequest,
 )
 from core.contract.answer import Answer
-from core.http.problems import JSON
+from core.contract.operation import JSON
 from core.users.schemas import User
 
 router = APIRouter(route_class=ContractRoute)

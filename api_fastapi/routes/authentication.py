@@ -17,4 +17,5 @@ on = partial(endpoint, router)
 
 @on(operations.LOGIN)
 async def login(body: LoginRequest, auth: Auth, origin: From) -> TokenPair:
-    return TokenPair.of(await run_in_threadpool(auth.authentication.login, body.email, body.password, origin))
+    pair = await run_in_threadpool(auth.authentication.login, body.email, body.password, origin, body.asked)
+    return TokenPair.of(pair)

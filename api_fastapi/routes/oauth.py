@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint
-from api_fastapi.dependencies import Auth, From, OptionalClient, RequiredClient
+from api_fastapi.dependencies import Auth, From, IfNoneMatch, OptionalClient, RequiredClient
 from core.oauth import discovery, operations
-from core.oauth.schemas import InspectedTokenForm, Introspection, ServerMetadata, TokenAnswer, TokenForm
+from core.oauth.schemas import InspectedTokenForm, Introspection, TokenAnswer, TokenForm
 
 router = APIRouter(route_class=ContractRoute)
 on = partial(endpoint, router)
@@ -19,24 +20,30 @@ on = partial(endpoint, router)
 async def token(
     form: Annotated[TokenForm, Form()], credentials: OptionalClient, auth: Auth, origin: From
 ) -> TokenAnswer:
-    return TokenAnswer.of(await run_in_threadpool(auth.token_endpoint.grant, form.to_core(), credentials, origin))
+    caller = form.caller(credentials)
+    return TokenAnswer.of(await run_in_threadpool(auth.token_endpoint.grant, form.to_core(), caller, origin))
 
 
 @on(operations.REVOKE)
 async def revoke(
     form: Annotated[InspectedTokenForm, Form()], credentials: OptionalClient, auth: Auth, origin: From
 ) -> None:
-    await run_in_threadpool(auth.tokens.revoke, form.token, credentials, origin)
+    await run_in_threadpool(auth.tokens.revoke, form.token, form.caller(credentials), origin)
 
 
 @on(operations.INTROSPECT)
 async def introspect(
-    form: Annotated[InspectedTokenForm, Form()], credentials: RequiredClient, auth: Auth, origin: From
+    form: Annotated[InspectedTokenForm, Form()], caller: RequiredClient, auth: Auth, origin: From
 ) -> Introspection:
-    found = await run_in_threadpool(auth.tokens.introspect, form.token, credentials, origin)
+    found = await run_in_threadpool(auth.tokens.introspect, form.token, form.caller(caller), origin)
     return Introspection.of(found, auth.settings)
 
 
 @on(operations.METADATA)
-async def metadata(auth: Auth) -> ServerMetadata:
-    return discovery.metadata(auth.settings)
+async def metadata(auth: Auth, tag: IfNoneMatch) -> Response:
+    return response_of(discovery.metadata(auth.settings, tag))
+
+
+@on(operations.OPENID_CONFIGURATION)
+async def openid_configuration(auth: Auth, tag: IfNoneMatch) -> Response:
+    return response_of(discovery.metadata(auth.settings, tag))

@@ -19,7 +19,7 @@ on = partial(endpoint, router)
 
 @on(operations.REFRESH)
 async def refresh(body: RefreshRequest, auth: Auth, origin: From) -> TokenPair:
-    return TokenPair.of(await run_in_threadpool(auth.sessions.refresh, body.refresh_token, origin))
+    return TokenPair.of(await run_in_threadpool(auth.sessions.refresh, body.refresh_token, origin, body.asked))
 
 
 @on(operations.LOGOUT)

@@ -3,26 +3,25 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint
-from api_fastapi.dependencies import Auth
+from api_fastapi.dependencies import Auth, IfNoneMatch
 from core.oauth import discovery
 from core.tokens import operations
-from core.tokens.schemas import JsonWebKeySet, RevocationsQuery
+from core.tokens.schemas import RevocationsQuery
 
 router = APIRouter(route_class=ContractRoute)
 on = partial(endpoint, router)
 
 
 @on(operations.JWKS)
-async def jwks(auth: Auth) -> JsonWebKeySet:
-    return await run_in_threadpool(discovery.key_set, auth.keys)
+async def jwks(auth: Auth, tag: IfNoneMatch) -> Response:
+    return response_of(await run_in_threadpool(discovery.key_set, auth.keys, tag))
 
 
 @on(operations.REVOCATIONS)
-async def revocations(request: Request, query: Annotated[RevocationsQuery, Query()], auth: Auth) -> Response:
-    tag = request.headers.get("if-none-match")
+async def revocations(query: Annotated[RevocationsQuery, Query()], auth: Auth, tag: IfNoneMatch) -> Response:
     return response_of(await run_in_threadpool(discovery.revocations, auth.revocations, query, tag))

@@ -19,4 +19,5 @@ on = partial(add_view, blueprint)
 class Login(MethodView):
     @endpoint(operations.LOGIN)
     def post(self, body: LoginRequest) -> TokenPair:
-        return TokenPair.of(auth_app().authentication.login(body.email, body.password, current_origin()))
+        pair = auth_app().authentication.login(body.email, body.password, current_origin(), body.asked)
+        return TokenPair.of(pair)

@@ -20,7 +20,7 @@ on = partial(add_view, blueprint)
 class Refresh(MethodView):
     @endpoint(operations.REFRESH)
     def post(self, body: RefreshRequest) -> TokenPair:
-        return TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_origin()))
+        return TokenPair.of(auth_app().sessions.refresh(body.refresh_token, current_origin(), body.asked))
 
 
 @on

@@ -16,6 +16,7 @@ from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.throttle import Attempt, Throttle
+from core.tokens.access import WHATEVER_THERE_IS, AccessRequest
 from core.users.addresses import canonical_or_none
 from core.users.model import Account
 
@@ -40,13 +41,15 @@ class Authentication:
         self._settings = settings
         self._sessions = sessions
 
-    def login(self, email: str, password: str, origin: Origin) -> TokenPair:
+    def login(self, email: str, password: str, origin: Origin, asked: AccessRequest = WHATEVER_THERE_IS) -> TokenPair:
         """Start a session for an address and its password.
 
         An unknown address, a wrong password and an inactive user get the same answer at the same cost.
 
         Raises:
             InvalidCredentials: no active account has this address with this password.
+            ScopeNotGranted: the password is right, but none of the scopes that were asked for can be granted.
+            UnknownAudience: the password is right, but the resource that was asked for is none of ours.
             EmailNotVerified: the password is right, but only verified addresses may log in; a new link will be sent.
             TooManyAttempts: too many passwords were wrong.
             Overloaded: too many passwords are being checked.
@@ -58,19 +61,21 @@ class Authentication:
                 account = self._account(email)
                 if not self._passwords.matches(password, account) or account is None:
                     break
-                pair = self._admit(account, password, origin, attempt)
+                pair = self._admit(account, password, origin, attempt, asked)
                 if pair is not None:
                     return pair
         self._record_failure(account, origin)
         raise InvalidCredentials
 
-    def _admit(self, account: Account, password: str, origin: Origin, attempt: Attempt) -> TokenPair | None:
+    def _admit(
+        self, account: Account, password: str, origin: Origin, attempt: Attempt, asked: AccessRequest
+    ) -> TokenPair | None:
         """Start a session; None if the hash was replaced since it was checked."""
         if self._settings.require_verified_email and not account.user.email_verified:
             self._refuse_unverified(account, origin)
             raise EmailNotVerified
         now = self._clock.now()
-        session = self._start_session(account, self._upgrade(account, password), origin, attempt, now)
+        session = self._start_session(account, self._upgrade(account, password), origin, attempt, now, asked)
         return None if session is None else self._sessions.pair(session, account.user, now)
 
     @retried
@@ -91,7 +96,13 @@ class Authentication:
 
     @retried
     def _start_session(
-        self, account: Account, upgraded: str | None, origin: Origin, attempt: Attempt, now: datetime
+        self,
+        account: Account,
+        upgraded: str | None,
+        origin: Origin,
+        attempt: Attempt,
+        now: datetime,
+        asked: AccessRequest,
     ) -> Session | None:
         user_id, password_hash = account.user.id, account.password_hash
         with self._store.begin() as work:
@@ -102,7 +113,7 @@ class Authentication:
             user = work.users.lock_credentials(user_id, password_hash)
             if user is None:
                 return None
-            session = self._sessions.start(work, user, origin, now)
+            session = self._sessions.start(work, user, origin, now, asked)
             self._throttle.record_success(work, attempt)
             work.audit.add(event(EventKind.LOGGED_IN, at=now, origin=origin, user_id=user_id, session_id=session.id))
             work.commit()

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from core.authentication.passwords import policy
-from core.contract.fields import RequestModel, text_field
+from core.contract.fields import text_field
+from core.tokens.schemas import AccessBody
 from core.users import addresses
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - the one from the comic
@@ -43,7 +44,7 @@ NewPasswordText = Annotated[
 ]
 
 
-class LoginRequest(RequestModel):
+class LoginRequest(AccessBody):
     """An address and its password."""
 
     email: EmailText

@@ -24,6 +24,7 @@ from core.errors import (
 
 NO_STORE = "no-store"
 PUBLIC = "public, max-age=300"
+JSON = "application/json"
 JWT = "application/jwt"
 IMMUTABLE = "public, max-age=86400"
 
@@ -58,8 +59,8 @@ class Auth(Enum):
 
     NONE = auto()
     USER = auto()  # by an access token
-    OPTIONAL_CLIENT = auto()  # by HTTP Basic; the core decides about requests without it
-    CLIENT = auto()
+    OPTIONAL_CLIENT = auto()  # by HTTP Basic or in the form; the core decides about requests without either
+    CLIENT = auto()  # the same, or by an access token of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from core.contract.contract import Contract
-from core.contract.operation import Auth, Operation
+from core.contract.operation import JSON, Auth, Operation
 from core.contract.problem import InputProblem, OAuthError, Problem
-from core.http.problems import JSON, Problems, media_type_of, model_of
+from core.http.problems import Problems, media_type_of, model_of
 from core.oauth.operations import TOKEN
 
 TITLE = "Twinauth"

@@ -8,10 +8,11 @@ from typing import Any
 
 from core.contract.answer import Answer
 from core.contract.contract import Contract
+from core.contract.operation import JSON
 from core.contract.problem import ProblemType
 from core.errors import NotFound
 from core.http import openapi
-from core.http.problems import JSON, Problems
+from core.http.problems import Problems
 from core.mail.texts.editions import Texts
 from core.settings.whole import Settings
 

@@ -6,10 +6,12 @@ from http import HTTPStatus
 
 from core.authentication.errors import InvalidCredentials
 from core.contract.answer import Answer, Headers
+from core.contract.operation import JSON
 from core.contract.problem import InputError, InputProblem, OAuthError, Problem, ProblemForm, ProblemForms, ProblemType
 from core.errors import (
     AuthError,
     FieldError,
+    InsufficientScope,
     InvalidInput,
     MethodNotAllowed,
     MissingCredentials,
@@ -24,7 +26,6 @@ from core.oauth.errors import (
 from core.throttling.errors import TooManyAttempts
 
 PROBLEM_JSON = "application/problem+json"
-JSON = "application/json"
 REALM = "twinauth"
 EXAMPLE_REQUEST_ID = "5f2c9a1e4b7d4c0f8a3e6d1b9c2f7a40"
 
@@ -118,12 +119,21 @@ def _headers(error: AuthError) -> Headers:
             return (("Allow", ", ".join(allowed)),)
         case TryAgainLater(retry_after=seconds) | TooManyAttempts(retry_after=seconds):
             return (("Retry-After", str(seconds)),)
+        case _:
+            challenge = _challenge(error)
+            return (("WWW-Authenticate", challenge),) if challenge else ()
+
+
+def _challenge(error: AuthError) -> str | None:
+    match error:
         case InvalidClient():
-            return (("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"'),)
+            return f'Basic realm="{REALM}", charset="UTF-8"'
         # RFC 6750 section 3: no error code for a request without a token, so that a client fetches one.
         case MissingCredentials() | InvalidCredentials():
-            return (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
+            return f'Bearer realm="{REALM}"'
+        case InsufficientScope(scope=scope):
+            return f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scope}"'
         case Unauthenticated():
-            return (("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"'),)
+            return f'Bearer realm="{REALM}", error="invalid_token"'
         case _:
-            return ()
+            return None

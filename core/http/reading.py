@@ -23,7 +23,7 @@ from core.errors import (
     UnsupportedMediaType,
 )
 from core.oauth.errors import InvalidClient, InvalidRequest
-from core.oauth.model import Credentials
+from core.oauth.model import BearerToken, Credentials
 from core.strict_json import MAX_MEMBERS, strict_loads
 
 MAX_FIELDS = MAX_MEMBERS
@@ -150,6 +150,20 @@ def bearer_token(authorization: str | None) -> str:
     if not _TOKEN68.fullmatch(token):
         raise InvalidToken
     return token
+
+
+def caller_of(authorization: str | None) -> Credentials | BearerToken | None:
+    """Take the credentials of a client out of an Authorization header, of either scheme.
+
+    Raises:
+        InvalidClient: the credentials are malformed.
+        InvalidToken: the token cannot be one.
+
+    """
+    try:
+        return BearerToken(bearer_token(authorization))
+    except MissingCredentials:
+        return client_credentials(authorization)
 
 
 def client_credentials(authorization: str | None) -> Credentials | None:

@@ -18,12 +18,13 @@ from core.oauth.model import (
     digest_of,
     is_well_formed,
     new_secret,
-    parse_scopes,
 )
 from core.origin import LOCAL_ORIGIN, Origin
+from core.settings.groups import TokenSettings
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.rejection_log import RejectionLog
+from core.tokens.access import parse_scopes
 from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
 
@@ -35,22 +36,28 @@ USE_RESOLUTION = timedelta(minutes=1)
 class ClientService:
     """Registers and authenticates clients."""
 
-    def __init__(self, *, store: Store, clock: Clock, refusals: RejectionLog) -> None:
+    def __init__(self, *, store: Store, clock: Clock, refusals: RejectionLog, settings: TokenSettings) -> None:
         self._store = store
         self._clock = clock
         self._refusals = refusals
+        self._settings = settings
 
     @retried
-    def create(self, name: str, scopes: tuple[str, ...]) -> tuple[RegisteredClient, str]:
+    def create(
+        self, name: str, scopes: tuple[str, ...], audiences: tuple[str, ...] = ()
+    ) -> tuple[RegisteredClient, str]:
         """Register a client; return it with its secret, which is not stored.
 
         Raises:
-            InvalidInput: the name is empty or too long.
-            InvalidScope: a scope is malformed.
+            InvalidInput: the name is empty or too long, or an audience is none of the service's.
+            ScopeNotGranted: a scope is malformed.
 
         """
         if not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise InvalidInput(FieldError(field="name", code="invalid", message="A name has 1 to 100 characters."))
+        if not set(audiences) <= set(self._settings.audiences):
+            known = ", ".join(self._settings.audiences)
+            raise InvalidInput(FieldError(field="audiences", code="invalid", message=f"The audiences are {known}."))
         now = self._clock.now()
         client = RegisteredClient(
             id=ID_PREFIX + new_id(now).hex,
@@ -59,6 +66,7 @@ class ClientService:
             is_active=True,
             created_at=now,
             last_used_at=None,
+            audiences=tuple(dict.fromkeys(audiences)),
         )
         secret = new_secret()
         with self._store.begin() as work:
@@ -113,13 +121,28 @@ class ClientService:
             work.commit()
         return secret
 
-    def authenticate(self, credentials: Credentials, origin: Origin) -> RegisteredClient:
+    def identify(self, credentials: Credentials | None, origin: Origin) -> RegisteredClient | None:
+        """Return the client of a request, or None for the first party.
+
+        The first party is public (RFC 6749 section 2.1): it has no secret, and may leave out its id.
+
+        Raises:
+            InvalidClient: a client failed to authenticate, or is unknown.
+
+        """
+        if credentials is None or credentials == Credentials(client_id=self._settings.client_id, secret=""):
+            return None
+        return self.authenticate(credentials, origin)
+
+    def authenticate(self, credentials: Credentials | None, origin: Origin) -> RegisteredClient:
         """Return the active client with these credentials.
 
         Raises:
-            InvalidClient: the same for every reason.
+            InvalidClient: there are none, or they are wrong; the same for every reason.
 
         """
+        if credentials is None:
+            raise InvalidClient
         client_id = credentials.client_id
         is_possible = _ID.fullmatch(client_id) and is_well_formed(credentials.secret)
         found = self._client_with(client_id, digest_of(credentials.secret)) if is_possible else None

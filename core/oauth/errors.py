@@ -24,7 +24,12 @@ class InvalidGrant(TokenEndpointError):
 
 class InvalidScope(TokenEndpointError):
     code = "invalid_scope"
-    detail = "The scope is malformed, or more than the client has."
+    detail = "The scope is malformed, or cannot be granted."
+
+
+class InvalidTarget(TokenEndpointError):
+    code = "invalid_target"
+    detail = "Tokens are issued for no such resource."
 
 
 class UnauthorizedClient(TokenEndpointError):

@@ -1,4 +1,4 @@
-"""Introspection (RFC 7662) and revocation (RFC 7009) of access and refresh tokens."""
+"""Introspection of access tokens (RFC 7662), and revocation of both kinds (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import datetime
 
 from core.audit.model import EventKind, event
 from core.clock import Clock
-from core.errors import InvalidToken
+from core.errors import InsufficientScope, InvalidToken
 from core.oauth.clients import ClientService
 from core.oauth.errors import InvalidClient, InvalidGrant, InvalidRequest
-from core.oauth.model import ActiveToken, Credentials, RegisteredClient
+from core.oauth.model import ActiveToken, BearerToken, Credentials, RegisteredClient
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Rotation, Session, rotate
@@ -23,6 +23,9 @@ from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
 from core.users.model import User
+
+INTROSPECT = "introspect"
+"""The scope of clients that may ask with their access token."""
 
 
 class TokenInspector:
@@ -47,24 +50,37 @@ class TokenInspector:
         self._access_tokens = access_tokens
         self._refresh_tokens = refresh_tokens
 
-    def introspect(self, token: str | None, credentials: Credentials | None, origin: Origin) -> ActiveToken | None:
-        """Return the content of an active token, or None for every other token.
+    def introspect(
+        self, token: str | None, caller: Credentials | BearerToken | None, origin: Origin
+    ) -> ActiveToken | None:
+        """Return the content of an active access token, or None for every other token.
+
+        A refresh token is never active: whoever took it for an access token would let its holder in for months.
 
         Raises:
             InvalidClient: the caller is no registered client; an open endpoint would be an oracle for guessed tokens.
+            InvalidToken: the caller's own token is no live one of a client.
+            InsufficientScope: the caller's own token has not the scope `introspect`.
             InvalidRequest: there is no token.
 
         """
-        if credentials is None:
-            raise InvalidClient
-        self._clients.authenticate(credentials, origin)
+        self._admit(caller, origin)
         if token is None:
             raise InvalidRequest("The parameter token is missing.")
-        with contextlib.suppress(InvalidToken):
-            return self._active_access_token(self._access_tokens.verify(token))
-        with contextlib.suppress(InvalidRefreshToken):
-            return self._active_refresh_token(token)
-        return None
+        try:
+            return self._active(self._access_tokens.verify_for_any(token))
+        except InvalidToken:
+            return None
+
+    def _admit(self, caller: Credentials | BearerToken | None, origin: Origin) -> None:
+        if not isinstance(caller, BearerToken):
+            self._clients.authenticate(caller, origin)
+            return
+        claims = self._access_tokens.verify(caller.text)
+        if not isinstance(claims, ClientClaims) or self._active(claims) is None:
+            raise InvalidToken
+        if INTROSPECT not in claims.scopes:
+            raise InsufficientScope(INTROSPECT)
 
     def revoke(self, token: str | None, credentials: Credentials | None, origin: Origin) -> None:
         """End the session of a user's token, or revoke a client's token.
@@ -78,55 +94,28 @@ class TokenInspector:
             InvalidRequest: there is no token.
 
         """
-        caller = self._clients.authenticate(credentials, origin) if credentials else None
+        caller = self._clients.identify(credentials, origin)
         if token is None:
             raise InvalidRequest("The parameter token is missing.")
         with contextlib.suppress(InvalidToken):
-            self._revoke_access_token(self._access_tokens.verify(token), caller, origin)
+            self._revoke_access_token(self._access_tokens.verify_for_any(token), caller, origin)
             return
         with contextlib.suppress(InvalidRefreshToken):
             session, user = self._session_of(token)
             _require_owner(self._access_tokens.client_id, caller)
             self._sessions.revoke(session.id, user.id, origin)
 
-    def _active_access_token(self, claims: UserClaims | ClientClaims) -> ActiveToken | None:
-        if not self._is_live(claims):
-            return None
-        return ActiveToken(
-            subject=claims.subject,
-            client_id=claims.client_id,
-            session_id=str(claims.session_id) if isinstance(claims, UserClaims) else None,
-            token_id=claims.token_id,
-            token_type="Bearer",  # noqa: S106 - a scheme
-            scope=claims.scope,
-            roles=claims.roles,
-            issued_at=claims.issued_at,
-            expires_at=claims.expires_at,
-        )
-
     @retried
-    def _is_live(self, claims: UserClaims | ClientClaims) -> bool:
-        now = self._clock.now()
+    def _active(self, claims: UserClaims | ClientClaims) -> ActiveToken | None:
+        now, user = self._clock.now(), None
         with self._store.reading() as read:
             match claims:
                 case UserClaims():
-                    return read.sessions.principal(claims.session_id, claims.user_id, now=now) is not None
+                    user = read.sessions.principal(claims.session_id, claims.user_id, now=now)
+                    is_live = user is not None
                 case ClientClaims():
-                    return _is_clients_live(read, claims, now)
-
-    def _active_refresh_token(self, token: str) -> ActiveToken:
-        session, user = self._session_of(token)
-        return ActiveToken(
-            subject=str(user.id),
-            client_id=self._access_tokens.client_id,
-            session_id=str(session.id),
-            token_id=None,
-            token_type=None,
-            scope=None,
-            roles=None,
-            issued_at=None,
-            expires_at=session.ends_at,
-        )
+                    is_live = _is_clients_live(read, claims, now)
+        return _described(claims, user) if is_live else None
 
     @retried
     def _session_of(self, token: str) -> tuple[Session, User]:
@@ -166,6 +155,22 @@ class TokenInspector:
             revoke(work, RevocationKind.TOKEN, [claims.token_id], at=now)
             work.audit.add(event(EventKind.TOKEN_REVOKED, at=now, origin=origin, subject=claims.client_id))
             work.commit()
+
+
+def _described(claims: UserClaims | ClientClaims, user: User | None) -> ActiveToken:
+    return ActiveToken(
+        subject=claims.subject,
+        client_id=claims.client_id,
+        username=user.email if user else None,
+        session_id=str(claims.session_id) if isinstance(claims, UserClaims) else None,
+        token_id=claims.token_id,
+        audience=claims.audience,
+        scope=claims.scope,
+        roles=claims.roles or (),
+        auth_time=claims.auth_time,
+        issued_at=claims.issued_at,
+        expires_at=claims.expires_at,
+    )
 
 
 def _is_clients_live(read: UnitOfWork, claims: ClientClaims, now: datetime) -> bool:

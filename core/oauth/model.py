@@ -12,23 +12,29 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from core.oauth.errors import InvalidScope
+from core.tokens.access import WHATEVER_THERE_IS, AccessRequest
 
 ID_PREFIX = "twc_"
 SECRET_PREFIX = "tws_"  # noqa: S105 - for scanners that find leaked secrets
 SECRET_BYTES = 32
 
-_SCOPE = re.compile(r"[!#-\[\]-~]{1,64}")  # scope-token of RFC 6749 section 3.3
 _ID = re.compile(rf"{ID_PREFIX}[0-9a-f]{{32}}")
 _SECRET = re.compile(rf"({SECRET_PREFIX}[A-Za-z0-9_-]{{43}})([0-9a-f]{{8}})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Client id and secret of a request, from HTTP Basic."""
+    """Client id and secret of a request; a public client has an empty secret."""
 
     client_id: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """An access token in the place of client credentials (RFC 7662 section 2.1)."""
+
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +47,8 @@ class RegisteredClient:
     is_active: bool
     created_at: datetime
     last_used_at: datetime | None
+    audiences: tuple[str, ...] = ()
+    """Those that it may ask for, the first by default; none for all of the service's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,19 +118,6 @@ def _checksum(body: str) -> str:
     return f"{zlib.crc32(body.encode()):08x}"
 
 
-def parse_scopes(text: str) -> tuple[str, ...]:
-    """Read a list of scopes separated by spaces (RFC 6749 section 3.3), each once.
-
-    Raises:
-        InvalidScope: one of them is malformed.
-
-    """
-    scopes = tuple(dict.fromkeys(text.split(" "))) if text else ()
-    if not all(_SCOPE.fullmatch(scope) for scope in scopes):
-        raise InvalidScope
-    return scopes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
     """A request to the token endpoint (RFC 6749 section 3.2). A parameter without a value is None."""
@@ -131,7 +126,7 @@ class TokenRequest:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
-    scope: str | None = None
+    asked: AccessRequest = WHATEVER_THERE_IS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +145,12 @@ class ActiveToken:
 
     subject: str
     client_id: str
+    username: str | None
     session_id: str | None
-    token_id: str | None
-    token_type: str | None
+    token_id: str
+    audience: str
     scope: str | None
-    roles: tuple[str, ...] | None
-    issued_at: datetime | None
+    roles: tuple[str, ...]
+    auth_time: datetime | None
+    issued_at: datetime
     expires_at: datetime

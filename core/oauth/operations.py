@@ -1,14 +1,17 @@
 """The OAuth endpoints (RFC 6749, 7009, 7662, 8414)."""
 
-from http import HTTPMethod
+from dataclasses import replace
+from http import HTTPMethod, HTTPStatus
 
 from core.authentication.errors import Overloaded
 from core.contract.operation import PUBLIC, Auth, Operation, Tag
+from core.errors import InsufficientScope, InvalidToken
 from core.oauth.errors import (
     InvalidClient,
     InvalidGrant,
     InvalidRequest,
     InvalidScope,
+    InvalidTarget,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
@@ -23,7 +26,8 @@ TOKEN = Operation(
     summary="Token endpoint",
     description="The OAuth 2 token endpoint (RFC 6749). The grants `password` and `refresh_token` do what login "
     "and refresh do, for first parties. `client_credentials` is for registered clients, which authenticate by "
-    "HTTP Basic.",
+    "HTTP Basic or with `client_id` and `client_secret` in the form, never by both. `scope` and `resource` (RFC 8707) "
+    "say what the access token has to be good for.",
     omit_null=True,
     form=TokenForm,
     auth=Auth.OPTIONAL_CLIENT,
@@ -35,6 +39,7 @@ TOKEN = Operation(
         UnsupportedGrantType,
         UnauthorizedClient,
         InvalidScope,
+        InvalidTarget,
         InvalidClient,
         TooManyAttempts,
         Overloaded,
@@ -48,7 +53,7 @@ REVOKE = Operation(
     tag=Tag.TOKENS,
     summary="Revoke a token",
     description="End the session of an access or refresh token, or a client's own token (RFC 7009). A token that "
-    "is not ours or no longer active is revoked already. A client authenticates by HTTP Basic.",
+    "is not ours or no longer active is revoked already. A client authenticates as at the token endpoint.",
     form=InspectedTokenForm,
     auth=Auth.OPTIONAL_CLIENT,
     success="It is worth nothing, at once and everywhere.",
@@ -61,13 +66,15 @@ INTROSPECT = Operation(
     path="/v1/introspect",
     tag=Tag.TOKENS,
     summary="Inspect a token",
-    description="What an access or refresh token is worth now (RFC 7662). For registered clients.",
+    description="What an access token is worth now (RFC 7662). For registered clients, which authenticate as at the "
+    "token endpoint or with an access token of their own that has the scope `introspect`. A refresh token is never "
+    "active: it opens nothing at other services.",
     form=InspectedTokenForm,
     response=Introspection,
     omit_null=True,
     success="What it is worth.",
     auth=Auth.CLIENT,
-    errors=(InvalidRequest, InvalidClient),
+    errors=(InvalidRequest, InvalidClient, InvalidToken, InsufficientScope),
 )
 
 METADATA = Operation(
@@ -79,9 +86,20 @@ METADATA = Operation(
     description="What this authorization server is and supports (RFC 8414). The grant `password` is for first "
     "parties and is not advertised.",
     response=ServerMetadata,
+    omit_null=True,
     success="The metadata.",
+    other_statuses={HTTPStatus.NOT_MODIFIED: "`If-None-Match` names this version."},
     cache=PUBLIC,
     uses_database=False,
+)
+
+OPENID_CONFIGURATION = replace(
+    METADATA,
+    id="openid_configuration",
+    path="/.well-known/openid-configuration",
+    summary="Server metadata, for libraries that look here",
+    description="The same document as at `/.well-known/oauth-authorization-server`. This is no OpenID provider: there "
+    "are no ID tokens.",
 )
 
 OPERATIONS = (
@@ -89,4 +107,5 @@ OPERATIONS = (
     REVOKE,
     INTROSPECT,
     METADATA,
+    OPENID_CONFIGURATION,
 )

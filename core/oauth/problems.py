@@ -3,16 +3,24 @@
 from http import HTTPStatus
 
 from core.contract.problem import ProblemForm, ProblemForms
+from core.errors import InsufficientScope
 from core.oauth.errors import (
     InvalidClient,
     InvalidGrant,
     InvalidRequest,
     InvalidScope,
+    InvalidTarget,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
 
 PROBLEMS: ProblemForms = {
+    InsufficientScope: ProblemForm(
+        HTTPStatus.FORBIDDEN,
+        "Insufficient scope",
+        "RFC 6750 section 3.1: the access token is good, but not for this. The header WWW-Authenticate names the scope "
+        "that is missing; an operator gives it to the client.",
+    ),
     InvalidRequest: ProblemForm(
         HTTPStatus.BAD_REQUEST,
         "Invalid request",
@@ -32,7 +40,13 @@ PROBLEMS: ProblemForms = {
     InvalidScope: ProblemForm(
         HTTPStatus.BAD_REQUEST,
         "Invalid scope",
-        "RFC 6749 section 5.2: the scope is malformed, or more than the client was registered with.",
+        "RFC 6749 section 5.2: the scope is malformed, more than a client was registered with, more than the session "
+        "has, or nothing that the roles of the user give.",
+    ),
+    InvalidTarget: ProblemForm(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid target",
+        "RFC 8707 section 2: tokens are issued for no such `resource`, or not to this client.",
     ),
     UnauthorizedClient: ProblemForm(
         HTTPStatus.BAD_REQUEST,

@@ -6,16 +6,43 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
-from core.oauth.model import ActiveToken, Grant, TokenRequest
+from core.oauth.client_authentication import Caller, caller_of
+from core.oauth.model import ActiveToken, Credentials, Grant, TokenRequest
 from core.settings.whole import Settings
 from core.tokens import access_tokens
+from core.tokens.access import AccessRequest
+from core.tokens.schemas import MAX_RESOURCE, MAX_SCOPE
 from core.users import addresses
 
+MAX_CLIENT_FIELD = 255
+CLIENT_AUTHENTICATION = ("client_secret_basic", "client_secret_post")
 
-class TokenForm(BaseModel):
-    """A token request (RFC 6749). Unknown parameters are ignored, as its section 3.2 asks."""
+
+class ClientForm(BaseModel):
+    """A form in which a client may say who it is. Unknown parameters are ignored (RFC 6749 section 3.2)."""
 
     model_config = ConfigDict(extra="ignore")
+
+    client_id: str | None = Field(
+        None,
+        max_length=MAX_CLIENT_FIELD,
+        description="Id of the client, where it does not authenticate by HTTP Basic.",
+        examples=["twc_019365a0c0de7e5f8f6d9b1a2c3d4e5f"],
+    )
+    client_secret: str | None = Field(
+        None,
+        max_length=MAX_CLIENT_FIELD,
+        description="Its secret, with `client_id`; instead of HTTP Basic.",
+        examples=["tws_0Ln2…"],
+    )
+
+    def caller(self, header: Caller | None) -> Caller | Credentials | None:
+        """Who asks: the one of the Authorization header, or of this form."""
+        return caller_of(header, self.client_id, self.client_secret)
+
+
+class TokenForm(ClientForm):
+    """A token request (RFC 6749)."""
 
     grant_type: str | None = Field(
         None, description="`password`, `refresh_token` or `client_credentials`.", examples=["password"]
@@ -35,9 +62,16 @@ class TokenForm(BaseModel):
     )
     scope: str | None = Field(
         None,
-        max_length=1000,
-        description="Scopes separated by spaces, for the grant `client_credentials`; all of the client's by default.",
+        max_length=MAX_SCOPE,
+        description="Scopes separated by spaces; by default all that the client or the user may have, and for a "
+        "refresh those of the session.",
         examples=["orders:read"],
+    )
+    resource: str | None = Field(
+        None,
+        max_length=MAX_RESOURCE,
+        description="The audience of the access token (RFC 8707); by default this service's own.",
+        examples=["https://orders.example.com"],
     )
 
     def to_core(self) -> TokenRequest:
@@ -47,14 +81,12 @@ class TokenForm(BaseModel):
             username=self.username,
             password=self.password,
             refresh_token=self.refresh_token,
-            scope=self.scope,
+            asked=AccessRequest(scope=self.scope, resource=self.resource),
         )
 
 
-class InspectedTokenForm(BaseModel):
+class InspectedTokenForm(ClientForm):
     """A token to inspect or to revoke (RFC 7662, RFC 7009). The hint may be wrong; both kinds are tried anyway."""
-
-    model_config = ConfigDict(extra="ignore")
 
     token: str | None = Field(
         None,
@@ -74,7 +106,7 @@ class TokenAnswer(ResponseModel):
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
     refresh_token: str | None = Field(None, description="Opaque, single use; not for `client_credentials`.")
-    scope: str | None = Field(None, description="The granted scopes, for `client_credentials`.")
+    scope: str | None = Field(None, description="The granted scopes, where there are any.", examples=["orders:read"])
 
     @classmethod
     def of(cls, grant: Grant) -> Self:
@@ -93,6 +125,7 @@ class Introspection(ResponseModel):
     active: bool
     sub: str | None = Field(None, description="User or client.", examples=[EXAMPLE_ID])
     client_id: str | None = Field(None, examples=["twinauth"])
+    username: str | None = Field(None, description="E-mail address of a user.", examples=["ann@example.com"])
     sid: str | None = Field(None, description="Session.", examples=[EXAMPLE_SESSION_ID])
     jti: str | None = Field(None, examples=[EXAMPLE_ID])
     token_type: str | None = Field(None, examples=["Bearer"])
@@ -100,6 +133,7 @@ class Introspection(ResponseModel):
     roles: list[str] | None = Field(None, examples=[["admin"]])
     iss: str | None = Field(None, examples=["https://auth.example.com"])
     aud: str | None = Field(None, examples=["https://auth.example.com"])
+    auth_time: int | None = Field(None, description="Time of the login, in seconds since 1970.", examples=[1795253400])
     iat: int | None = Field(None, description="Seconds since 1970.", examples=[1795253400])
     exp: int | None = Field(None, description="Seconds since 1970.", examples=[1795254300])
 
@@ -112,14 +146,16 @@ class Introspection(ResponseModel):
             active=True,
             sub=token.subject,
             client_id=token.client_id,
+            username=token.username,
             sid=token.session_id,
             jti=token.token_id,
-            token_type=token.token_type,
+            token_type="Bearer",  # noqa: S106 - a scheme
             scope=token.scope,
-            roles=None if token.roles is None else list(token.roles),
+            roles=list(token.roles) or None,
             iss=settings.http.public_url,
-            aud=settings.tokens.audience,
-            iat=None if token.issued_at is None else int(token.issued_at.timestamp()),
+            aud=token.audience,
+            auth_time=token.auth_time and int(token.auth_time.timestamp()),
+            iat=int(token.issued_at.timestamp()),
             exp=int(token.expires_at.timestamp()),
         )
 
@@ -132,8 +168,10 @@ class ServerMetadata(ResponseModel):
     jwks_uri: str = Field(examples=["https://auth.example.com/.well-known/jwks.json"])
     revocation_endpoint: str = Field(examples=["https://auth.example.com/v1/revoke"])
     introspection_endpoint: str = Field(examples=["https://auth.example.com/v1/introspect"])
-    response_types_supported: list[str] = Field(description="None: there is no authorization endpoint.", examples=[[]])
+    scopes_supported: list[str] | None = Field(
+        None, description="Those that users may have; absent where there are none.", examples=[["orders:read"]]
+    )
     grant_types_supported: list[str] = Field(examples=[["refresh_token", "client_credentials"]])
-    token_endpoint_auth_methods_supported: list[str] = Field(examples=[["none", "client_secret_basic"]])
-    revocation_endpoint_auth_methods_supported: list[str] = Field(examples=[["none", "client_secret_basic"]])
-    introspection_endpoint_auth_methods_supported: list[str] = Field(examples=[["client_secret_basic"]])
+    token_endpoint_auth_methods_supported: list[str] = Field(examples=[[*CLIENT_AUTHENTICATION, "none"]])
+    revocation_endpoint_auth_methods_supported: list[str] = Field(examples=[[*CLIENT_AUTHENTICATION, "none"]])
+    introspection_endpoint_auth_methods_supported: list[str] = Field(examples=[[*CLIENT_AUTHENTICATION, "bearer"]])

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    RowMapping,
     String,
     Table,
     insert,
@@ -31,6 +32,7 @@ clients = Table(
     Column("is_active", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime, nullable=True),
+    Column("audiences", JSON(none_as_null=True), nullable=True),
 )
 
 client_secrets = Table(
@@ -42,6 +44,10 @@ client_secrets = Table(
     Column("expires_at", UtcDateTime, nullable=True),
     Index(None, "client_id"),
 )
+
+
+def _client_of(row: RowMapping) -> RegisteredClient:
+    return RegisteredClient(**{**row, "scopes": tuple(row["scopes"]), "audiences": tuple(row["audiences"] or ())})
 
 
 class SqlClients:
@@ -59,16 +65,17 @@ class SqlClients:
                 is_active=client.is_active,
                 created_at=client.created_at,
                 last_used_at=client.last_used_at,
+                audiences=list(client.audiences),
             )
         )
 
     def all(self) -> list[RegisteredClient]:
         rows = self._connection.execute(select(clients).order_by(clients.c.created_at, clients.c.id))
-        return [RegisteredClient(**{**row, "scopes": tuple(row["scopes"])}) for row in rows.mappings()]
+        return [_client_of(row) for row in rows.mappings()]
 
     def by_id(self, client_id: str) -> RegisteredClient | None:
         row = self._connection.execute(select(clients).where(clients.c.id == client_id)).mappings().one_or_none()
-        return None if row is None else RegisteredClient(**{**row, "scopes": tuple(row["scopes"])})
+        return None if row is None else _client_of(row)
 
     def set_active(self, client_id: str, *, is_active: bool) -> bool:
         changed = update(clients).where(clients.c.id == client_id).values(is_active=is_active)

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
+from core.tokens.access import Login
 from core.users.model import User
 
 MAX_USER_AGENT = 256
+BY_PASSWORD = ("pwd",)
 
 
 class EndReason(StrEnum):
@@ -42,6 +44,19 @@ class Session:
     user_agent: str
     ip: str
     end_reason: EndReason | None = None
+    scopes: tuple[str, ...] | None = None
+    """Those that the login asked for; None for all that the roles give."""
+    audience: str | None = None
+    """That of its tokens; None for this service's own."""
+    auth_time: datetime | None = None
+    """When its user last proved who they are; None in sessions of versions that did not keep it."""
+    amr: tuple[str, ...] | None = None
+    """How (RFC 8176)."""
+
+    @property
+    def login(self) -> Login:
+        """When and how its user proved who they are."""
+        return Login(at=self.auth_time or self.created_at, methods=self.amr or BY_PASSWORD)
 
     @property
     def ends_at(self) -> datetime:
@@ -147,3 +162,4 @@ class TokenPair:
     expires_in: int
     refresh_token: str = field(repr=False)
     refresh_expires_in: int
+    scope: str | None = None

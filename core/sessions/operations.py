@@ -7,6 +7,7 @@ from core.contract.operation import Auth, Operation, Parameter, Tag
 from core.errors import NotFound
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.schemas import EndSessionsQuery, RefreshRequest, SessionList, TokenPair
+from core.tokens.errors import ScopeNotGranted, UnknownAudience
 from core.users.schemas import User
 
 REFRESH = Operation(
@@ -20,8 +21,9 @@ REFRESH = Operation(
     "Anything older ends the session: two parties hold it.",
     json=RefreshRequest,
     response=TokenPair,
+    omit_null=True,
     success="The new tokens.",
-    errors=(InvalidRefreshToken,),
+    errors=(InvalidRefreshToken, ScopeNotGranted, UnknownAudience),
 )
 
 LOGOUT = Operation(

@@ -6,15 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, RequestModel, ResponseModel, text_field
+from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, ResponseModel, text_field
 from core.sessions.model import Principal
 from core.sessions.model import Session as CoreSession
 from core.sessions.model import TokenPair as CoreTokenPair
+from core.tokens.schemas import AccessBody
 
 RefreshTokenText = Annotated[str, text_field("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
 
 
-class RefreshRequest(RequestModel):
+class RefreshRequest(AccessBody):
     """A refresh token to exchange."""
 
     refresh_token: RefreshTokenText
@@ -34,6 +35,7 @@ class TokenPair(ResponseModel):
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
     refresh_token: str = Field(description="Opaque, single use.")
     refresh_expires_in: int = Field(description="Seconds until the refresh token expires unused.", examples=[2592000])
+    scope: str | None = Field(None, description="The granted scopes, where there are any.", examples=["orders:read"])
 
     @classmethod
     def of(cls, pair: CoreTokenPair) -> Self:
@@ -43,6 +45,7 @@ class TokenPair(ResponseModel):
             expires_in=pair.expires_in,
             refresh_token=pair.refresh_token,
             refresh_expires_in=pair.refresh_expires_in,
+            scope=pair.scope,
         )
 
 

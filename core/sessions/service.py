@@ -13,11 +13,20 @@ from core.errors import InvalidToken, NotFound, TransactionConflict
 from core.mail.model import MessageKind, message
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
-from core.sessions.model import MAX_USER_AGENT, EndReason, Principal, Rotation, Session, TokenPair, rotate
+from core.sessions.model import BY_PASSWORD, MAX_USER_AGENT, EndReason, Principal, Rotation, Session, TokenPair, rotate
 from core.sessions.refresh_tokens import RefreshToken, RefreshTokens, new_seed
 from core.settings.groups import TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
+from core.tokens.access import (
+    WHATEVER_THERE_IS,
+    Access,
+    AccessRequest,
+    all_scopes,
+    audience_of,
+    common_scopes,
+    scopes_of,
+)
 from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
@@ -63,8 +72,17 @@ class SessionService:
             raise InvalidToken
         return Principal(user=user, session_id=session_id)
 
-    def start(self, work: UnitOfWork, user: User, origin: Origin, now: datetime) -> Session:
-        """Start a session in the caller's unit of work, always with a new id (no session fixation)."""
+    def start(
+        self, work: UnitOfWork, user: User, origin: Origin, now: datetime, asked: AccessRequest = WHATEVER_THERE_IS
+    ) -> Session:
+        """Start a session in the caller's unit of work, always with a new id (no session fixation).
+
+        Raises:
+            ScopeNotGranted: none of the scopes that were asked for can be granted.
+            UnknownAudience: the resource that was asked for is none of ours.
+
+        """
+        scopes = common_scopes(asked.scope, scopes_of(user.roles, self._settings))
         session = Session(
             id=new_id(now),
             user_id=user.id,
@@ -77,23 +95,31 @@ class SessionService:
             ended_at=None,
             user_agent=origin.user_agent[:MAX_USER_AGENT],
             ip=origin.ip,
+            scopes=scopes if asked.scope else None,
+            audience=asked.resource and audience_of(asked.resource, self._settings.audiences),
+            auth_time=now,
+            amr=BY_PASSWORD,
         )
         surplus = work.sessions.end_surplus(user.id, limit=self._settings.session_limit - 1, at=now)
         revoke_sessions(work, surplus, at=now)
         work.sessions.add(session)
         return session
 
-    def refresh(self, refresh_token: str, origin: Origin) -> TokenPair:
+    def refresh(self, refresh_token: str, origin: Origin, asked: AccessRequest = WHATEVER_THERE_IS) -> TokenPair:
         """Exchange a refresh token for a new pair.
+
+        The access token may be narrower than the session, and for another audience; the session stays as it is.
 
         Raises:
             InvalidRefreshToken: it is malformed or too old, or its session has ended; a reused one ends its session.
+            ScopeNotGranted: more is asked for than the session has. The refresh token is not used up.
+            UnknownAudience: the resource that was asked for is none of ours. The refresh token is not used up.
 
         """
-        return self._refresh(self._refresh_tokens.read(refresh_token), origin)
+        return self._refresh(self._refresh_tokens.read(refresh_token), origin, asked)
 
     @retried
-    def _refresh(self, token: RefreshToken, origin: Origin) -> TokenPair:
+    def _refresh(self, token: RefreshToken, origin: Origin, asked: AccessRequest) -> TokenPair:
         now = self._clock.now()
         with self._store.begin() as work:
             found = work.sessions.with_user(token.session_id)
@@ -104,16 +130,17 @@ class SessionService:
                 raise InvalidRefreshToken
             match rotate(session, token.generation, now=now, grace=self._settings.refresh_grace):
                 case Rotation.ADVANCE:
+                    access = self._access(session, user, asked)
                     session = self._advance(work, session, now)
                 case Rotation.REPEAT:
-                    pass
+                    access = self._access(session, user, asked)
                 case Rotation.REUSE:
                     self._end_reused(work, session, user, origin, now)
                     raise InvalidRefreshToken
                 case Rotation.REFUSE:
                     raise InvalidRefreshToken
             work.commit()
-        return self.pair(session, user, now)
+        return self._pair(session, user, access, now)
 
     def _advance(self, work: UnitOfWork, session: Session, now: datetime) -> Session:
         idle_expires_at = now + self._settings.session_idle
@@ -196,12 +223,27 @@ class SessionService:
 
     def pair(self, session: Session, user: User, now: datetime) -> TokenPair:
         """Make the tokens of a session, outside any unit of work: the key ring may need the store."""
-        access_token, expires_at = self._access_tokens.issue(user, session.id, now=now, not_after=session.ends_at)
+        return self._pair(session, user, self._access(session, user, WHATEVER_THERE_IS), now)
+
+    def _access(self, session: Session, user: User, asked: AccessRequest) -> Access:
+        """Return what the next token is good for; a role that was taken away takes its scopes along."""
+        allowed = scopes_of(user.roles, self._settings)
+        kept = allowed if session.scopes is None else tuple(scope for scope in session.scopes if scope in allowed)
+        return Access(
+            scopes=all_scopes(asked.scope, kept),
+            audience=audience_of(asked.resource or session.audience, self._settings.audiences),
+        )
+
+    def _pair(self, session: Session, user: User, access: Access, now: datetime) -> TokenPair:
+        access_token, expires_at = self._access_tokens.issue(
+            user, session.id, session.login, access, now=now, not_after=session.ends_at
+        )
         return TokenPair(
             access_token=access_token,
             expires_in=whole_seconds(expires_at - now),
             refresh_token=self._refresh_tokens.make(session.id, session.seed, session.generation),
             refresh_expires_in=whole_seconds(session.ends_at - now),
+            scope=access.scope,
         )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     BindParameter,
     Column,
@@ -48,6 +49,10 @@ sessions = Table(
     Column("end_reason", String(32), nullable=True),
     Column("user_agent", String(256), nullable=False),
     Column("ip", String(64), nullable=False),
+    Column("scopes", JSON(none_as_null=True), nullable=True),
+    Column("audience", String(255), nullable=True),
+    Column("auth_time", UtcDateTime, nullable=True),
+    Column("amr", JSON(none_as_null=True), nullable=True),
     Index(None, "user_id", "last_used_at"),
 )
 
@@ -73,8 +78,15 @@ _PRINCIPAL = (
 
 
 def _session_of(row: RowMapping | dict[str, Any]) -> Session:
-    reason = row["end_reason"]
-    return Session(**{**row, "end_reason": None if reason is None else EndReason(reason)})
+    reason, scopes, amr = row["end_reason"], row["scopes"], row["amr"]
+    return Session(
+        **{
+            **row,
+            "end_reason": None if reason is None else EndReason(reason),
+            "scopes": None if scopes is None else tuple(scopes),
+            "amr": None if amr is None else tuple(amr),
+        }
+    )
 
 
 class SqlSessions:
@@ -98,6 +110,10 @@ class SqlSessions:
                 user_agent=session.user_agent,
                 ip=session.ip,
                 end_reason=session.end_reason,
+                scopes=None if session.scopes is None else list(session.scopes),
+                audience=session.audience,
+                auth_time=session.auth_time,
+                amr=None if session.amr is None else list(session.amr),
             )
         )
 

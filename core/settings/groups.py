@@ -9,7 +9,17 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from core.settings.files import SettingsGroup
-from core.settings.values import DatabaseUrl, Mailbox, Networks, Origins, PublicUrl, Seconds, SmtpUrl
+from core.settings.values import (
+    DatabaseUrl,
+    Mailbox,
+    Names,
+    Networks,
+    Origins,
+    PublicUrl,
+    ScopesByRole,
+    Seconds,
+    SmtpUrl,
+)
 
 PREFIX = "AUTH_"
 ENV_FILE = ".env"
@@ -64,7 +74,16 @@ class TokenSettings(SettingsGroup):
     model_config = named("TOKEN_")
 
     algorithm: Algorithm = Field("ES256", description="Algorithm of newly made signing keys")
-    audience: str = Field("", description="`aud` of access tokens; without it, the public URL")
+    audiences: Names = Field(
+        (),
+        description="`aud` of access tokens, comma-separated; the first is this service's own and the default, "
+        "`resource` chooses another; without any, the public URL",
+    )
+    scopes: ScopesByRole = Field(
+        default_factory=dict,
+        description="Scopes of users by their role, as JSON: "
+        '`{"*": "orders:read", "admin": "orders:read orders:write"}`; `*` is everybody',
+    )
     client_id: str = Field("twinauth", min_length=1, description="`client_id` of tokens from a login")
     access_ttl: Seconds = Field(
         timedelta(minutes=15),
@@ -105,6 +124,11 @@ class TokenSettings(SettingsGroup):
         description="Seconds a key signs before the next one takes its place by itself",
     )
 
+    @property
+    def audience(self) -> str:
+        """The audience of this service itself, and of tokens that ask for none."""
+        return self.audiences[0]
+
 
 class PasswordSettings(SettingsGroup):
     """Password policy and hashing."""
@@ -128,6 +152,11 @@ class PasswordSettings(SettingsGroup):
         ge=0,
         le=1000,
         description="Hashes that wait at most; the next is answered 503. Four take half a second on two cores",
+    )
+    grant: bool = Field(
+        True,
+        description="Give tokens for a password at `/v1/token`, as Swagger UI asks; on in development, off in "
+        "production, where `/v1/login` is the way",
     )
 
 

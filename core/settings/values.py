@@ -1,5 +1,6 @@
 """The types of settings: each parses and checks a text, and its error never shows the value."""
 
+import json
 import re
 from datetime import timedelta
 from email.errors import HeaderParseError
@@ -11,6 +12,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, IPvAnyNetwork, SecretStr
 from pydantic_settings import NoDecode
 
+# What registered clients may be given at this API itself.
+OWN_SCOPES = frozenset({"introspect", "users:read", "users:write", "clients:read", "clients:write", "audit:read"})
 SMTP_SCHEMES = ("smtp+starttls", "smtps", "smtp")
 
 
@@ -28,6 +31,27 @@ def _origin(value: str) -> str:
 
 def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _scopes_by_role(value: object) -> object:
+    """A JSON object from a role to its scopes, separated by spaces."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(scopes, str) for scopes in found.values()):
+        raise ValueError('must be a JSON object such as {"*": "orders:read", "admin": "orders:read orders:write"}')
+    return {role: tuple(scopes.split()) for role, scopes in found.items()}
+
+
+def _without_own_scopes(value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    # Users get their rights at this API by their role; a scope would give them to everybody with the role.
+    own = sorted(OWN_SCOPES.intersection(scope for scopes in value.values() for scope in scopes))
+    if own:
+        raise ValueError(f"must not have scopes of this API itself: {', '.join(own)}")
+    return value
 
 
 def _seconds(value: object) -> object:
@@ -86,6 +110,10 @@ SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+ScopesByRole = Annotated[
+    dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_scopes_by_role), AfterValidator(_without_own_scopes)
+]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_separated)]
 PublicUrl = Annotated[str, AfterValidator(_absolute_url)]

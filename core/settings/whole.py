@@ -93,17 +93,18 @@ class Settings(SettingsGroup):
     def _resolved(self) -> Self:
         """Fill in missing values that follow from other settings, so that each value has one name."""
         self._resolve("database", url=SecretStr(f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"))
-        self._resolve("tokens", audience=self.http.public_url)
+        self._resolve("tokens", audiences=(self.http.public_url,))
         self._resolve("mail", mail_from=f"Twinauth <no-reply@{self._mail_domain()}>")
         if self.is_production:
             self._resolve("http", docs=False)
+            self._resolve("passwords", grant=False)
             self._resolve("logging", format="json")
         return self
 
     def _resolve(self, group: str, **values: Any) -> None:
         found = getattr(self, group)
         given = found.model_dump(exclude_unset=True)
-        missing = {name: value for name, value in values.items() if given.get(name) in (None, "")}
+        missing = {name: value for name, value in values.items() if given.get(name) in (None, "", ())}
         # The settings are frozen, but this is still their construction.
         object.__setattr__(self, group, found.model_copy(update=missing))
 

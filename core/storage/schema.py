@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, Dialect, MetaData
 from sqlalchemy.types import TypeDecorator
 
 # The migration that this version of the code needs; `readyz` compares it with the database's.
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
 
 metadata = MetaData(
     naming_convention={

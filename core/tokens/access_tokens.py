@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from core.clock import Clock
 from core.errors import InvalidToken
 from core.settings.groups import MAX_ACCESS_TTL, TokenSettings
 from core.strict_json import strict_loads
+from core.tokens.access import Access, Login
 from core.tokens.key_ring import KeyRing
 from core.users.model import User
 
@@ -40,10 +41,17 @@ class AccessClaims:
     subject: str
     client_id: str
     token_id: str
+    audience: str
     scope: str | None
     roles: tuple[str, ...] | None
+    auth_time: datetime | None
     issued_at: datetime
     expires_at: datetime
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes, one by one."""
+        return frozenset((self.scope or "").split())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,32 +68,43 @@ class ClientClaims(AccessClaims):
 
 
 class AccessTokens:
-    """Issues and verifies access tokens of one issuer for one audience."""
+    """Issues and verifies access tokens of one issuer, each for one of its audiences."""
 
     def __init__(self, *, ring: KeyRing, clock: Clock, issuer: str, settings: TokenSettings) -> None:
         self._ring = ring
         self._clock = clock
         self._issuer = issuer
-        self._audience = settings.audience
+        self._own_audience = (settings.audience,)
+        self._audiences = settings.audiences
         self.client_id = settings.client_id
         self._lifetime = settings.access_ttl
         self._jws = jwt.PyJWS()
 
-    def issue(self, user: User, session_id: uuid.UUID, *, now: datetime, not_after: datetime) -> tuple[str, datetime]:
+    def issue(
+        self, user: User, session_id: uuid.UUID, login: Login, access: Access, *, now: datetime, not_after: datetime
+    ) -> tuple[str, datetime]:
         """Issue a token for a session of a user; return it with its expiry, never later than ``not_after``."""
-        subject = {"sub": str(user.id), "client_id": self.client_id}
-        return self._sign({**subject, "sid": str(session_id), "roles": list(user.roles)}, now, not_after)
+        claims = {
+            "sub": str(user.id),
+            "client_id": self.client_id,
+            "sid": str(session_id),
+            "auth_time": int(login.at.timestamp()),
+            "amr": list(login.methods),
+            "roles": list(user.roles),
+        }
+        return self._sign(claims, access, now, not_after)
 
-    def issue_to_client(self, client_id: str, scopes: Iterable[str], *, now: datetime) -> tuple[str, datetime]:
+    def issue_to_client(self, client_id: str, access: Access, *, now: datetime) -> tuple[str, datetime]:
         """Issue a token for a service client, which is its own subject (RFC 9068 section 2.2)."""
-        claims = {"sub": client_id, "client_id": client_id, "scope": " ".join(scopes)}
-        return self._sign(claims, now, now + self._lifetime)
+        return self._sign({"sub": client_id, "client_id": client_id}, access, now, now + self._lifetime)
 
-    def _sign(self, claims: dict[str, Any], now: datetime, not_after: datetime) -> tuple[str, datetime]:
+    def _sign(self, claims: dict[str, Any], access: Access, now: datetime, not_after: datetime) -> tuple[str, datetime]:
         expires_at = min(now + self._lifetime, not_after).replace(microsecond=0)  # `exp` is in whole seconds
+        # Lists without an element are left out: RFC 9068 has no such value, and validators of others refuse it.
+        claims = {name: value for name, value in {**claims, "scope": access.scope}.items() if value}
         common = {
             "iss": self._issuer,
-            "aud": self._audience,
+            "aud": access.audience,
             "iat": int(now.timestamp()),
             "exp": int(expires_at.timestamp()),
             "jti": str(uuid.uuid4()),
@@ -95,19 +114,32 @@ class AccessTokens:
         return jwt.encode({**common, **claims}, private_key, algorithm=key.algorithm, headers=header), expires_at
 
     def verify(self, text: str) -> UserClaims | ClientClaims:
-        """Verify a token: form, header, key, signature, claims, times.
+        """Verify a token that was issued for this service itself: form, header, key, signature, claims, times.
 
-        The caller checks in the store whether its session has ended or it was revoked.
+        A token that was shown to another service is no key to the account. The caller checks in the store whether
+        its session has ended or it was revoked.
 
         Raises:
             InvalidToken: the same for every defect, so that an attacker learns nothing from it.
 
         """
+        return self._verify(text, self._own_audience)
+
+    def verify_for_any(self, text: str) -> UserClaims | ClientClaims:
+        """Do the same for a token of any audience.
+
+        Raises:
+            InvalidToken: as above.
+
+        """
+        return self._verify(text, self._audiences)
+
+    def _verify(self, text: str, audiences: Collection[str]) -> UserClaims | ClientClaims:
         try:
             key = self._key_of(text)
             # One key, one algorithm: a list that mixed families would allow RS-to-HS confusion.
             payload = self._jws.decode(text, key, algorithms=[key.algorithm_name])
-            return self._claims(strict_loads(payload))
+            return self._claims(strict_loads(payload), audiences)
         except (PyJWTError, ValueError, TypeError, KeyError):
             raise InvalidToken from None
 
@@ -130,10 +162,10 @@ class AccessTokens:
             raise ValueError("no such key for this algorithm")
         return key
 
-    def _claims(self, claims: dict[str, Any]) -> UserClaims | ClientClaims:
+    def _claims(self, claims: dict[str, Any], audiences: Collection[str]) -> UserClaims | ClientClaims:
         now = self._clock.now()
         issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
-        if _text(claims, "iss") != self._issuer or _text(claims, "aud") != self._audience:
+        if _text(claims, "iss") != self._issuer or _text(claims, "aud") not in audiences:
             raise ValueError("of another issuer or for another audience")
         if not issued_at - SKEW <= now < expires_at or expires_at - issued_at > MAX_ACCESS_TTL:
             raise ValueError("not now")
@@ -143,8 +175,10 @@ class AccessTokens:
             "subject": _text(claims, "sub"),
             "client_id": _text(claims, "client_id"),
             "token_id": _text(claims, "jti"),
+            "audience": _text(claims, "aud"),
             "scope": _text(claims, "scope") if claims.get("scope") else None,
             "roles": _texts(claims, "roles") if "roles" in claims else None,
+            "auth_time": _time(claims, "auth_time") if "auth_time" in claims else None,
             "issued_at": issued_at,
             "expires_at": expires_at,
         }

@@ -7,6 +7,7 @@ from core.contract.operation import Tag
 from core.settings.whole import Settings
 from core.store import UnitOfWork
 from core.tokens.operations import OPERATIONS
+from core.tokens.problems import PROBLEMS
 
 
 def purge(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> int:
@@ -17,6 +18,7 @@ def purge(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> i
 TOKENS = Capability(
     name="tokens",
     operations=OPERATIONS,
+    problems=PROBLEMS,
     tags={Tag.DISCOVERY: "What other services read to verify tokens, and what error codes mean."},
     purges={"revocations": purge},
     kept={

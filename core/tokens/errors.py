@@ -1,6 +1,18 @@
-"""The errors of the key ring; no caller of the API sees them."""
+"""The errors of tokens: what a caller asks in vain, and those of the key ring, which no caller sees."""
 
 from __future__ import annotations
+
+from core.errors import AuthError
+
+
+class ScopeNotGranted(AuthError):
+    code = "scope_not_granted"
+    detail = "A scope is malformed, or none of those that were asked for can be granted."
+
+
+class UnknownAudience(AuthError):
+    code = "unknown_audience"
+    detail = "Tokens are issued for no such resource."
 
 
 class KeyNumberTakenError(Exception):

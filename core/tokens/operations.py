@@ -15,6 +15,7 @@ JWKS = Operation(
     "until the last token it signed has expired.",
     response=JsonWebKeySet,
     success="The keys.",
+    other_statuses={HTTPStatus.NOT_MODIFIED: "`If-None-Match` names this version."},
     cache=PUBLIC,
 )
 

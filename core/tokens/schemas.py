@@ -4,8 +4,34 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from core.contract.fields import QueryModel, ResponseModel
+from core.contract.fields import QueryModel, RequestModel, ResponseModel
 from core.tokens import revocation_feed
+from core.tokens.access import AccessRequest
+
+MAX_SCOPE = 1000
+MAX_RESOURCE = 255
+
+
+class AccessBody(RequestModel):
+    """A request for an access token, which may say what the token has to be good for."""
+
+    scope: str | None = Field(
+        None,
+        max_length=MAX_SCOPE,
+        description="Scopes separated by spaces; by default all that there are to have.",
+        examples=["orders:read"],
+    )
+    resource: str | None = Field(
+        None,
+        max_length=MAX_RESOURCE,
+        description="The audience of the access token (RFC 8707); by default this service's own.",
+        examples=["https://orders.example.com"],
+    )
+
+    @property
+    def asked(self) -> AccessRequest:
+        """What it says, in the core's terms."""
+        return AccessRequest(scope=self.scope, resource=self.resource)
 
 
 class RevocationsQuery(QueryModel):

@@ -16,7 +16,7 @@ from tests.support.api import Api
 from tests.support.clock import START
 from tests.support.databases import assert_nothing_checked_out, empty
 from tests.support.parity import Transcript, comparable_letters
-from tests.support.services import DATABASES, FRAMEWORKS, OUTSIDE, Service, open_service, outside_service
+from tests.support.services import DATABASES, FRAMEWORKS, OUTSIDE, OpenDoor, Service, open_service, outside_service
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -97,6 +97,16 @@ def api(request: pytest.FixtureRequest, service: Service, transcripts: dict[str,
     else:
         assert transcript.answers == twin.answers
         assert transcript.letters == twin.letters
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def door(
+    request: pytest.FixtureRequest, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop
+) -> Iterator[OpenDoor]:
+    """Open a front door of a service with other settings."""
+    store = stores("sqlite")
+    yield lambda **changes: open_service(store, loop, **changes).api(request.param)
+    empty(store)
 
 
 @pytest.fixture

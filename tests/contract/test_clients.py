@@ -75,6 +75,59 @@ class TestClientCredentials:
         assert client.api.get("/v1/sessions", token=token).status == 401
 
 
+class TestAuthentication:
+    """RFC 6749 section 2.3."""
+
+    @pytest.mark.parametrize("path", ["/v1/token", "/v1/introspect", "/v1/revoke"])
+    def test_by_the_form_is_as_good_as_by_basic(self, client: ServiceClient, path: str) -> None:
+        form = {"grant_type": "client_credentials", "token": "any"}
+        answer = client.api.post(path, form={**form, "client_id": client.id, "client_secret": client.secret})
+        assert answer.status == 200
+        assert client.api.post(path, form={**form, "client_id": client.id}, headers=client.headers).status == 200
+
+    @pytest.mark.parametrize("path", ["/v1/token", "/v1/introspect", "/v1/revoke"])
+    def test_in_two_ways_is_refused(self, client: ServiceClient, path: str) -> None:
+        form = {"grant_type": "client_credentials", "token": "any"}
+        for more in (
+            {"client_id": client.id, "client_secret": client.secret},
+            {"client_secret": client.secret},
+            {"client_id": "twinauth"},
+        ):
+            answer = client.api.post(path, form=form | more, headers=client.headers)
+            assert (answer.status, answer.json["error"]) == (400, "invalid_request"), more
+
+    @on_one_database
+    def test_by_a_secret_alone_is_refused(self, client: ServiceClient) -> None:
+        form = {"grant_type": "client_credentials", "client_secret": client.secret}
+        answer = client.api.post("/v1/token", form=form)
+        assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+
+    @pytest.mark.parametrize("by_basic", [True, False])
+    def test_of_the_public_client_needs_no_secret(self, api: Api, *, by_basic: bool) -> None:
+        api.signup()
+        form = {"grant_type": "password", "username": EMAIL, "password": PASSWORD}
+        public = ServiceClient(api, "twinauth", "")
+        answer = (
+            api.post("/v1/token", form=form, headers=public.headers)
+            if by_basic
+            else api.post("/v1/token", form={**form, "client_id": "twinauth"})
+        )
+        assert answer.status == 200
+        form = {"grant_type": "refresh_token", "refresh_token": answer.json["refresh_token"], "client_id": "twinauth"}
+        assert api.post("/v1/token", form=form).status == 200
+
+    @on_one_database
+    def test_of_another_client_without_its_secret_is_refused(self, client: ServiceClient) -> None:
+        client.api.signup()
+        form = {"grant_type": "password", "username": EMAIL, "password": PASSWORD}
+        for client_id in (client.id, "twc_" + "0" * 32, "twinauth2", "x"):
+            for answer in (
+                client.api.post("/v1/token", form={**form, "client_id": client_id}),
+                client.api.post("/v1/token", form=form, headers=ServiceClient(client.api, client_id, "").headers),
+            ):
+                assert (answer.status, answer.json["error"]) == (401, "invalid_client"), client_id
+
+
 class TestSecrets:
     @on_one_database
     @pytest.mark.parametrize("change", ["last", "checksum", "empty", "other client"])
@@ -156,12 +209,13 @@ class TestIntrospection:
             "active": True,
             "sub": user["id"],
             "client_id": "twinauth",
+            "username": EMAIL,
             "sid": claims["sid"],
             "jti": claims["jti"],
             "token_type": "Bearer",
-            "roles": [],
             "iss": "http://127.0.0.1:8000",
             "aud": "http://127.0.0.1:8000",
+            "auth_time": claims["auth_time"],
             "iat": claims["iat"],
             "exp": claims["exp"],
         }
@@ -171,12 +225,13 @@ class TestIntrospection:
         assert (found["active"], found["sub"], found["scope"]) == (True, client.id, "orders:read")
         assert "sid" not in found
 
-    def test_tells_what_a_refresh_token_is(self, client: ServiceClient) -> None:
+    def test_of_a_refresh_token_tells_nothing_and_ends_nothing(self, client: ServiceClient) -> None:
+        """It opens nothing at other services: who took it for an access token would let its holder in for months."""
         pair = client.api.signed_in()
-        found = client.introspect(pair["refresh_token"])
-        assert found["active"]
-        assert found["exp"] - int(client.api.clock.now().timestamp()) == 2592000
-        assert "token_type" not in found
+        for hint in ("refresh_token", "access_token"):
+            form = {"token": pair["refresh_token"], "token_type_hint": hint}
+            assert client.api.post("/v1/introspect", form=form, headers=client.headers).json == {"active": False}
+        assert client.api.refresh(pair["refresh_token"]).status == 200
 
     def test_of_anything_else_tells_nothing(self, client: ServiceClient) -> None:
         api = client.api
@@ -186,17 +241,31 @@ class TestIntrospection:
         for token in ("x", "a.b.c", *pair.values(), *rotated.values()):
             assert client.introspect(str(token)) == {"active": False}
 
-    def test_of_a_used_refresh_token_after_the_grace_tells_nothing_and_ends_nothing(
-        self, client: ServiceClient
-    ) -> None:
-        pair = client.api.signed_in()
-        rotated = client.api.refresh(pair["refresh_token"]).json
-        client.api.clock.advance(seconds=11)
-        assert client.introspect(pair["refresh_token"]) == {"active": False}
-        assert client.introspect(rotated["refresh_token"])["active"]
+    def test_may_be_asked_by_a_clients_own_token(self, api: Api) -> None:
+        """RFC 7662 section 2.1."""
+        token = api.signed_in()["access_token"]
+        own = register(api, "Gateway", scopes=["introspect"]).token().json["access_token"]
+        found = api.post("/v1/introspect", form={"token": token}, token=own)
+        assert (found.status, found.json["active"]) == (200, True)
+
+    def test_may_not_be_asked_by_a_token_without_the_scope(self, client: ServiceClient) -> None:
+        api = client.api
+        user, service = api.signed_in()["access_token"], client.token().json["access_token"]
+        answer = api.post("/v1/introspect", form={"token": user}, token=service)
+        assert (answer.status, answer.json["code"]) == (403, "insufficient_scope")
+        assert 'error="insufficient_scope", scope="introspect"' in str(answer.header("WWW-Authenticate"))
+        for token in (user, "x"):
+            answer = api.post("/v1/introspect", form={"token": service}, token=token)
+            assert (answer.status, answer.json["code"]) == (401, "invalid_token")
+
+    def test_may_not_be_asked_by_the_token_of_a_disabled_client(self, api: Api) -> None:
+        gateway = register(api, "Gateway", scopes=["introspect"])
+        own = gateway.token().json["access_token"]
+        api.auth.clients.set_active(gateway.id, is_active=False)
+        assert api.post("/v1/introspect", form={"token": own}, token=own).status == 401
 
     @on_one_database
-    @pytest.mark.parametrize("headers", [[], [("Authorization", "Basic Og==")], [("Authorization", "Bearer x")]])
+    @pytest.mark.parametrize("headers", [[], [("Authorization", "Basic Og==")]])
     def test_is_for_registered_clients(self, api: Api, headers: Headers) -> None:
         token = api.signed_in()["access_token"]
         answer = api.post("/v1/introspect", form={"token": token}, headers=headers)

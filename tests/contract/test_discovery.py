@@ -30,12 +30,26 @@ def test_the_metadata_says_what_is_supported_and_nothing_else(api: Api) -> None:
         "jwks_uri": "http://127.0.0.1:8000/.well-known/jwks.json",
         "revocation_endpoint": "http://127.0.0.1:8000/v1/revoke",
         "introspection_endpoint": "http://127.0.0.1:8000/v1/introspect",
-        "response_types_supported": [],
         "grant_types_supported": ["refresh_token", "client_credentials"],
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic"],
-        "revocation_endpoint_auth_methods_supported": ["none", "client_secret_basic"],
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "bearer"],
     }
+    assert api.get("/.well-known/openid-configuration").body == answer.body
+
+
+@on_one_database
+@pytest.mark.parametrize(
+    "path",
+    ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
+)
+def test_a_document_that_somebody_has_is_not_sent_again(api: Api, path: str) -> None:
+    answer = api.get(path)
+    tag = str(answer.header("ETag"))
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = api.get(path, headers=[("If-None-Match", known)])
+        assert (again.status, again.body, again.header("ETag")) == (304, b"", tag)
+    assert api.get(path, headers=[("If-None-Match", '"other"')]).body == answer.body
 
 
 CODES = {error.code for error in CONTRACT.problems}

@@ -32,7 +32,8 @@ def test_the_access_token_is_an_rfc_9068_token_without_personal_data(api: Api) -
     assert (header["alg"], header["typ"]) == ("ES256", "at+jwt")
     assert header["kid"] == api.get("/.well-known/jwks.json").json["keys"][0]["kid"]
     claims = jwt.decode(token, options={"verify_signature": False})
-    assert claims.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "roles"}
+    assert claims.keys() == {"iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "auth_time", "amr"}
+    assert (claims["auth_time"], claims["amr"]) == (claims["iat"], ["pwd"])
     assert claims["sub"] == user["id"]
     assert claims["exp"] - claims["iat"] == 900
     assert EMAIL not in str(claims)

@@ -1,7 +1,7 @@
 """What settings change of the contract: HTTPS, CORS, proxies, pages, algorithms, links."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,21 +12,8 @@ from pydantic import SecretStr
 from core.settings.groups import HttpSettings, MailSettings, PasswordSettings, TokenSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
-from tests.support.databases import empty
 from tests.support.mail import link_of
-from tests.support.services import FRAMEWORKS, open_service
-
-OpenDoor = Callable[..., Api]
-
-
-@pytest.fixture(params=FRAMEWORKS)
-def door(
-    request: pytest.FixtureRequest, stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop
-) -> Iterator[OpenDoor]:
-    """Open a front door of a service with other settings."""
-    store = stores("sqlite")
-    yield lambda **changes: open_service(store, loop, **changes).api(request.param)
-    empty(store)
+from tests.support.services import FRAMEWORKS, OpenDoor, open_service
 
 
 def test_hsts_is_sent_when_the_public_url_is_https(door: OpenDoor) -> None:

@@ -38,7 +38,9 @@ _TYPES: dict[str, Any] = {
     "session_id": Uuid(),
     "roles": JSON(),
     "public_jwk": JSON(),
-    "scopes": JSON(),
+    "scopes": JSON(none_as_null=True),
+    "audiences": JSON(none_as_null=True),
+    "amr": JSON(none_as_null=True),
     "facts": JSON(),
     **dict.fromkeys(
         (
@@ -49,6 +51,7 @@ _TYPES: dict[str, Any] = {
             "expires_at",
             "ended_at",
             "activates_at",
+            "auth_time",
             "familiar_until",
             "since",
             "not_before",
@@ -131,6 +134,17 @@ _SESSIONS: Sequence[Row] = (
     },
 )
 
+_SESSIONS_THAT_WERE_ASKED_FOR: Sequence[Row] = (
+    {
+        **_SESSIONS[0],
+        "scopes": ["orders:read"],
+        "audience": "https://orders.example.com",
+        "auth_time": LATER,
+        "amr": ["pwd", "otp"],
+    },
+    {**_SESSIONS[1], "scopes": None, "audience": None, "auth_time": None, "amr": None},
+)
+
 _SIGNING_KEYS: Sequence[Row] = (
     {
         "kid": "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
@@ -179,6 +193,11 @@ _CLIENTS: Sequence[Row] = (
         "last_used_at": LATER,
     },
     {"id": "twc_2", "name": "x" * 100, "scopes": [], "is_active": False, "created_at": THEN, "last_used_at": None},
+)
+
+_CLIENTS_WITH_AUDIENCES: Sequence[Row] = (
+    {**_CLIENTS[0], "audiences": ["https://orders.example.com"]},
+    {**_CLIENTS[1], "audiences": None},
 )
 
 _CLIENT_SECRETS: Sequence[Row] = (
@@ -350,6 +369,18 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "signing_keys": _SIGNING_KEYS,
         "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
         "clients": _CLIENTS,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS,
+        "throttle_counters": _THROTTLE_COUNTERS,
+    },
+    "0006": {
+        "users": _USERS,
+        "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
+        "clients": _CLIENTS_WITH_AUDIENCES,
         "client_secrets": _CLIENT_SECRETS,
         "revocations": _REVOCATIONS,
         "outbox": _OUTBOX,

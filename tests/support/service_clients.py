@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus
@@ -39,7 +40,9 @@ class ServiceClient:
         return self.api.post("/v1/revoke", form={"token": token}, headers=self.headers)
 
 
-def register(api: Api, name: str = "Orders") -> ServiceClient:
+def register(
+    api: Api, name: str = "Orders", scopes: Sequence[str] = SCOPES, audiences: Sequence[str] = ()
+) -> ServiceClient:
     """Register a client."""
-    client, secret = api.auth.clients.create(name, SCOPES)
+    client, secret = api.auth.clients.create(name, tuple(scopes), tuple(audiences))
     return ServiceClient(api, client.id, secret)

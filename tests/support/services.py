@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,10 @@ class Service:
 
     def api(self, framework: str) -> Api:
         return Api(self.doors[framework], self.auth, self.clock, self.mailer)
+
+
+OpenDoor = Callable[..., Api]
+"""Opens a front door of a service with other settings."""
 
 
 def open_service(store: SqlStore, loop: asyncio.AbstractEventLoop, **changes: Any) -> Service:

@@ -30,5 +30,5 @@ def service_reader(issuer: Issuer, store: SqlStore, clock: FakeClock) -> AccessT
         ring=KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings()),
         clock=clock,
         issuer=issuer.issuer,
-        settings=TokenSettings(audience=AUDIENCE),
+        settings=TokenSettings(audiences=(AUDIENCE,)),
     )

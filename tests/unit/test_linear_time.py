@@ -28,9 +28,10 @@ from core.http.edge.routing import Routes
 from core.http.reading import bearer_token, client_credentials, read_form, read_json, read_query
 from core.mail.one_time_tokens import digest_of
 from core.mail.texts.editions import preferred_languages
-from core.oauth.model import is_well_formed, parse_scopes
+from core.oauth.model import is_well_formed
 from core.sessions.refresh_tokens import RefreshTokens
 from core.settings.groups import PasswordSettings
+from core.tokens.access import parse_scopes
 from core.users.addresses import canonical_or_none
 from tests.support.contract import OPERATIONS
 

@@ -308,7 +308,7 @@ class TestVariables:
             AUTH_TOKEN_REFRESH_GRACE="0",
             AUTH_TOKEN_SESSION_IDLE="90.5",
             AUTH_TOKEN_ALGORITHM="EdDSA",
-            AUTH_TOKEN_AUDIENCE="https://api.example.com",
+            AUTH_TOKEN_AUDIENCES="https://api.example.com, https://orders.example.com",
             AUTH_PASSWORD_MIN_LENGTH="8",
             AUTH_PASSWORD_SCHEME="argon2id",
             AUTH_DATABASE_URL="sqlite:///else.db",
@@ -324,6 +324,7 @@ class TestVariables:
         assert settings.tokens.session_idle == timedelta(seconds=90.5)
         assert settings.tokens.algorithm == "EdDSA"
         assert settings.tokens.audience == "https://api.example.com"
+        assert settings.tokens.audiences == ("https://api.example.com", "https://orders.example.com")
         assert settings.passwords.min_length == 8
         assert settings.passwords.scheme == "argon2id"
         assert settings.database.url.get_secret_value() == "sqlite:///else.db"

@@ -23,6 +23,7 @@ from core.errors import InvalidToken
 from core.sessions.refresh_tokens import RefreshTokens, new_seed
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.sql_store import SqlStore
+from core.tokens.access import Access, Login
 from core.tokens.access_tokens import SKEW, AccessTokens, ClientClaims, UserClaims
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
@@ -51,6 +52,9 @@ USER = User(
     updated_at=START,
 )
 
+LOGIN = Login(at=START, methods=("pwd",))
+ACCESS = Access(scopes=(), audience=AUDIENCE)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -61,7 +65,10 @@ class Setup:
     tokens: AccessTokens
 
     def issue(self) -> str:
-        return self.tokens.issue(USER, SESSION_ID, now=self.clock.now(), not_after=self.clock.now() + LIFETIME)[0]
+        return self.issue_until(self.clock.now() + LIFETIME)[0]
+
+    def issue_until(self, end: datetime) -> tuple[str, datetime]:
+        return self.tokens.issue(USER, SESSION_ID, LOGIN, ACCESS, now=self.clock.now(), not_after=end)
 
     def read(self, text: str) -> UserClaims:
         claims = self.tokens.verify(text)
@@ -81,7 +88,7 @@ def set_up(store: SqlStore, algorithm: Algorithm = "ES256", lifetime: timedelta 
     ring = KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings(algorithm=algorithm))
     ring.ensure()
     tokens = AccessTokens(
-        ring=ring, clock=clock, issuer=ISSUER, settings=TokenSettings(audience=AUDIENCE, access_ttl=lifetime)
+        ring=ring, clock=clock, issuer=ISSUER, settings=TokenSettings(audiences=(AUDIENCE,), access_ttl=lifetime)
     )
     return Setup(clock, ring, tokens)
 
@@ -118,7 +125,9 @@ class TestIssuedTokens:
         assert claims.token_id == jwt.decode(token, options={"verify_signature": False})["jti"]
 
     def test_of_a_client_speak_for_it_and_no_session(self, setup_of_each: Setup) -> None:
-        token, expires_at = setup_of_each.tokens.issue_to_client("twc_orders", ["a", "b"], now=START)
+        token, expires_at = setup_of_each.tokens.issue_to_client(
+            "twc_orders", Access(scopes=("a", "b"), audience=AUDIENCE), now=START
+        )
         claims = setup_of_each.tokens.verify(token)
         assert isinstance(claims, ClientClaims)
         assert (claims.subject, claims.client_id, claims.scope) == ("twc_orders", "twc_orders", "a b")
@@ -138,6 +147,8 @@ class TestIssuedTokens:
             "iat": NOW,
             "exp": NOW + 900,
             "sid": str(SESSION_ID),
+            "auth_time": NOW,
+            "amr": ["pwd"],
             "roles": ["admin"],
         }
 
@@ -155,7 +166,7 @@ class TestIssuedTokens:
     def test_never_outlive_their_session(self, setup: Setup, left: timedelta) -> None:
         setup.clock.advance(seconds=0.7)
         now = setup.clock.now()
-        token, expires_at = setup.tokens.issue(USER, SESSION_ID, now=now, not_after=now + left)
+        token, expires_at = setup.issue_until(now + left)
         assert expires_at <= now + left
         setup.clock.at = now + left
         assert setup.refuses(token)
@@ -164,7 +175,7 @@ class TestIssuedTokens:
     def test_live_exactly_until_the_time_that_is_told(self, setup: Setup, fraction: float) -> None:
         setup.clock.advance(seconds=fraction)
         now = setup.clock.now()
-        token, expires_at = setup.tokens.issue(USER, SESSION_ID, now=now, not_after=now + timedelta(days=1))
+        token, expires_at = setup.issue_until(now + timedelta(days=1))
         assert timedelta(minutes=14, seconds=59) < expires_at - now <= LIFETIME
         setup.clock.at = expires_at - TICK
         assert setup.tokens.verify(token).expires_at == expires_at
@@ -175,7 +186,7 @@ class TestIssuedTokens:
         setup = set_up(new_store(), lifetime=MAX_ACCESS_TTL)
         setup.clock.advance(seconds=0.7)
         now = setup.clock.now()
-        token, _ = setup.tokens.issue(USER, SESSION_ID, now=now, not_after=now + timedelta(days=1))
+        token, _ = setup.issue_until(now + timedelta(days=1))
         assert setup.read(token).user_id == USER.id
 
     def test_of_a_key_that_left_the_ring_are_refused(self, new_store: Callable[[], SqlStore]) -> None:

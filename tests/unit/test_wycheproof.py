@@ -122,7 +122,9 @@ def test_a_valid_signature_alone_makes_no_access_token(new_store: Callable[[], S
             )
             work.commit()
         assert ring.verifier(kid) is not None
-        tokens = AccessTokens(ring=ring, clock=clock, issuer="a", settings=TokenSettings(audience="b", client_id="c"))
+        tokens = AccessTokens(
+            ring=ring, clock=clock, issuer="a", settings=TokenSettings(audiences=("b",), client_id="c")
+        )
         for _, test in CASES:
             with pytest.raises(InvalidToken):
                 tokens.verify(test["jws"])
