@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ NEEDS = {
     "/both": {"scope": ["orders:write", "orders:read"]},
     "/admin": {"role": "admin"},
     "/all": {"scope": "orders:read", "role": ("admin", "auditor")},
+    "/recent": {"max_age": 300},
 }
 
 
@@ -38,6 +40,8 @@ class TestGuardTwins:
             twinauth_verify.flask.TokenGuard(minter.verifier()).require(**needs)
         with pytest.raises(ValueError, match="not a scope or a role"):
             twinauth_verify.fastapi.TokenGuard(minter.async_verifier()).require(**needs)
+        with pytest.raises(ValueError, match="max_age"):
+            twinauth_verify.flask.TokenGuard(minter.verifier()).require(max_age=0)
 
 
 def said(token: AccessToken) -> bytes:
@@ -162,6 +166,17 @@ class TestGuardedServices:
         expected = f'Bearer realm="{REALM}", error="insufficient_scope"{scope}'
         assert answer.header("WWW-Authenticate") == expected
         assert answer.json["code"] == "insufficient_scope"
+
+    def test_ask_for_a_login_that_is_not_too_old(self, twins: Twins, minter: TokenMinter) -> None:
+        """RFC 9470."""
+        now = int(time.time())
+        for auth_time, status in ((now - 290, 200), (now - 310, 401), (None, 401)):
+            answer = twins.get("/recent", f"Bearer {minter.mint(auth_time=auth_time)}")
+            assert answer.status == status, auth_time
+        assert answer.json["code"] == "insufficient_user_authentication"
+        assert answer.header("WWW-Authenticate") == (
+            f'Bearer realm="{REALM}", error="insufficient_user_authentication", max_age="300"'
+        )
 
     def test_refuse_two_authorization_headers(self, twins: Twins, minter: TokenMinter) -> None:
         good = f"Bearer {minter.mint(scopes=['orders:read'])}"

@@ -2,6 +2,7 @@
 
 from twinauth_verify.asynchronous import AsyncVerifier
 from twinauth_verify.errors import (
+    InsufficientAuthentication,
     InsufficientScope,
     InvalidRequest,
     InvalidToken,
@@ -17,6 +18,7 @@ __all__ = [
     "AccessToken",
     "AsyncVerifier",
     "Expectations",
+    "InsufficientAuthentication",
     "InsufficientScope",
     "InvalidRequest",
     "InvalidToken",

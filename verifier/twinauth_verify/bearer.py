@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from twinauth_verify.errors import (
+    InsufficientAuthentication,
     InsufficientScope,
     InvalidRequest,
     InvalidToken,
@@ -33,34 +34,42 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """The scopes and roles that a token must have, all of them."""
+    """The scopes and roles that a token must have, all of them, and the age of the login at most, in seconds."""
 
     scopes: frozenset[str]
     roles: frozenset[str]
+    max_age: int | None
 
-    def check(self, token: AccessToken) -> AccessToken:
+    def check(self, token: AccessToken, now: float) -> AccessToken:
         """Return the token if it has them.
 
         Raises:
             InsufficientScope: the token lacks one.
+            InsufficientAuthentication: the login is too old, or the token is no user's.
 
         """
         if not (self.scopes <= token.scopes and self.roles <= token.roles):
             raise InsufficientScope(self.scopes)
+        if self.max_age is not None and (token.auth_time is None or token.auth_time.timestamp() + self.max_age < now):
+            raise InsufficientAuthentication(self.max_age)
         return token
 
 
-def requirement(scope: str | Iterable[str] | None, role: str | Iterable[str] | None) -> Requirement:
+def requirement(
+    scope: str | Iterable[str] | None, role: str | Iterable[str] | None, max_age: int | None
+) -> Requirement:
     """Read the arguments of `require`.
 
     Raises:
-        ValueError: a value is no scope or no role, so no token could ever have it.
+        ValueError: a value is no scope, no role or no age, so no token could ever have it.
 
     """
+    if max_age is not None and max_age <= 0:
+        raise ValueError("max_age is in seconds and more than 0")
     scopes, roles = _set_of(scope), _set_of(role)
     if not all(map(SCOPE.fullmatch, scopes)) or "" in roles:
         raise ValueError("not a scope or a role")
-    return Requirement(scopes, roles)
+    return Requirement(scopes, roles, max_age)
 
 
 def bearer_token(authorization: str | None) -> str:
@@ -104,6 +113,8 @@ def _headers(error: TokenError, realm: str) -> dict[str, str]:
         members.append(f'error="{error.challenge}"')
     if isinstance(error, InsufficientScope) and error.scopes:
         members.append(f'scope="{" ".join(sorted(error.scopes))}"')
+    if isinstance(error, InsufficientAuthentication):
+        members.append(f'max_age="{error.max_age}"')
     return {"WWW-Authenticate": f"Bearer {', '.join(members)}"}
 
 

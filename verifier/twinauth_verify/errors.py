@@ -56,6 +56,19 @@ class InsufficientScope(TokenError):
         self.scopes = frozenset(scopes)
 
 
+class InsufficientAuthentication(TokenError):
+    """The token is valid, but its user logged in too long ago, in seconds (RFC 9470)."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "insufficient_user_authentication"
+    challenge = "insufficient_user_authentication"
+    detail = "This operation needs a more recent login."
+
+    def __init__(self, max_age: int) -> None:
+        super().__init__()
+        self.max_age = max_age
+
+
 class Unavailable(TokenError):
     """No token can be verified: there are no keys, or the revocations are stale."""
 

@@ -30,10 +30,16 @@ class TokenGuard:
         app.add_exception_handler(TokenError, self._answer)
 
     def require(
-        self, scope: str | Iterable[str] | None = None, role: str | Iterable[str] | None = None
+        self,
+        scope: str | Iterable[str] | None = None,
+        role: str | Iterable[str] | None = None,
+        max_age: int | None = None,
     ) -> Callable[..., Awaitable[AccessToken]]:
-        """Make a dependency that returns a token with all of these scopes and roles: `Depends(guard.require(...))`."""
-        requirement = bearer.requirement(scope, role)
+        """Make a dependency that returns a token with all of these scopes and roles: `Depends(guard.require(...))`.
+
+        With ``max_age``, its user has logged in within so many seconds (RFC 9470).
+        """
+        requirement = bearer.requirement(scope, role, max_age)
 
         async def access_token(
             request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]
@@ -45,7 +51,7 @@ class TokenGuard:
     async def _admit(self, requirement: bearer.Requirement, request: Request) -> AccessToken:
         try:
             text = bearer.bearer_token(",".join(request.headers.getlist("Authorization")))
-            return requirement.check(await self._verifier.verify(text))
+            return requirement.check(await self._verifier.verify(text), self._verifier.validator.now())
         except TokenError as error:
             answer = bearer.answer(error, self._verifier.settings.audience)
             raise _Refused(answer.status, error.detail, answer.headers) from error

@@ -28,10 +28,16 @@ class TokenGuard:
         app.register_error_handler(TokenError, self._answer)
 
     def require(
-        self, scope: str | Iterable[str] | None = None, role: str | Iterable[str] | None = None
+        self,
+        scope: str | Iterable[str] | None = None,
+        role: str | Iterable[str] | None = None,
+        max_age: int | None = None,
     ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-        """Decorate a view that needs a token with all of these scopes and roles; the token is in `g.access_token`."""
-        requirement = bearer.requirement(scope, role)
+        """Decorate a view that needs a token with all of these scopes and roles; the token is in `g.access_token`.
+
+        With ``max_age``, its user has logged in within so many seconds (RFC 9470).
+        """
+        requirement = bearer.requirement(scope, role, max_age)
 
         def decorate(view: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             @wraps(view)
@@ -47,7 +53,7 @@ class TokenGuard:
     def _admit(self, requirement: bearer.Requirement) -> None:
         try:
             text = bearer.bearer_token(flask.request.headers.get("Authorization"))
-            flask.g.access_token = requirement.check(self._verifier.verify(text))
+            flask.g.access_token = requirement.check(self._verifier.verify(text), self._verifier.validator.now())
         except TokenError as error:
             # The application's error handlers do not see an exception that is its own response.
             raise HTTPException(response=self._answer(error)) from None

@@ -66,7 +66,8 @@ class TokenMinter:
             "jti": str(uuid.uuid4()),
             "sid": str(uuid.uuid4()),
             "scope": " ".join(scopes) or None,
-            "roles": list(roles),
+            "auth_time": issued_at,
+            "roles": list(roles) or None,
         } | claims
         payload = {name: value for name, value in all_claims.items() if value is not None}
         headers = {"typ": "at+jwt", "kid": self._kid}

@@ -44,6 +44,10 @@ class TokenValidator:
         self._expectations = settings.expectations
         self._verified: Lru[bytes, _Verified] = Lru(settings.cached_tokens)
 
+    def now(self) -> float:
+        """The time by the verifier's clock, in seconds since 1970."""
+        return self._clock()
+
     @property
     def remembered_tokens(self) -> int:
         """The number of verified tokens in the cache."""

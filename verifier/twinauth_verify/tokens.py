@@ -33,6 +33,8 @@ class AccessToken:
     """None for a service client, which has no session."""
     scopes: frozenset[str]
     roles: frozenset[str]
+    auth_time: datetime | None
+    """When the user logged in; None for a service client."""
     token_id: str
     issued_at: datetime
     expires_at: datetime
@@ -117,6 +119,7 @@ def _token(claims: dict[str, Any], expectations: Expectations) -> AccessToken:
         session_id=text(claims, "sid") if "sid" in claims else None,
         scopes=_scopes(claims.get("scope", "")),
         roles=_roles(claims.get("roles", [])),
+        auth_time=datetime.fromtimestamp(seconds(claims, "auth_time"), UTC) if "auth_time" in claims else None,
         token_id=text(claims, "jti"),
         issued_at=datetime.fromtimestamp(issued_at, UTC),
         expires_at=datetime.fromtimestamp(expires_at, UTC),
