@@ -16,7 +16,7 @@ help: ## List the targets.
 serve: $(VENV)/.serve ## Start both front doors (FRAMEWORK=flask for one; FASTAPI_PORT=8010 FLASK_PORT=5010).
 	@exec $(BIN)/twinauth serve --framework $(FRAMEWORK) --fastapi-port $(FASTAPI_PORT) --flask-port $(FLASK_PORT)
 
-test: $(VENV)/.dev ## Run every test of tests/, and say what was skipped.
+test: $(VENV)/.dev $(VENV)/.node ## Run every test of tests/, and say what was skipped.
 	$(BIN)/pytest $(PARALLEL) tests
 
 PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder --durations 20
@@ -71,7 +71,7 @@ types: $(VENV)/.dev ## Types.
 walls: $(VENV)/.dev ## Who may import whom.
 	$(BIN)/lint-imports
 
-coverage: $(VENV)/.dev ## make test, with branch coverage of the core and both front doors.
+coverage: $(VENV)/.dev $(VENV)/.node ## make test, with branch coverage of the core and both front doors.
 	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term --cov-fail-under=95 tests
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
@@ -109,7 +109,7 @@ SERVED = $(shell sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' requirements/serve.txt)
 LICENCES := 0BSD;Apache Software License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;Apache-2.0 OR BSD-3-Clause;BSD License;BSD-2-Clause;BSD-3-Clause;ISC;ISC License (ISCL);LGPL-3.0-only;MIT;MIT License;MIT OR Apache-2.0;MIT-0;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;The Unlicense (Unlicense)
 
 clean: ## Remove what the targets above made, but no data.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
+	rm -rf $(VENV) tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
 # What an environment needs is made again when the lock, a project or the interpreter changes; the script says what is
 # missing for it, in one line.
@@ -122,5 +122,9 @@ $(VENV)/.serve: requirements/serve.txt requirements/install pyproject.toml $(VEN
 $(VENV)/.dev: requirements/dev.txt requirements/install pyproject.toml verifier/pyproject.toml $(VENV)/bin/python
 	$(INSTALL) requirements/dev.txt -e . -e ./verifier
 	@touch $@
+
+# Client libraries of Node, for the tests that ask them. Where there is no npm, or no network, those are skipped.
+$(VENV)/.node: tests/clients/node/package-lock.json $(VENV)/.dev
+	@if command -v npm > /dev/null && npm ci --prefix $(<D) --ignore-scripts --no-audit --no-fund --silent; then touch $@; fi
 
 $(VENV)/bin/python:
