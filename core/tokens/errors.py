@@ -15,6 +15,11 @@ class UnknownAudience(AuthError):
     detail = "Tokens are issued for no such resource."
 
 
+class UnknownCursor(AuthError):
+    code = "unknown_cursor"
+    detail = "This cursor names no entry of the feed. Ask without one, and go on from there."
+
+
 class KeyNumberTakenError(Exception):
     """Another process added a key at the same moment."""
 

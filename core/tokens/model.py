@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
+from core.tokens.errors import UnknownCursor
 
 # How long a key is published after its last token has expired, for verifiers whose clocks are late.
 SKEW = timedelta(minutes=5)
@@ -107,6 +109,43 @@ class Revocation:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """The place behind one entry of the feed: its number, and a random part of its id.
+
+    A number alone says nothing about the database that gave it. After a failover that lost commits, the feed counts
+    again from an earlier number, and a verifier that is ahead would hear nothing more.
+    """
+
+    number: int
+    tag: str
+
+    @classmethod
+    def behind(cls, number: int, entry_id: uuid.UUID) -> Self:
+        """Return the cursor behind an entry."""
+        return cls(number=number, tag=entry_id.hex[-_TAG_CHARACTERS:])
+
+    def __str__(self) -> str:
+        return f"{self.number}.{self.tag}"
+
+
+_CURSOR = re.compile(r"([0-9]{1,18})(?:\.([0-9a-f]{16}))?")  # a number fits a BIGINT
+_TAG_CHARACTERS = 16  # 62 random bits and two that are not
+
+
+def parse_cursor(text: str | None) -> Cursor | None:
+    """Read a cursor; None for the beginning, as also for a number alone, which earlier versions gave out.
+
+    Raises:
+        UnknownCursor: it is malformed.
+
+    """
+    match = _CURSOR.fullmatch(text) if text is not None else None
+    if text is not None and match is None:
+        raise UnknownCursor
+    return Cursor(number=int(match[1]), tag=match[2]) if match and match[2] else None
+
+
 class Revocations(Protocol):
     """Port: the revocations inside one unit of work."""
 
@@ -122,8 +161,13 @@ class Revocations(Protocol):
         """Number up to ``limit`` committed entries, one process at a time; return their number."""
         ...
 
-    def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
-        """Return the unexpired entries after a number, in order, and the number of the last one."""
+    def after(self, cursor: Cursor | None, *, now: datetime, limit: int) -> tuple[list[Revocation], Cursor | None]:
+        """Return the unexpired entries behind a cursor, in order, and the cursor behind the last one.
+
+        Raises:
+            UnknownCursor: its entry is not there, or is another one.
+
+        """
         ...
 
     def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:

@@ -3,6 +3,7 @@
 from http import HTTPMethod, HTTPStatus
 
 from core.contract.operation import JWT, PUBLIC, Operation, Tag
+from core.tokens.errors import UnknownCursor
 from core.tokens.schemas import JsonWebKeySet, RevocationsQuery
 
 JWKS = Operation(
@@ -30,6 +31,7 @@ REVOCATIONS = Operation(
     "before and let it wait: an end is known to all within seconds.",
     query=RevocationsQuery,
     media_type=JWT,
+    errors=(UnknownCursor,),
     success="The feed behind the cursor.",
     other_statuses={HTTPStatus.NOT_MODIFIED: "Nothing new, and `If-None-Match` names the cursor."},
 )

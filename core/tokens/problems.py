@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from core.contract.problem import ProblemForm, ProblemForms
-from core.tokens.errors import ScopeNotGranted, UnknownAudience
+from core.tokens.errors import ScopeNotGranted, UnknownAudience, UnknownCursor
 
 PROBLEMS: ProblemForms = {
     ScopeNotGranted: ProblemForm(
@@ -11,6 +11,12 @@ PROBLEMS: ProblemForms = {
         "Scope not granted",
         "A scope is malformed, or the roles of the account give none of those that were asked for. Without `scope`, "
         "all are granted that the roles give.",
+    ),
+    UnknownCursor: ProblemForm(
+        HTTPStatus.BAD_REQUEST,
+        "Unknown cursor",
+        "The entry that the cursor names has left the feed, or never was in it: the database may have been set back to "
+        "an earlier state. Ask without a cursor for everything in force, and go on with the cursor of that answer.",
     ),
     UnknownAudience: ProblemForm(
         HTTPStatus.BAD_REQUEST,

@@ -12,12 +12,11 @@ from typing import Any
 import jwt
 
 from core.clock import Clock, new_id
-from core.errors import FieldError, InvalidInput
 from core.settings.groups import MAX_ACCESS_TTL
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing
-from core.tokens.model import Revocation, RevocationKind, hash_of
+from core.tokens.model import Cursor, Revocation, RevocationKind, hash_of, parse_cursor
 
 TYPE = "revocations+jwt"
 MAX_WAIT = 25  # seconds; proxies cut connections that are silent for longer
@@ -25,6 +24,8 @@ POLL = 1.0  # seconds between two reads of a waiting request
 # The number of waiting requests in a process. Each occupies a thread; further requests are answered at once.
 MAX_WAITING = 8
 MAX_BATCH = 1000
+BEGINNING = "0"
+"""The cursor before every entry."""
 
 
 def revoke(
@@ -80,15 +81,14 @@ class RevocationFeed:
         process at a time. A time or an id as cursor would miss entries whose transaction took longer.
 
         Raises:
-            InvalidInput: the cursor is not from this feed.
+            UnknownCursor: the cursor is not from this feed, or its entry has left it.
 
         """
-        number = _number(since)
-        entries, last = self._wait_for_news(number, wait)
-        return self._signed(since, entries, last)
+        entries, last = self._wait_for_news(parse_cursor(since), wait)
+        return self._signed(since, entries, str(last) if last else BEGINNING)
 
-    def _wait_for_news(self, number: int, wait: int) -> tuple[list[Revocation], int]:
-        entries, last = self._entries(number)
+    def _wait_for_news(self, cursor: Cursor | None, wait: int) -> tuple[list[Revocation], Cursor | None]:
+        entries, last = self._entries(cursor)
         if entries or wait == 0 or not self._waiting.acquire(blocking=False):
             return entries, last
         try:
@@ -96,19 +96,19 @@ class RevocationFeed:
             while not entries and time.monotonic() < deadline:
                 if self._stopping.wait(min(POLL, max(0.0, deadline - time.monotonic()))):
                     break  # this process stops: its callers ask another one
-                entries, last = self._entries(number)
+                entries, last = self._entries(cursor)
         finally:
             self._waiting.release()
         return entries, last
 
     @retried
-    def _entries(self, number: int) -> tuple[list[Revocation], int]:
+    def _entries(self, cursor: Cursor | None) -> tuple[list[Revocation], Cursor | None]:
         with self._store.reading() as read:
             unnumbered = read.revocations.has_unnumbered()
         if unnumbered:
             self._number_new()
         with self._store.reading() as read:
-            return read.revocations.after(number, now=self._clock.now(), limit=MAX_BATCH)
+            return read.revocations.after(cursor, now=self._clock.now(), limit=MAX_BATCH)
 
     @retried
     def _number_new(self) -> None:
@@ -116,26 +116,18 @@ class RevocationFeed:
             work.revocations.number(limit=MAX_BATCH)
             work.commit()
 
-    def _signed(self, since: str | None, entries: list[Revocation], last: int) -> Feed:
+    def _signed(self, since: str | None, entries: list[Revocation], cursor: str) -> Feed:
         key, private_key = self._ring.signer()
         payload = {
             "iss": self._issuer,
             "iat": int(self._clock.now().timestamp()),
             "since": since,
-            "cursor": str(last),
+            "cursor": cursor,
             "revocations": [_entry(entry) for entry in entries],
         }
         header = {"typ": TYPE, "kid": key.kid}
         jws = jwt.encode(payload, private_key, algorithm=key.algorithm, headers=header)
-        return Feed(jws=jws, cursor=str(last), is_empty=not entries)
-
-
-def _number(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:  # noqa: PLR2004 - fits a BIGINT
-        raise InvalidInput(FieldError(field="since", code="invalid", message="This is not a cursor of this feed."))
-    return int(cursor)
+        return Feed(jws=jws, cursor=cursor, is_empty=not entries)
 
 
 def _entry(entry: Revocation) -> dict[str, Any]:

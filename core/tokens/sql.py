@@ -29,8 +29,8 @@ from sqlalchemy import (
 
 from core.storage.engine import database_errors
 from core.storage.schema import UtcDateTime, metadata
-from core.tokens.errors import KeyNumberTakenError
-from core.tokens.model import Revocation, RevocationKind, SigningKey, hash_of
+from core.tokens.errors import KeyNumberTakenError, UnknownCursor
+from core.tokens.model import Cursor, Revocation, RevocationKind, SigningKey, hash_of
 
 signing_keys = Table(
     "signing_keys",
@@ -146,13 +146,20 @@ class SqlRevocations:
             self._connection.execute(update(revocation_feed).values(head=max(numbers)))
         return len(numbers)
 
-    def after(self, number: int, *, now: datetime, limit: int) -> tuple[list[Revocation], int]:
-        rows = self._connection.execute(
-            select(revocations)
-            .where(revocations.c.number > number, revocations.c.expires_at > now)
-            .order_by(revocations.c.number)
-            .limit(limit)
-        ).all()
+    def after(self, cursor: Cursor | None, *, now: datetime, limit: int) -> tuple[list[Revocation], Cursor | None]:
+        in_force, number = revocations.c.expires_at > now, revocations.c.number
+        wanted = (
+            and_(number.is_not(null()), in_force)
+            if cursor is None
+            # The cursor's own entry as well, which may have expired a moment ago.
+            else and_(number >= cursor.number, or_(in_force, number == cursor.number))
+        )
+        rows = self._connection.execute(select(revocations).where(wanted).order_by(number).limit(limit + 1)).all()
+        if cursor is not None:
+            if not rows or Cursor.behind(rows[0].number, rows[0].id) != cursor:
+                raise UnknownCursor
+            rows = rows[1:]
+        rows = rows[:limit]
         found = [
             Revocation(
                 id=row.id,
@@ -163,7 +170,7 @@ class SqlRevocations:
             )
             for row in rows
         ]
-        return found, rows[-1].number if rows else number
+        return found, Cursor.behind(rows[-1].number, rows[-1].id) if rows else cursor
 
     def revokes(self, *, token_id: str, subject: str, issued_at: datetime, now: datetime) -> bool:
         named = or_(_is(RevocationKind.TOKEN, token_id), _is(RevocationKind.SUBJECT, subject))

@@ -95,10 +95,28 @@ def test_nothing_new_is_304_for_who_names_the_cursor(api: Api) -> None:
 
 @on_one_database
 def test_a_wrong_query_is_invalid_input(api: Api) -> None:
-    for query in ("since=x", "since=-1", "since=", "since=" + "9" * 19, "wait=26", "wait=-1", "wait=x"):
+    for query in ("wait=26", "wait=-1", "wait=x"):
         answer = api.get(f"/v1/revocations?{query}")
         assert answer.status == 422, query
         assert answer.json["errors"][0]["pointer"] == f"/{query.partition('=')[0]}"
+
+
+def test_a_cursor_that_names_no_entry_is_refused(api: Api) -> None:
+    api.post("/v1/logout", token=api.signed_in()["access_token"])
+    known = cursor(api)
+    number, _, tag = known.partition(".")
+    others = (f"{number}.{'0' * 16}", f"{int(number) + 1}.{tag}", "x", "-1", "", "9" * 19, f"{known}-", f"{number}.")
+    for since in others:
+        answer = api.get(f"/v1/revocations?since={since}")
+        assert (answer.status, answer.json["code"]) == (400, "unknown_cursor"), since
+
+
+def test_a_number_alone_begins_anew(api: Api) -> None:
+    """Earlier versions gave numbers out as cursors."""
+    pair = api.signed_in()
+    api.post("/v1/logout", token=pair["access_token"])
+    for since in ("0", "1", "999"):
+        assert ids_since(api, since) == [hashed(sid(pair))]
 
 
 def test_who_waits_is_told_within_two_seconds(api: Api) -> None:

@@ -4,10 +4,13 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import delete, select, update
 
 from core.clock import new_id
 from core.sql_store import SqlStore
-from core.tokens.model import Revocation, RevocationKind, hash_of
+from core.tokens.errors import UnknownCursor
+from core.tokens.model import Cursor, Revocation, RevocationKind, hash_of
+from core.tokens.sql import revocation_feed, revocations
 from tests.support.values import NOW
 
 HOUR = timedelta(hours=1)
@@ -39,10 +42,26 @@ def number(store: SqlStore, *, limit: int = 100) -> int:
     return count
 
 
-def after(store: SqlStore, cursor: int, *, late: timedelta = timedelta(0), limit: int = 100) -> tuple[set[str], int]:
+def behind(
+    store: SqlStore, cursor: Cursor | None, *, late: timedelta = timedelta(0), limit: int = 100
+) -> tuple[set[str], Cursor | None]:
     with store.reading() as read:
         found, last = read.revocations.after(cursor, now=NOW + late, limit=limit)
     return {one.value_hash for one in found}, last
+
+
+def place(store: SqlStore, number: int) -> Cursor:
+    """The cursor behind an entry."""
+    with store.engine.connect() as connection:
+        (entry_id,) = connection.scalars(select(revocations.c.id).where(revocations.c.number == number))
+    return Cursor.behind(number, entry_id)
+
+
+def after(store: SqlStore, number: int, *, late: timedelta = timedelta(0), limit: int = 100) -> tuple[set[str], int]:
+    """The entries behind that number, and the last number."""
+    cursor = place(store, number) if number else None
+    found, last = behind(store, cursor, late=late, limit=limit)
+    return found, last.number if last else 0
 
 
 def test_nothing_is_given_out_before_it_has_a_number(store: SqlStore) -> None:
@@ -61,7 +80,7 @@ def test_an_entry_comes_back_as_it_was_stored(store: SqlStore) -> None:
     add(store, one)
     number(store)
     with store.reading() as read:
-        assert read.revocations.after(0, now=NOW, limit=1) == ([one], 1)
+        assert read.revocations.after(None, now=NOW, limit=1) == ([one], Cursor.behind(1, one.id))
 
 
 def test_numbers_go_on_where_they_ended(store: SqlStore) -> None:
@@ -144,7 +163,9 @@ def test_an_entry_says_nothing_of_what_it_does_not_speak_of(store: SqlStore) -> 
 
 
 def test_expired_entries_are_purged_in_batches(store: SqlStore) -> None:
-    add(store, *(entry(str(one), ends=TICK) for one in range(3)), entry("kept"))
+    add(store, *(entry(str(one), ends=TICK) for one in range(3)))
+    number(store)
+    add(store, entry("kept"))
     number(store)
     with store.begin() as work:
         assert [work.revocations.purge(now=NOW + TICK, limit=2) for _ in range(3)] == [2, 1, 0]
@@ -172,5 +193,36 @@ def test_many_processes_number_every_entry_once(store: SqlStore) -> None:
         thread.join(30)
     assert sum(counts) == 200
     with store.reading() as read:
-        found, last = read.revocations.after(0, now=NOW, limit=1000)
-    assert (len(found), last) == (200, 200)
+        found, last = read.revocations.after(None, now=NOW, limit=1000)
+    assert last is not None
+    assert (len(found), last.number) == (200, 200)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_cursor_of_a_database_that_was_set_back_is_unknown(store: SqlStore, lost: int) -> None:
+    """Its number is free, or has been given to another entry, or there are more of them than before."""
+    add(store, *(entry(str(one)) for one in range(3)))
+    number(store)
+    cursor = place(store, 3)
+    with store.engine.begin() as connection:
+        connection.execute(delete(revocations).where(revocations.c.number > 3 - lost))
+        connection.execute(update(revocation_feed).values(head=3 - lost))
+    for _ in range(lost + 2):
+        with pytest.raises(UnknownCursor):
+            behind(store, cursor)
+        add(store, entry("after the failover"))
+        number(store)
+
+
+def test_a_cursor_whose_entry_has_expired_is_good_until_it_is_purged(store: SqlStore) -> None:
+    add(store, entry("a", ends=TICK))
+    number(store)
+    add(store, entry("b"))
+    number(store)
+    cursor = place(store, 1)
+    assert behind(store, cursor, late=TICK) == ({hash_of("b")}, place(store, 2))
+    with store.begin() as work:
+        work.revocations.purge(now=NOW + TICK, limit=1)
+        work.commit()
+    with pytest.raises(UnknownCursor):
+        behind(store, cursor)

@@ -95,7 +95,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "revocations.add": lambda work: work.revocations.add([_revocation(), _revocation()]),
     "revocations.has_unnumbered": lambda work: work.revocations.has_unnumbered(),
     "revocations.number": lambda work: work.revocations.number(limit=100),
-    "revocations.after": lambda work: work.revocations.after(0, now=NOW, limit=100),
+    "revocations.after": lambda work: work.revocations.after(None, now=NOW, limit=100),
     "revocations.revokes": lambda work: work.revocations.revokes(token_id="a", subject="b", issued_at=NOW, now=NOW),
     "revocations.purge": lambda work: work.revocations.purge(now=NOW, limit=500),
     "outbox.add": lambda work: work.outbox.add(message()),

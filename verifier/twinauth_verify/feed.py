@@ -120,9 +120,11 @@ class Feed:
 
     def record_failure(self, error: Exception) -> float:
         """Count a failed request, and return the seconds to wait before the next one."""
-        # The issuer may have refused the cursor; a request without one fetches all revocations again.
-        if isinstance(error, FetchFailed) and _is_refusal(error.status):
+        # The issuer may have refused the cursor: its entry has expired, or its database was set back. A request without
+        # one fetches all revocations again.
+        if self._cursor is not None and isinstance(error, FetchFailed) and _is_refusal(error.status):
             self._cursor, self._caught_up = None, False
+            return FIRST_BACKOFF
         self._failures += 1
         level = logging.WARNING if self._failures == 1 else logging.DEBUG
         _log.log(level, "The revocations could not be fetched: %s: %s", type(error).__name__, error)
