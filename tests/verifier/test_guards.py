@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -258,3 +261,20 @@ def test_the_openapi_document_of_fastapi_names_the_bearer_scheme(minter: TokenMi
     assert document["paths"]["/read"]["get"]["security"] == [{"bearer": []}]
     assert "security" not in document["paths"]["/own"]["get"]
     assert "parameters" not in document["paths"]["/read"]["get"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_leaves_no_lock_held(minter: TokenMinter) -> None:
+    """gunicorn forks its workers from a process in which a thread may hold any of them."""
+    verifier = minter.verifier()
+    token = minter.mint()
+    holders = (verifier, verifier.validator.revocations, verifier.validator._verified)
+    for holder in holders:
+        for name, lock in vars(holder).items():
+            if isinstance(lock, type(threading.Lock())):
+                assert lock.acquire(), name
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(0 if verifier.verify(token).subject == "user" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -117,9 +118,30 @@ class TestFetching:
         for fetched in (2, 3):
             timer.advance(10)
             texts = [live.sign(live.header(kid=f"unknown {fetched} {number}")) for number in range(32)]
-            assert set(verifier.verify_all(texts)) == {InvalidToken}
+            assert InvalidToken in verifier.verify_all(texts), "for the one that fetched"
             assert set(verifier.verify_all(texts)) == {InvalidToken}
             assert len(live.jwks_requests) == fetched
+
+    def test_while_the_issuer_hangs_keeps_one_waiting_and_answers_the_others_at_once(
+        self, open_verifier: OpenVerifier, live: Issuer
+    ) -> None:
+        """Whether their keys are known or not; strangers can make up any number of unknown ones."""
+        timer = FakeTime()
+        verifier = open_verifier(live, sockets=True, follow_revocations=False, timer=timer, timeout=3)
+        verifier.start()
+        timer.advance(10)
+        keys = jwks(live.signer.jwk)
+        live.jwks_reply = lambda: Reply(keys, delay=2)
+        started = time.monotonic()
+        with ThreadPoolExecutor(1) as first:
+            waiting = first.submit(verifier.verify_all, [live.sign(live.header(kid="unknown"))])
+            assert eventually(lambda: len(live.jwks_requests) == 2, 2)
+            texts = [live.sign(live.header(kid=f"unknown {number}")) for number in range(15)]
+            found = verifier.verify_all([*texts, live.sign()])
+            assert time.monotonic() - started < 1.5
+            assert set(found[:-1]) == {Unavailable}
+            assert isinstance(found[-1], AccessToken)
+            assert waiting.result() == [InvalidToken]
 
     def test_brings_a_new_key_without_a_restart(self, verifier: AnyVerifier, issuer: Issuer, time_: FakeTime) -> None:
         old = issuer.sign()

@@ -15,6 +15,7 @@ import httpx
 from twinauth_verify.errors import Unavailable
 from twinauth_verify.feed import Feed
 from twinauth_verify.fetching import Answer, FetchFailed, FetchRequest, ResponseReader, client_options
+from twinauth_verify.key_cache import COOLDOWN_WITHOUT_KEYS
 from twinauth_verify.keys import Key
 from twinauth_verify.settings import Settings, Tuning
 from twinauth_verify.token_validator import TokenValidator
@@ -92,17 +93,29 @@ class AsyncVerifier:
         return self.validator.keys.get(kid)
 
     async def _refresh(self, kid: str | None, *, ahead: float = 0.0) -> None:
-        """Fetch the keys if they are due. One task fetches; another waits for it only if it has no key."""
+        """Fetch the keys if they are due, in one task.
+
+        Others go on with the keys that there are. Only where there are none yet do they wait, for a second: tokens of
+        keys that nobody has must not pile up while the issuer hangs.
+
+        Raises:
+            Unavailable: the key may be among those that another task is fetching.
+
+        """
         keys = self.validator.keys
         if not keys.is_due(kid, ahead=ahead):
             return
+        timeout: float | None = None
         if not _is_running(self._fetching):
             self._fetching = asyncio.create_task(self._fetch_keys(kid), name="twinauth-verify keys")
-        elif kid is not None and keys.knows(kid):
+        else:
+            timeout = 0.0 if keys.has_any else COOLDOWN_WITHOUT_KEYS
+        if self._fetching is None:
             return
-        if self._fetching is not None:
-            # Unlike `await` this does not cancel the fetch when a client disconnects: other requests need its keys.
-            await asyncio.wait([self._fetching])
+        # Unlike `await` this does not cancel the fetch when a client disconnects: other requests need its keys.
+        _, running = await asyncio.wait([self._fetching], timeout=timeout)
+        if running and kid is not None and not keys.knows(kid):
+            raise Unavailable
 
     async def _fetch_keys(self, kid: str | None) -> None:
         keys = self.validator.keys

@@ -54,6 +54,11 @@ class KeyCache:
             raise Unavailable
         return snapshot.keys.get(kid)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there are keys to verify with."""
+        return self._good() is not None
+
     def knows(self, kid: str) -> bool:
         """Whether there is a key to verify with while another caller fetches."""
         snapshot = self._good()

@@ -7,16 +7,22 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from twinauth_verify.forks import LockHolder
+
 Name = TypeVar("Name", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Lru(Generic[Name, Value]):
+class Lru(LockHolder, Generic[Name, Value]):
     """Safe under threads; never larger than ``size``."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._items: OrderedDict[Name, Value] = OrderedDict()
+        super().__init__()
+
+    def _make_locks(self) -> None:
+        """Make the lock of the entries."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

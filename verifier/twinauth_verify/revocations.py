@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from twinauth_verify.forks import LockHolder
 from twinauth_verify.strict_json import seconds, text
 from twinauth_verify.tokens import AccessToken
 
@@ -53,14 +54,18 @@ def hash_of(value: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(value.encode()).digest()).rstrip(b"=").decode()
 
 
-class Revocations:
+class Revocations(LockHolder):
     """All current revocations; read by every request, written by one follower."""
 
     def __init__(self, *, clock: Callable[[], float], clock_skew: float) -> None:
         self._clock = clock
         self._clock_skew = clock_skew
-        self._lock = threading.Lock()
         self._entries: dict[tuple[str, str], Revocation] = {}
+        super().__init__()
+
+    def _make_locks(self) -> None:
+        """Make the lock of the entries."""
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -15,6 +15,8 @@ import httpx
 from twinauth_verify.errors import Unavailable
 from twinauth_verify.feed import Feed
 from twinauth_verify.fetching import Answer, FetchFailed, FetchRequest, ResponseReader, client_options
+from twinauth_verify.forks import LockHolder
+from twinauth_verify.key_cache import COOLDOWN_WITHOUT_KEYS
 from twinauth_verify.keys import Key
 from twinauth_verify.settings import Settings, Tuning
 from twinauth_verify.token_validator import TokenValidator
@@ -23,7 +25,7 @@ from twinauth_verify.tokens import AccessToken
 _log = logging.getLogger("twinauth_verify")
 
 
-class Verifier:
+class Verifier(LockHolder):
     """Verifies access tokens of one issuer for one audience; made once and shared by all threads.
 
     It fetches the issuer's keys and follows its revocations in the background: from `start` on, or from the first
@@ -43,10 +45,14 @@ class Verifier:
         self.settings = Settings(issuer=issuer, audience=audience, **tuning)
         self.validator = TokenValidator(self.settings, clock=clock, timer=timer)
         self._transport = transport
-        self._fetching = threading.Lock()
-        self._starting = threading.Lock()
         self._background: _Background | None = None
         self._closed = False
+        super().__init__()
+
+    def _make_locks(self) -> None:
+        """Make the locks of fetching and of starting."""
+        self._fetching = threading.Lock()
+        self._starting = threading.Lock()
 
     def verify(self, text: str) -> AccessToken:
         """Verify an access token.
@@ -93,12 +99,21 @@ class Verifier:
         return self.validator.keys.get(kid)
 
     def _refresh(self, kid: str | None, *, ahead: float = 0.0) -> None:
-        """Fetch the keys if they are due. One thread fetches; another waits for it only if it has no key."""
+        """Fetch the keys if they are due, in one thread.
+
+        Others go on with the keys that there are. Only where there are none yet do they wait, for a second: tokens of
+        keys that nobody has must not hold every thread while the issuer hangs.
+
+        Raises:
+            Unavailable: the key may be among those that another thread is fetching.
+
+        """
         keys = self.validator.keys
         if not keys.is_due(kid, ahead=ahead):
             return
-        timeout = 0.0 if kid is not None and keys.knows(kid) else 2 * self.settings.timeout
-        if not self._fetching.acquire(timeout=timeout):
+        if not self._fetching.acquire(timeout=0.0 if keys.has_any else COOLDOWN_WITHOUT_KEYS):
+            if kid is not None and not keys.knows(kid):
+                raise Unavailable
             return
         try:
             if keys.is_due(kid, ahead=ahead):  # another thread may have fetched meanwhile
