@@ -99,18 +99,25 @@ class EmailVerification:
             InvalidVerificationToken: it is malformed, expired, used or replaced, or another account has the address.
 
         """
+        self._verify(self._find(token), origin)
+
+    @retried
+    def _find(self, token: str) -> OneTimeToken:
+        """Find a token without a lock: junk of strangers must not take SQLite's one writer."""
         digest = digest_of(token)
         if digest is None:
             raise InvalidVerificationToken
-        self._verify(digest, origin)
+        with self._store.reading() as read:
+            purposes = [Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE]
+            found = read.one_time_tokens.find(digest, purposes, now=self._clock.now())
+        if found is None:
+            raise InvalidVerificationToken
+        return found
 
     @retried
-    def _verify(self, digest: bytes, origin: Origin) -> None:
+    def _verify(self, found: OneTimeToken, origin: Origin) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
-            found = work.one_time_tokens.find(digest, [Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE], now=now)
-            if found is None:
-                raise InvalidVerificationToken
             user = work.users.lock(found.user_id)  # before the token, in the same order everywhere
             if not work.one_time_tokens.use(found.id, at=now):
                 raise InvalidVerificationToken
