@@ -145,7 +145,7 @@ class HttpSettings(SettingsGroup):
         description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated",
     )
     cors_origins: Origins = Field(
-        (), description="Origins that browsers may call from, comma-separated; none by default"
+        (), description="Origins of pages and applications that may call, comma-separated; none by default"
     )
     http_keep_alive: Seconds = Field(
         timedelta(seconds=65),

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from core.contract.operation import Auth
+from core.http.edge.routing import METHODS
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
@@ -199,7 +200,12 @@ def test_options_names_the_methods(api: Api) -> None:
     assert {(answer.status, answer.body) for answer in answers.values()} == {(204, b"")}
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "HEAD", "CONNECT"])
+def test_options_of_the_whole_server_is_a_ping(api: Api) -> None:
+    answer = api.send("OPTIONS", "*")
+    assert (answer.status, answer.body) == (204, b"")
+
+
+@pytest.mark.parametrize("method", sorted(METHODS - {"OPTIONS"}))
 def test_another_method_is_not_allowed(api: Api, method: str) -> None:
     for path, allowed in ALLOWED.items():
         answer = api.send(method, path)
@@ -212,7 +218,7 @@ def test_another_method_is_not_allowed(api: Api, method: str) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/nope"])
 def test_a_method_that_http_does_not_define_is_malformed(api: Api, path: str) -> None:
-    for method in ("FETCH", "get", "Get", "PROPFIND", "G ET", "X" * 100):
+    for method in ("FETCH", "get", "Get", "PRI", "*", "G ET", "X" * 100):
         answer = api.send(method, path)
         assert (answer.status, answer.json["code"]) == (400, "malformed_request"), method
 
