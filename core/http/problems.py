@@ -16,6 +16,8 @@ from core.errors import (
     NotFound,
     TryAgainLater,
     Unauthenticated,
+    UnsupportedCoding,
+    UnsupportedMediaType,
 )
 from core.oauth.errors import (
     InvalidClient,
@@ -114,16 +116,24 @@ def _found(error: AuthError) -> Iterable[FieldError]:
 
 def _headers(error: AuthError) -> Headers:
     match error:
+        case UnsupportedCoding():
+            return (("Accept-Encoding", "identity"),)
+        case UnsupportedMediaType(wanted=str(media_type)):
+            return (("Accept", media_type),)
         case MethodNotAllowed(allowed=allowed):
             return (("Allow", ", ".join(allowed)),)
         case TryAgainLater(retry_after=seconds) | TooManyAttempts(retry_after=seconds):
             return (("Retry-After", str(seconds)),)
+        case _:
+            return tuple(("WWW-Authenticate", challenge) for challenge in _challenges(error))
+
+
+def _challenges(error: AuthError) -> Iterable[str]:
+    match error:
         case InvalidClient():
-            return (("WWW-Authenticate", f'Basic realm="{REALM}", charset="UTF-8"'),)
+            yield f'Basic realm="{REALM}", charset="UTF-8"'
         # RFC 6750 section 3: no error code for a request without a token, so that a client fetches one.
         case MissingCredentials() | InvalidCredentials():
-            return (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
+            yield f'Bearer realm="{REALM}"'
         case Unauthenticated():
-            return (("WWW-Authenticate", f'Bearer realm="{REALM}", error="invalid_token"'),)
-        case _:
-            return ()
+            yield f'Bearer realm="{REALM}", error="invalid_token"'

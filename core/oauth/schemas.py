@@ -8,7 +8,6 @@ from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
 from core.oauth.model import ActiveToken, Grant, TokenRequest
 from core.settings.whole import Settings
-from core.tokens import access_tokens
 from core.users import addresses
 
 
@@ -29,7 +28,6 @@ class TokenForm(BaseModel):
     password: PasswordText | None = Field(None, description="Password, for the grant `password`.")
     refresh_token: str | None = Field(
         None,
-        max_length=512,
         description="Refresh token, for the grant `refresh_token`.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )
@@ -58,7 +56,6 @@ class InspectedTokenForm(BaseModel):
 
     token: str | None = Field(
         None,
-        max_length=access_tokens.MAX_CHARACTERS,
         description="An access or a refresh token.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )

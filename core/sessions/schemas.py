@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, RequestModel, ResponseModel, text_field
+from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, RequestModel, ResponseModel, token_field
 from core.sessions.model import Principal
 from core.sessions.model import Session as CoreSession
 from core.sessions.model import TokenPair as CoreTokenPair
 
-RefreshTokenText = Annotated[str, text_field("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
+RefreshTokenText = Annotated[str, token_field("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ")]
 
 
 class RefreshRequest(RequestModel):

@@ -11,6 +11,7 @@ from core.errors import (
     MethodNotAllowed,
     NotFound,
     TargetTooLong,
+    UnsupportedCoding,
 )
 from core.http.edge.request_head import Fields, RequestHead
 from core.http.edge.routing import METHODS, Methods, allowed_methods, served_method
@@ -38,6 +39,7 @@ def fault_of(head: RequestHead, headers: Fields, methods: Methods) -> AuthError 
         or _fault_of_fields(head, headers)
         or _fault_of_path(head, methods)
         or _fault_of_length(headers)
+        or _fault_of_coding(head, headers, methods)
     )
 
 
@@ -99,3 +101,11 @@ def _fault_of_length(headers: Fields) -> AuthError | None:
         return MalformedRequest()
     length = length.lstrip("0") or "0"
     return BodyTooLarge() if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY else None
+
+
+def _fault_of_coding(head: RequestHead, headers: Fields, methods: Methods) -> AuthError | None:
+    # Only where a body is read: what nobody reads may be packed as it likes.
+    operation = methods.get(head.method)
+    codings = {coding.strip(" \t").lower() for coding in headers.get("content-encoding", "").split(",")}
+    takes_body = operation is not None and (operation.json or operation.form)
+    return UnsupportedCoding() if takes_body and codings - {"", "identity"} else None
