@@ -157,6 +157,8 @@ def test_forwarded_for_is_not_believed_without_a_trusted_proxy(door: OpenDoor) -
 def test_forwarded_for_is_read_from_the_right_behind_a_trusted_proxy(door: OpenDoor) -> None:
     api = door(http=HttpSettings(trusted_proxies=("127.0.0.0/8",)))
     assert ip_of(api, "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+    assert ip_of(api, "203.0.113.7:51234") == "203.0.113.7"
+    assert ip_of(api, "[2001:db8::1]:4711") == "2001:db8::1"
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/assets/swagger-ui.css"])
