@@ -61,6 +61,11 @@ def context_of(request: Request) -> RequestContext:
     return context
 
 
+async def current_context(request: Request) -> RequestContext:
+    """Return the context of the request."""
+    return context_of(request)
+
+
 async def current_origin(request: Request) -> Origin:
     """Return the origin of the request."""
     return context_of(request).origin
@@ -92,6 +97,7 @@ async def required_credentials(
 
 Auth = Annotated[AuthApp, Depends(auth_app)]
 Site = Annotated[Pages, Depends(site_pages)]
+Context = Annotated[RequestContext, Depends(current_context)]
 From = Annotated[Origin, Depends(current_origin)]
 OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
 RequiredClient = Annotated[Credentials | None, Depends(required_credentials)]

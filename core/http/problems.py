@@ -42,12 +42,13 @@ class Problems:
         """Return the status of an error."""
         return self._form(error).status
 
-    def answer(self, error: AuthError, request_id: str) -> Answer:
-        """Make the whole answer to an error."""
+    def answer(self, error: AuthError, request_id: str, prefix: str = "") -> Answer:
+        """Make the whole answer to an error; ``prefix`` is the path of the service as the caller sees it."""
         form = self._form(type(error))
-        return Answer.of(media_type_of(type(error)), _body(error, form, request_id), _headers(error), form.status)
+        body = _body(error, form, request_id, prefix)
+        return Answer.of(media_type_of(type(error)), body, _headers(error), form.status)
 
-    def explain(self, code: str) -> ProblemType:
+    def explain(self, code: str, prefix: str = "") -> ProblemType:
         """Explain a code.
 
         Raises:
@@ -59,7 +60,7 @@ class Problems:
             raise NotFound
         form = self._forms[error]
         return ProblemType(
-            type=_type(code), code=code, title=form.title, status=form.status, explanation=form.explanation
+            type=_type(code, prefix), code=code, title=form.title, status=form.status, explanation=form.explanation
         )
 
     def example(self, error: type[AuthError]) -> dict[str, object]:
@@ -89,14 +90,14 @@ def _instance(error: type[AuthError]) -> AuthError:
     return MethodNotAllowed(()) if error is MethodNotAllowed else error()
 
 
-def _type(code: str) -> str:
-    return f"/problems/{code}"
+def _type(code: str, prefix: str) -> str:
+    return f"{prefix}/problems/{code}"
 
 
-def _body(error: AuthError, form: ProblemForm, request_id: str) -> bytes:
+def _body(error: AuthError, form: ProblemForm, request_id: str, prefix: str = "") -> bytes:
     """Make the body of an error from the members of its model."""
     members = {
-        "type": _type(error.code),
+        "type": _type(error.code, prefix),
         "title": form.title,
         "status": form.status,
         "detail": error.text,

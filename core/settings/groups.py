@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from core.settings.files import SettingsGroup
-from core.settings.values import DatabaseUrl, Mailbox, Networks, Origins, PublicUrl, Seconds, SmtpUrl
+from core.settings.values import DatabaseUrl, Mailbox, Networks, Origins, PublicUrl, RootPath, Seconds, SmtpUrl
 
 PREFIX = "AUTH_"
 ENV_FILE = ".env"
@@ -139,6 +139,11 @@ class HttpSettings(SettingsGroup):
     public_url: PublicUrl = Field(
         "http://127.0.0.1:8000",
         description="URL under which clients reach it, and issuer of tokens; production must say it",
+    )
+    root_path: RootPath = Field(
+        "",
+        description="Path under which a proxy shows it, whether it takes the path away or not; without it, that of the "
+        "public URL",
     )
     trusted_proxies: Networks = Field(
         (),

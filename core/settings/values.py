@@ -31,6 +31,12 @@ def _origin(value: str) -> str:
     return value
 
 
+def _root_path(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~\-]+)*/?", value):
+        raise ValueError("must be a path such as /auth")
+    return value.rstrip("/")
+
+
 def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -93,4 +99,5 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_separated)]
+RootPath = Annotated[str, AfterValidator(_root_path)]
 PublicUrl = Annotated[str, AfterValidator(_absolute_url)]

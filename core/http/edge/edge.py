@@ -8,6 +8,7 @@ import re
 import secrets
 from email.utils import formatdate
 from http import HTTPStatus
+from urllib.parse import quote
 
 from core.contract.answer import Answer
 from core.contract.contract import Contract
@@ -36,11 +37,17 @@ class Edge:
         self._routes = Routes(contract.operations.values())
         self._cross_origin = Cors(settings.http.cors_origins)
         self._trusted = settings.http.trusted_proxies
+        self._root_path = settings.http.root_path
         self._always = (
             *_ALWAYS,
             *((("Strict-Transport-Security", HSTS),) if settings.http.public_url.startswith("https:") else ()),
             *((("X-Served-By", door),) if settings.http.served_by else ()),
         )
+
+    def below(self, path: str) -> str:
+        """Return a path without the one under which a proxy shows the service; the proxy may have taken it away."""
+        is_below = path.startswith(f"{self._root_path}/") and not self._routes.at(path)
+        return path.removeprefix(self._root_path) if is_below else path
 
     def open(self, head: RequestHead) -> RequestContext:
         """Begin a request: name it, find its origin and its operation."""
@@ -53,6 +60,7 @@ class Edge:
             problems=self._problems,
             always=self._always,
             cross_origin=self._cross_origin,
+            prefix=quote(self._root_path or head.prefix),
         )
         context.begin()
         return context
@@ -63,7 +71,7 @@ class Edge:
         The servers' own pages quote what they could not read, in HTML, a bearer token included.
         """
         request_id = _new_request_id()
-        answer = self._problems.answer(error, request_id)
+        answer = self._problems.answer(error, request_id, self._root_path)
         access_log.info("unreadable request", status=int(answer.status), ip=peer, request_id=request_id)
         return _last_response(
             answer,
@@ -82,7 +90,7 @@ class Edge:
         method, target, *_ = [*data.decode("latin-1").split(" ", 2), ""]
         if method not in METHODS:
             return MalformedRequest()
-        methods = self._routes.at(target.partition("?")[0])
+        methods = self._routes.at(self.below(target.partition("?")[0]))
         return MethodNotAllowed(allowed_methods(methods)) if methods else NotFound()
 
     def _origin(self, peer: str, headers: Fields) -> Origin:

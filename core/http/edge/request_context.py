@@ -38,7 +38,10 @@ class RequestContext:
         problems: Problems,
         always: Headers,
         cross_origin: Cors,
+        prefix: str,
     ) -> None:
+        self.prefix = prefix
+        """The path of the service as the caller sees it, as a part of a URL."""
         self._head = head
         self._headers = headers
         self.origin = origin
@@ -68,7 +71,7 @@ class RequestContext:
         """Make the answer to an error."""
         if isinstance(error, DatabaseUnavailable):
             _log_cause(error)
-        return self._problems.answer(error, self.origin.request_id)
+        return self._problems.answer(error, self.origin.request_id, self.prefix)
 
     def crash(self, error: Exception) -> Answer:
         """Log an unknown error completely and answer with its request id only."""
