@@ -118,7 +118,11 @@ def ask(api: Api, operation: Operation, client: Headers) -> None:
         path = path.replace(name, value)
     sender: dict[str, Any] = {"token": token} if operation.auth is Auth.USER else {"headers": client}
     models = {"json": operation.json, "form": operation.form}
-    bodies = {kind: {n: right[n] for n in model.model_fields if n in right} for kind, model in models.items() if model}
+    bodies: dict[str, Any] = {
+        kind: {name: right[name] for name in model.model_fields if name in right}
+        for kind, model in models.items()
+        if model
+    }
     for method in ("HEAD", "OPTIONS", "QUERY"):
         api.send(method, path, **sender)
     api.send(operation.method, path, **sender, **bodies)
@@ -159,7 +163,7 @@ def store(stores: Callable[[str], SqlStore]) -> Iterator[SqlStore]:
     empty(found)
 
 
-def test_every_operation_answers_below_a_prefix_as_without_one(store: SqlStore, loop: asyncio.AbstractEventLoop) -> None:
+def test_every_operation_answers_below_a_prefix_as_alone(store: SqlStore, loop: asyncio.AbstractEventLoop) -> None:
     service = open_service(store, loop, throttling=AMPLE)
     alone = walk(service, service.doors["flask"])
     assert {status for status, _, _ in alone} >= {200, 201, 202, 204, 400, 404, 405}
@@ -171,7 +175,7 @@ def test_every_operation_answers_below_a_prefix_as_without_one(store: SqlStore, 
 
 @pytest.mark.parametrize("setting", [{"root_path": PREFIX}, {"public_url": f"https://example.com{PREFIX}"}])
 def test_a_proxy_may_keep_the_prefix_or_take_it_away(
-    store: SqlStore, loop: asyncio.AbstractEventLoop, setting: dict[str, str]
+    store: SqlStore, loop: asyncio.AbstractEventLoop, setting: dict[str, Any]
 ) -> None:
     service = open_service(store, loop, throttling=AMPLE, http=HttpSettings(**setting))
     answers = {

@@ -73,7 +73,11 @@ def test_without_trusted_proxies_it_is_the_connection_whatever_is_claimed(
         pytest.param("10.0.0.1", "x\r\nSet-Cookie: a=b", "10.0.0.1", id="a header in it"),
         pytest.param("11.0.0.1", CLIENT, "11.0.0.1", id="a stranger next to our network"),
         pytest.param("192.0.2.8", CLIENT, "192.0.2.8", id="a stranger next to our proxy"),
-        pytest.param("", CLIENT, "", id="no peer, as on a Unix socket"),
+        pytest.param("", CLIENT, CLIENT, id="a proxy at a Unix socket"),
+        pytest.param("", f"6.6.6.6, {CLIENT}, 10.0.0.2", CLIENT, id="two proxies, one of them at a Unix socket"),
+        pytest.param("", f"6.6.6.6, {CLIENT}", CLIENT, id="what the client wrote itself, at a Unix socket"),
+        pytest.param("", "unknown", "", id="no address at a Unix socket"),
+        pytest.param("", None, "", id="nothing said at a Unix socket"),
         pytest.param("unix:", CLIENT, "", id="a peer that is no address"),
     ],
 )

@@ -15,17 +15,18 @@ def client_address(peer: str, forwarded_for: str | None, trusted: Sequence[Netwo
 
     ``X-Forwarded-For`` is read from the right, hop by hop, as long as each hop is one of our proxies. Entries further
     left may be forged by the caller. Azure's Application Gateway, IIS and HAProxy may write the port as well.
+    The peer of a Unix socket has no address, and is a proxy: who may connect is said by the rights of the file.
     """
     address = _parse(peer)
-    if address is None:
+    if address is None and peer:
         return ""
     hops = [hop.strip() for hop in (forwarded_for or "").split(",") if hop.strip()]
-    while hops and any(address in network for network in trusted):
+    while hops and (address is None or any(address in network for network in trusted)):
         previous = _parse(_without_port(hops.pop()))
         if previous is None:
             break
         address = previous
-    return str(address)
+    return "" if address is None else str(address)
 
 
 def _without_port(hop: str) -> str:
