@@ -14,7 +14,7 @@ from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.oauth.model import Credentials
 from core.origin import Origin
-from core.sessions.model import Principal
+from core.sessions.model import Caller, Principal
 
 
 class Described(SecurityBase):
@@ -82,6 +82,17 @@ async def current_principal(
     return await run_in_threadpool(auth.sessions.whoami, token)
 
 
+async def current_caller(
+    request: Request,
+    auth: Annotated[AuthApp, Depends(auth_app)],
+    _password_grant: Annotated[None, Depends(password_grant)],
+    _access_token: Annotated[None, Depends(access_token)],
+) -> Caller:
+    """Return the user or the client of the request's access token, in one thread hop."""
+    token = bearer_token(request.headers.get("authorization"))
+    return await run_in_threadpool(auth.sessions.caller, token)
+
+
 async def current_credentials(request: Request) -> Credentials | None:
     """Return the client id and secret of the request, if any."""
     return client_credentials(request.headers.get("authorization"))
@@ -102,3 +113,4 @@ From = Annotated[Origin, Depends(current_origin)]
 OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
 RequiredClient = Annotated[Credentials | None, Depends(required_credentials)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+CurrentCaller = Annotated[Caller, Depends(current_caller)]

@@ -10,7 +10,7 @@ from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api_flask.answers import response_of
-from api_flask.dependencies import authenticate, identify
+from api_flask.dependencies import authenticate, identify, recognise
 from core.contract.answer import Answer
 from core.contract.operation import Auth, Operation, Parameter
 from core.http import reading
@@ -63,6 +63,8 @@ def _identify_caller(auth: Auth) -> None:
     match auth:
         case Auth.USER:
             authenticate()
+        case Auth.BEARER:
+            recognise()
         case Auth.CLIENT | Auth.OPTIONAL_CLIENT:
             identify()
 

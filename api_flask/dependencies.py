@@ -8,7 +8,7 @@ from core.http.pages import Pages
 from core.http.reading import bearer_token, client_credentials
 from core.oauth.model import Credentials
 from core.origin import Origin
-from core.sessions.model import Principal
+from core.sessions.model import Caller, Principal
 
 
 def auth_app() -> AuthApp:
@@ -51,6 +51,17 @@ def authenticate() -> None:
     A function or a module must not keep them: they would leak into the requests of other threads.
     """
     g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
+
+
+def recognise() -> None:
+    """Put the user or the client of the request's access token into `flask.g`."""
+    g.caller = auth_app().sessions.caller(bearer_token(request.headers.get("authorization")))
+
+
+def current_caller() -> Caller:
+    """Return the user or the client that `recognise` has found."""
+    caller: Caller = g.caller
+    return caller
 
 
 def current_principal() -> Principal:

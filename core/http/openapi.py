@@ -44,9 +44,11 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
     CLIENT_SCHEME: {"type": "http", "description": CLIENT_SCHEME_TEXT, "scheme": "basic"},
 }
+_BY_TOKEN: list[dict[str, list[str]]] = [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}]
 # The security requirements of operations that refuse unauthenticated requests.
 _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
-    Auth.USER: [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}],
+    Auth.USER: _BY_TOKEN,
+    Auth.BEARER: _BY_TOKEN,
     Auth.CLIENT: [{CLIENT_SCHEME: []}],
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 
 from core.audit.model import EventKind, event
 from core.clock import Clock
@@ -15,10 +14,10 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Rotation, Session, rotate
 from core.sessions.refresh_tokens import RefreshTokens
-from core.sessions.service import SessionService
+from core.sessions.service import SessionService, is_clients_live
 from core.settings.groups import TokenSettings
 from core.storage.retries import retried
-from core.store import Store, UnitOfWork
+from core.store import Store
 from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
@@ -112,7 +111,7 @@ class TokenInspector:
                 case UserClaims():
                     return read.sessions.principal(claims.session_id, claims.user_id, now=now) is not None
                 case ClientClaims():
-                    return _is_clients_live(read, claims, now)
+                    return is_clients_live(read, claims, now)
 
     def _active_refresh_token(self, token: str) -> ActiveToken:
         session, user = self._session_of(token)
@@ -166,13 +165,6 @@ class TokenInspector:
             revoke(work, RevocationKind.TOKEN, [claims.token_id], at=now)
             work.audit.add(event(EventKind.TOKEN_REVOKED, at=now, origin=origin, subject=claims.client_id))
             work.commit()
-
-
-def _is_clients_live(read: UnitOfWork, claims: ClientClaims, now: datetime) -> bool:
-    if read.revocations.revokes(token_id=claims.token_id, subject=claims.subject, issued_at=claims.issued_at, now=now):
-        return False
-    client = read.clients.by_id(claims.client_id)
-    return client is not None and client.is_active
 
 
 def _require_owner(client_id: str, caller: RegisteredClient | None) -> None:

@@ -449,7 +449,7 @@ def test_an_unknown_error_is_opaque(api: Api, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api) -> None:
-    protected = [operation for operation in OPERATIONS.values() if operation.auth is Auth.USER]
+    protected = [operation for operation in OPERATIONS.values() if operation.auth in (Auth.USER, Auth.BEARER)]
     assert len(protected) > 8
     for operation in protected:
         path = operation.path.replace("{session_id}", "not-a-uuid")

@@ -116,7 +116,7 @@ def ask(api: Api, operation: Operation, client: Headers) -> None:
     path = operation.path
     for name, value in PARTS.items():
         path = path.replace(name, value)
-    sender: dict[str, Any] = {"token": token} if operation.auth is Auth.USER else {"headers": client}
+    sender: dict[str, Any] = {"token": token} if operation.auth in (Auth.USER, Auth.BEARER) else {"headers": client}
     models = {"json": operation.json, "form": operation.form}
     bodies: dict[str, Any] = {
         kind: {name: right[name] for name in model.model_fields if name in right}
