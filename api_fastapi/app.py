@@ -62,6 +62,7 @@ def generated_document(app: FastAPI, auth: AuthApp) -> dict[str, Any]:
         version=app.version,
         description=app.description,
         tags=app.openapi_tags,
+        servers=openapi.SERVERS,
         routes=app.routes,
     )
     operations = auth.contract.operations

@@ -11,10 +11,10 @@ from core.app import AuthApp
 from core.http import openapi
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
-from core.http.reading import bearer_token, caller_of, client_credentials
+from core.http.reading import bearer_token, client_credentials, client_proof
 from core.oauth.model import BearerToken, Credentials
 from core.origin import Origin
-from core.sessions.model import Principal
+from core.sessions.model import Caller, Principal
 
 
 class Described(SecurityBase):
@@ -66,6 +66,11 @@ async def known_tag(request: Request) -> str | None:
     return request.headers.get("if-none-match")
 
 
+async def current_context(request: Request) -> RequestContext:
+    """Return the context of the request."""
+    return context_of(request)
+
+
 async def current_origin(request: Request) -> Origin:
     """Return the origin of the request."""
     return context_of(request).origin
@@ -82,22 +87,35 @@ async def current_principal(
     return await run_in_threadpool(auth.sessions.whoami, token)
 
 
+async def current_caller(
+    request: Request,
+    auth: Annotated[AuthApp, Depends(auth_app)],
+    _password_grant: Annotated[None, Depends(password_grant)],
+    _access_token: Annotated[None, Depends(access_token)],
+) -> Caller:
+    """Return the user or the client of the request's access token, in one thread hop."""
+    token = bearer_token(request.headers.get("authorization"))
+    return await run_in_threadpool(auth.sessions.caller, token)
+
+
 async def current_credentials(request: Request) -> Credentials | None:
     """Return the client id and secret of the request, if any."""
     return client_credentials(request.headers.get("authorization"))
 
 
-async def current_caller(
+async def current_client_proof(
     request: Request, _client_basic: Annotated[None, Depends(client_basic)]
 ) -> Credentials | BearerToken | None:
     """Return the credentials or the access token of a client; the core refuses requests without any."""
-    return caller_of(request.headers.get("authorization"))
+    return client_proof(request.headers.get("authorization"))
 
 
 Auth = Annotated[AuthApp, Depends(auth_app)]
 Site = Annotated[Pages, Depends(site_pages)]
+Context = Annotated[RequestContext, Depends(current_context)]
 From = Annotated[Origin, Depends(current_origin)]
 OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
-RequiredClient = Annotated[Credentials | BearerToken | None, Depends(current_caller)]
+ClientProof = Annotated[Credentials | BearerToken | None, Depends(current_client_proof)]
 IfNoneMatch = Annotated[str | None, Depends(known_tag)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+CurrentCaller = Annotated[Caller, Depends(current_caller)]

@@ -10,7 +10,7 @@ from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api_flask.answers import response_of
-from api_flask.dependencies import authenticate, identify, identify_caller
+from api_flask.dependencies import authenticate, identify, identify_client, recognise
 from core.contract.answer import Answer
 from core.contract.operation import JSON, Auth, Operation, Parameter
 from core.http import reading
@@ -62,10 +62,12 @@ def _identify_caller(auth: Auth) -> None:
     match auth:
         case Auth.USER:
             authenticate()
+        case Auth.BEARER:
+            recognise()
         case Auth.OPTIONAL_CLIENT:
             identify()
         case Auth.CLIENT:
-            identify_caller()
+            identify_client()
 
 
 def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:

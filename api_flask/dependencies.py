@@ -5,10 +5,10 @@ from flask import current_app, g, request
 from core.app import AuthApp
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
-from core.http.reading import bearer_token, caller_of, client_credentials
+from core.http.reading import bearer_token, client_credentials, client_proof
 from core.oauth.model import BearerToken, Credentials
 from core.origin import Origin
-from core.sessions.model import Principal
+from core.sessions.model import Caller, Principal
 
 
 def auth_app() -> AuthApp:
@@ -50,15 +50,15 @@ def current_credentials() -> Credentials | None:
     return credentials
 
 
-def identify_caller() -> None:
+def identify_client() -> None:
     """Put the credentials or the access token of a client, if any, into `flask.g`."""
-    g.caller = caller_of(request.headers.get("authorization"))
+    g.client_proof = client_proof(request.headers.get("authorization"))
 
 
-def current_caller() -> Credentials | BearerToken | None:
-    """Return what `identify_caller` has found; the core refuses requests without any."""
-    caller: Credentials | BearerToken | None = g.caller
-    return caller
+def current_client_proof() -> Credentials | BearerToken | None:
+    """Return what `identify_client` has found; the core refuses requests without any."""
+    proof: Credentials | BearerToken | None = g.client_proof
+    return proof
 
 
 def authenticate() -> None:
@@ -67,6 +67,17 @@ def authenticate() -> None:
     A function or a module must not keep them: they would leak into the requests of other threads.
     """
     g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
+
+
+def recognise() -> None:
+    """Put the user or the client of the request's access token into `flask.g`."""
+    g.caller = auth_app().sessions.caller(bearer_token(request.headers.get("authorization")))
+
+
+def current_caller() -> Caller:
+    """Return the user or the client that `recognise` has found."""
+    caller: Caller = g.caller
+    return caller
 
 
 def current_principal() -> Principal:

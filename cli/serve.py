@@ -3,6 +3,7 @@
 import os
 import socket
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -12,16 +13,18 @@ from core.settings.whole import Settings
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
 NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
-_INCLUDE_HOST = ("localhost", "0.0.0.0")  # noqa: S104 - what it is compared with
+_INCLUDE_HOST = ("localhost", "0.0.0.0", "::")  # noqa: S104 - what it is compared with
 _PORT = click.IntRange(1, 65535)
 
 
 @click.command()
 @click.option("--framework", type=click.Choice(["both", *PORTS]), default="both", show_default=True)
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
-@click.option("--port", type=_PORT, help="Port of a single front door.")
-@click.option("--fastapi-port", type=_PORT, default=PORTS["fastapi"], show_default=True, help="Port of FastAPI.")
-@click.option("--flask-port", type=_PORT, default=PORTS["flask"], show_default=True, help="Port of Flask.")
+@click.option("--port", type=_PORT, help="Port of a single front door; without it, that of the variable PORT.")
+@click.option("--uds", type=click.Path(path_type=Path), help="Unix socket of a single front door, instead of a port.")
+@click.option("--fastapi-port", type=_PORT, show_default=str(PORTS["fastapi"]), help="Port of FastAPI.")
+@click.option("--flask-port", type=_PORT, show_default=str(PORTS["flask"]), help="Port of Flask.")
+@click.option("--root-path", help="Path under which a proxy shows it (AUTH_ROOT_PATH).")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes a front door.")
 @click.option("--reload", is_flag=True, help="Start again when the code changes.")
 @click.option("--listener", type=int, hidden=True, help="A socket inherited from the parent, to listen on.")
@@ -31,8 +34,10 @@ def serve(  # noqa: PLR0913 - the options of a command
     framework: str,
     host: str,
     port: int | None,
-    fastapi_port: int,
-    flask_port: int,
+    uds: Path | None,
+    fastapi_port: int | None,
+    flask_port: int | None,
+    root_path: str | None,
     workers: int,
     *,
     reload: bool,
@@ -46,13 +51,17 @@ def serve(  # noqa: PLR0913 - the options of a command
         return
     if framework == "both" and port is not None:
         raise click.UsageError("--port goes with --framework fastapi or flask; both take --fastapi-port, --flask-port")
-    chosen = {"fastapi": fastapi_port, "flask": flask_port}
-    if framework != "both":
-        chosen = {framework: port or chosen[framework]}
+    if uds is not None and (framework == "both" or port is not None or reload):
+        raise click.UsageError("--uds goes with --framework fastapi or flask, and neither with --port nor --reload")
+    if root_path is not None:
+        os.environ["AUTH_ROOT_PATH"] = root_path  # which the doors and their workers read
+    chosen = {} if uds else _ports(framework, port, {"fastapi": fastapi_port, "flask": flask_port})
     listeners = {name: ports.bound(host, number, option=f"--{name}-port") for name, number in chosen.items()}
+    if uds is not None:
+        listeners[framework] = ports.bound_to_file(uds)
     found = import_module("cli.startup").startup(workers)
     if found.logging.format == "console":
-        _say_where(found, host, chosen)
+        _say_where(found, host, chosen, uds)
     if len(listeners) == 1 and not reload and not _has_terminal():
         _serve_here(framework, listeners[framework], found, workers)
     else:
@@ -79,17 +88,25 @@ def _has_terminal() -> bool:
     return True
 
 
-def _say_where(found: Settings, host: str, chosen: dict[str, int]) -> None:
+def _ports(framework: str, port: int | None, named: dict[str, int | None]) -> dict[str, int]:
+    """The port of each front door that is to be served. An option wins over the platform's variable."""
+    if framework == "both":
+        return {name: number or PORTS[name] for name, number in named.items()}
+    return {framework: port or named[framework] or ports.port_of_platform() or PORTS[framework]}
+
+
+def _say_where(found: Settings, host: str, chosen: dict[str, int], uds: Path | None) -> None:
     for name, port in chosen.items():
         click.echo(f"{NAMES[name]:8} {_address(host, port)}{'/docs' if found.http.docs else ''}")
+    if uds is not None:
+        click.echo(f"Socket   {uds}")
     if found.mail.smtp_url is None:
         click.echo("Mail     is shown here, and by `twinauth mail`")
-    (first, *others) = chosen.values()
-    if not others and (address := links_lead_past(found, host, first)):
+    if len(chosen) == 1 and (address := links_lead_past(found, host, *chosen.values())):
         click.echo(
             f"Links in mail lead to {found.http.public_url}; if nothing serves there, set AUTH_PUBLIC_URL={address}"
         )
-    click.echo(f"Ctrl-C   stops {'both' if others else 'it'}")
+    click.echo(f"Ctrl-C   stops {'both' if len(chosen) > 1 else 'it'}")
 
 
 def links_lead_past(found: Settings, host: str, port: int) -> str | None:

@@ -67,8 +67,20 @@ class MalformedJson(RequestRefused):
 
 
 class UnsupportedMediaType(RequestRefused):
+    """Carries the media type that would be taken, for ``Accept`` (RFC 9110 section 12.5.1)."""
+
     code = "unsupported_media_type"
     detail = "The content type is missing or not one that this operation takes."
+
+    def __init__(self, wanted: str | None = None) -> None:
+        self.wanted = wanted
+        super().__init__(f"Send the body as {wanted}, in UTF-8." if wanted else None)
+
+
+class UnsupportedCoding(UnsupportedMediaType):
+    """The body is compressed. 64 KiB of it may be gigabytes, so nothing is unpacked (RFC 9110 section 15.5.16)."""
+
+    detail = "Send the body as it is, without a content coding."
 
 
 class BodyTooLarge(RequestRefused):

@@ -171,7 +171,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no ty
             structlog.get_logger("error").error("unhandled error", exc_info=error)
         with suppress(OSError):
             client.settimeout(MAX_SECONDS)
-            client.sendall(self.wsgi.extensions["twinauth_edge"].unreadable(refusal(), address[0]))
+            client.sendall(self.wsgi.extensions["twinauth_edge"].unreadable(refusal(), address[0] if address else ""))
         _end(client)
 
     def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's own

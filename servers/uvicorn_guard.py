@@ -41,6 +41,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._pass_over_offer(data[offer.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            self._refuse(self.config.loaded_app.state.edge.fault_of_method(data))
         except httptools.HttpParserError:
             self._refuse(MalformedRequest())
         if self._bytes > MAX_REQUEST and not self._is_refused:

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint
-from api_fastapi.dependencies import Auth, From, IfNoneMatch, OptionalClient, RequiredClient
+from api_fastapi.dependencies import Auth, ClientProof, From, IfNoneMatch, OptionalClient
 from core.oauth import discovery, operations
 from core.oauth.schemas import InspectedTokenForm, Introspection, TokenAnswer, TokenForm
 
@@ -20,22 +20,22 @@ on = partial(endpoint, router)
 async def token(
     form: Annotated[TokenForm, Form()], credentials: OptionalClient, auth: Auth, origin: From
 ) -> TokenAnswer:
-    caller = form.caller(credentials)
-    return TokenAnswer.of(await run_in_threadpool(auth.token_endpoint.grant, form.to_core(), caller, origin))
+    proof = form.proof(credentials)
+    return TokenAnswer.of(await run_in_threadpool(auth.token_endpoint.grant, form.to_core(), proof, origin))
 
 
 @on(operations.REVOKE)
 async def revoke(
     form: Annotated[InspectedTokenForm, Form()], credentials: OptionalClient, auth: Auth, origin: From
 ) -> None:
-    await run_in_threadpool(auth.tokens.revoke, form.token, form.caller(credentials), origin)
+    await run_in_threadpool(auth.tokens.revoke, form.token, form.proof(credentials), origin)
 
 
 @on(operations.INTROSPECT)
 async def introspect(
-    form: Annotated[InspectedTokenForm, Form()], caller: RequiredClient, auth: Auth, origin: From
+    form: Annotated[InspectedTokenForm, Form()], proof: ClientProof, auth: Auth, origin: From
 ) -> Introspection:
-    found = await run_in_threadpool(auth.tokens.introspect, form.token, form.caller(caller), origin)
+    found = await run_in_threadpool(auth.tokens.introspect, form.token, form.proof(proof), origin)
     return Introspection.of(found, auth.settings)
 
 

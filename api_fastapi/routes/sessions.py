@@ -4,12 +4,13 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
+from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint, path_parameter
-from api_fastapi.dependencies import Auth, CurrentPrincipal, From
-from core.sessions import operations
+from api_fastapi.dependencies import Auth, CurrentCaller, CurrentPrincipal, From
+from core.sessions import discovery, operations
 from core.sessions.schemas import EndSessionsQuery, RefreshRequest, SessionList, TokenPair
 from core.users.schemas import User
 
@@ -30,6 +31,11 @@ async def logout(principal: CurrentPrincipal, auth: Auth, origin: From) -> None:
 @on(operations.WHOAMI)
 async def whoami(principal: CurrentPrincipal) -> User:
     return User.of(principal.user)
+
+
+@on(operations.FORWARD_AUTH)
+async def forward_auth(caller: CurrentCaller) -> Response:
+    return response_of(discovery.identity(caller))
 
 
 @on(operations.LIST_SESSIONS)

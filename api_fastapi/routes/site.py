@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api_fastapi.answers import response_of
 from api_fastapi.binding import ContractRoute, endpoint, path_parameter
-from api_fastapi.dependencies import Auth, From, Site
+from api_fastapi.dependencies import Auth, Context, From, Site
 from core.contract.problem import ProblemType
 from core.site import operations
 from core.site.schemas import Health
@@ -19,9 +19,9 @@ on = partial(endpoint, router)
 
 @on(operations.PROBLEM_TYPE)
 async def problem_type(
-    pages: Site, code: Annotated[str, path_parameter(operations.PROBLEM_TYPE, "code")]
+    pages: Site, context: Context, code: Annotated[str, path_parameter(operations.PROBLEM_TYPE, "code")]
 ) -> ProblemType:
-    return pages.problem_type(code)
+    return pages.problem_type(code, context.prefix)
 
 
 @on(operations.HEALTHZ)

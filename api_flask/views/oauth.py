@@ -7,7 +7,7 @@ from flask.views import MethodView
 
 from api_flask.answers import response_of
 from api_flask.binding import add_view, endpoint
-from api_flask.dependencies import auth_app, current_caller, current_credentials, current_origin, known_tag
+from api_flask.dependencies import auth_app, current_client_proof, current_credentials, current_origin, known_tag
 from core.oauth import discovery, operations
 from core.oauth.schemas import InspectedTokenForm, Introspection, TokenAnswer, TokenForm
 
@@ -19,15 +19,15 @@ on = partial(add_view, blueprint)
 class Token(MethodView):
     @endpoint(operations.TOKEN)
     def post(self, form: TokenForm) -> TokenAnswer:
-        caller = form.caller(current_credentials())
-        return TokenAnswer.of(auth_app().token_endpoint.grant(form.to_core(), caller, current_origin()))
+        proof = form.proof(current_credentials())
+        return TokenAnswer.of(auth_app().token_endpoint.grant(form.to_core(), proof, current_origin()))
 
 
 @on
 class Revoke(MethodView):
     @endpoint(operations.REVOKE)
     def post(self, form: InspectedTokenForm) -> None:
-        auth_app().tokens.revoke(form.token, form.caller(current_credentials()), current_origin())
+        auth_app().tokens.revoke(form.token, form.proof(current_credentials()), current_origin())
 
 
 @on
@@ -35,7 +35,7 @@ class Introspect(MethodView):
     @endpoint(operations.INTROSPECT)
     def post(self, form: InspectedTokenForm) -> Introspection:
         auth = auth_app()
-        found = auth.tokens.introspect(form.token, form.caller(current_caller()), current_origin())
+        found = auth.tokens.introspect(form.token, form.proof(current_client_proof()), current_origin())
         return Introspection.of(found, auth.settings)
 
 

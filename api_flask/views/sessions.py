@@ -3,12 +3,13 @@
 from functools import partial
 from uuid import UUID
 
-from flask import Blueprint
+from flask import Blueprint, Response
 from flask.views import MethodView
 
+from api_flask.answers import response_of
 from api_flask.binding import add_view, endpoint
-from api_flask.dependencies import auth_app, current_origin, current_principal
-from core.sessions import operations
+from api_flask.dependencies import auth_app, current_caller, current_origin, current_principal
+from core.sessions import discovery, operations
 from core.sessions.schemas import EndSessionsQuery, RefreshRequest, SessionList, TokenPair
 from core.users.schemas import User
 
@@ -35,6 +36,13 @@ class Whoami(MethodView):
     @endpoint(operations.WHOAMI)
     def get(self) -> User:
         return User.of(current_principal().user)
+
+
+@on
+class ForwardAuth(MethodView):
+    @endpoint(operations.FORWARD_AUTH)
+    def get(self) -> Response:
+        return response_of(discovery.identity(current_caller()))
 
 
 @on

@@ -7,7 +7,7 @@ from flask.views import MethodView
 
 from api_flask.answers import response_of
 from api_flask.binding import add_view, endpoint
-from api_flask.dependencies import auth_app, current_origin, site_pages
+from api_flask.dependencies import auth_app, current_context, current_origin, site_pages
 from core.contract.problem import ProblemType
 from core.site import operations
 from core.site.schemas import Health
@@ -20,7 +20,7 @@ on = partial(add_view, blueprint)
 class Problem(MethodView):
     @endpoint(operations.PROBLEM_TYPE)
     def get(self, code: str) -> ProblemType:
-        return site_pages().problem_type(code)
+        return site_pages().problem_type(code, current_context().prefix)
 
 
 @on

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from core.authentication.schemas import EmailText, NewPasswordText, PasswordText
-from core.contract.fields import RequestModel, text_field
+from core.contract.fields import RequestModel, text_field, token_field
 
 
 def _printable(text: str) -> str:
@@ -16,9 +16,7 @@ def _printable(text: str) -> str:
     return text
 
 
-EmailTokenText = Annotated[
-    str, text_field("The token of the link.", example="twm_3jX0v9m1QdK5y8hB2sUe7wZa4tRfLcPn", maximum=512)
-]
+EmailTokenText = Annotated[str, token_field("The token of the link.", example="twm_3jX0v9m1QdK5y8hB2sUe7wZa4tRfLcPn")]
 DisplayName = Annotated[
     str,
     text_field("Name to show to others.", example="Ann", maximum=100),

@@ -12,6 +12,11 @@ def text_field(description: str, *, example: str, maximum: int, format_: str | N
     return Field(min_length=1, max_length=maximum, description=description, examples=[example], json_schema_extra=extra)
 
 
+def token_field(description: str, *, example: str) -> Any:
+    """Declare a token, of any length and form: a wrong one is refused as a token, wherever its fault lies."""
+    return Field(description=description, examples=[example])
+
+
 class RequestModel(BaseModel):
     """Base of request bodies: an unknown member is an error, it is never ignored."""
 

@@ -58,7 +58,8 @@ class Auth(Enum):
     """How a request must authenticate."""
 
     NONE = auto()
-    USER = auto()  # by an access token
+    USER = auto()  # by an access token of a user
+    BEARER = auto()  # by an access token of a user or a client
     OPTIONAL_CLIENT = auto()  # by HTTP Basic or in the form; the core decides about requests without either
     CLIENT = auto()  # the same, or by an access token of its own
 
@@ -116,7 +117,7 @@ class Operation:
             yield UnsupportedMediaType
         if self.json or self.query or any(parameter.kind is not str for parameter in self.parameters.values()):
             yield InvalidInput
-        if self.auth is Auth.USER:
+        if self.auth in (Auth.USER, Auth.BEARER):
             yield from (MissingCredentials, InvalidToken)
         if self.uses_database:
             yield DatabaseUnavailable

@@ -25,7 +25,8 @@ PASSWORD_SCHEME = "PasswordGrant"  # noqa: S105 - the name of a scheme
 BEARER_SCHEME = "AccessToken"
 CLIENT_SCHEME = "Client"
 CLIENT_SCHEME_TEXT = "Id and secret of a registered client."
-# Relative to the document, so that it also works behind a proxy that adds a prefix.
+# Relative to the document, so that both also work behind a proxy that adds a prefix.
+SERVERS = [{"url": ".", "description": "Where this document lies."}]
 TOKEN_URL = TOKEN.path.removeprefix("/")
 PASSWORD_SCHEME_TEXT = "Log in with e-mail address and password; leave the client fields empty."  # noqa: S105
 BEARER_SCHEME_TEXT = "Paste an access token."
@@ -43,9 +44,11 @@ SECURITY_SCHEMES: dict[str, Any] = {
     },
     CLIENT_SCHEME: {"type": "http", "description": CLIENT_SCHEME_TEXT, "scheme": "basic"},
 }
+_BY_TOKEN: list[dict[str, list[str]]] = [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}]
 # The security requirements of operations that refuse unauthenticated requests.
 _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
-    Auth.USER: [{PASSWORD_SCHEME: []}, {BEARER_SCHEME: []}],
+    Auth.USER: _BY_TOKEN,
+    Auth.BEARER: _BY_TOKEN,
     Auth.CLIENT: [{CLIENT_SCHEME: []}],
 }
 
@@ -64,6 +67,7 @@ def document(contract: Contract) -> dict[str, Any]:
     made = {
         "openapi": "3.1.0",
         "info": {"title": TITLE, "description": DESCRIPTION, "version": VERSION},
+        "servers": SERVERS,
         "paths": paths,
         "components": {"schemas": {**definitions, **error_schemas()}, "securitySchemes": SECURITY_SCHEMES},
         "tags": tags(contract),

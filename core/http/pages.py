@@ -116,14 +116,14 @@ class Pages:
         """Return the page for the link of a verification."""
         return self._of_link("verify_email", languages)
 
-    def problem_type(self, code: str) -> ProblemType:
-        """Return the explanation of an error code.
+    def problem_type(self, code: str, prefix: str) -> ProblemType:
+        """Return the explanation of an error code; ``prefix`` is the path of the service as the caller sees it.
 
         Raises:
             NotFound: there is no such code.
 
         """
-        return self._problems.explain(code)
+        return self._problems.explain(code, prefix)
 
     def asset(self, name: str) -> Answer:
         """Return a script, a style or the icon.

@@ -18,6 +18,8 @@ from core.errors import (
     NotFound,
     TryAgainLater,
     Unauthenticated,
+    UnsupportedCoding,
+    UnsupportedMediaType,
 )
 from core.oauth.errors import (
     InvalidClient,
@@ -41,12 +43,13 @@ class Problems:
         """Return the status of an error."""
         return self._form(error).status
 
-    def answer(self, error: AuthError, request_id: str) -> Answer:
-        """Make the whole answer to an error."""
+    def answer(self, error: AuthError, request_id: str, prefix: str = "") -> Answer:
+        """Make the whole answer to an error; ``prefix`` is the path of the service as the caller sees it."""
         form = self._form(type(error))
-        return Answer.of(media_type_of(type(error)), _body(error, form, request_id), _headers(error), form.status)
+        body = _body(error, form, request_id, prefix)
+        return Answer.of(media_type_of(type(error)), body, _headers(error), form.status)
 
-    def explain(self, code: str) -> ProblemType:
+    def explain(self, code: str, prefix: str = "") -> ProblemType:
         """Explain a code.
 
         Raises:
@@ -58,7 +61,7 @@ class Problems:
             raise NotFound
         form = self._forms[error]
         return ProblemType(
-            type=_type(code), code=code, title=form.title, status=form.status, explanation=form.explanation
+            type=_type(code, prefix), code=code, title=form.title, status=form.status, explanation=form.explanation
         )
 
     def example(self, error: type[AuthError]) -> dict[str, object]:
@@ -88,14 +91,14 @@ def _instance(error: type[AuthError]) -> AuthError:
     return MethodNotAllowed(()) if error is MethodNotAllowed else error()
 
 
-def _type(code: str) -> str:
-    return f"/problems/{code}"
+def _type(code: str, prefix: str) -> str:
+    return f"{prefix}/problems/{code}"
 
 
-def _body(error: AuthError, form: ProblemForm, request_id: str) -> bytes:
+def _body(error: AuthError, form: ProblemForm, request_id: str, prefix: str = "") -> bytes:
     """Make the body of an error from the members of its model."""
     members = {
-        "type": _type(error.code),
+        "type": _type(error.code, prefix),
         "title": form.title,
         "status": form.status,
         "detail": error.text,
@@ -115,25 +118,26 @@ def _found(error: AuthError) -> Iterable[FieldError]:
 
 def _headers(error: AuthError) -> Headers:
     match error:
+        case UnsupportedCoding():
+            return (("Accept-Encoding", "identity"),)
+        case UnsupportedMediaType(wanted=str(media_type)):
+            return (("Accept", media_type),)
         case MethodNotAllowed(allowed=allowed):
             return (("Allow", ", ".join(allowed)),)
         case TryAgainLater(retry_after=seconds) | TooManyAttempts(retry_after=seconds):
             return (("Retry-After", str(seconds)),)
         case _:
-            challenge = _challenge(error)
-            return (("WWW-Authenticate", challenge),) if challenge else ()
+            return tuple(("WWW-Authenticate", challenge) for challenge in _challenges(error))
 
 
-def _challenge(error: AuthError) -> str | None:
+def _challenges(error: AuthError) -> Iterable[str]:
     match error:
         case InvalidClient():
-            return f'Basic realm="{REALM}", charset="UTF-8"'
+            yield f'Basic realm="{REALM}", charset="UTF-8"'
         # RFC 6750 section 3: no error code for a request without a token, so that a client fetches one.
         case MissingCredentials() | InvalidCredentials():
-            return f'Bearer realm="{REALM}"'
+            yield f'Bearer realm="{REALM}"'
         case InsufficientScope(scope=scope):
-            return f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scope}"'
+            yield f'Bearer realm="{REALM}", error="insufficient_scope", scope="{scope}"'
         case Unauthenticated():
-            return f'Bearer realm="{REALM}", error="invalid_token"'
-        case _:
-            return None
+            yield f'Bearer realm="{REALM}", error="invalid_token"'

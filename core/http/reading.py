@@ -24,12 +24,15 @@ from core.errors import (
 )
 from core.oauth.errors import InvalidClient, InvalidRequest
 from core.oauth.model import BearerToken, Credentials
-from core.strict_json import MAX_MEMBERS, strict_loads
+from core.strict_json import MAX_MEMBERS, JsonError, strict_loads
 
 MAX_FIELDS = MAX_MEMBERS
 
-# No two runs of blanks are adjacent: a regular expression would try every way to divide the blanks between them.
-_CONTENT_TYPE = re.compile(r'([a-z0-9.+*/-]+)(?:[ \t]*;[ \t]*charset=(?:utf-?8|"utf-?8"))?(?:[ \t]*;)?', re.IGNORECASE)
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# A parameter of a media type, or none, behind its semicolon (RFC 9110 section 5.6.6). No two runs of blanks are
+# adjacent: a regular expression would try every way to divide the blanks between them.
+_PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_WORD})=({_WORD}|"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"))?')
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 # A member name is shown in a pointer only if it is harmless; other input is never echoed.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -80,6 +83,9 @@ def read(operation: Operation, *, content_type: str | None, body: bytes, query: 
 def read_json(content_type: str | None, raw: bytes) -> dict[str, Any]:
     """Read a JSON body.
 
+    A byte order mark before it is passed over, as RFC 8259 section 8.1 allows: PowerShell 5 and writers of .NET send
+    it.
+
     Raises:
         UnsupportedMediaType: the content type is missing or not JSON.
         MalformedJson: the body is not strict JSON.
@@ -88,9 +94,9 @@ def read_json(content_type: str | None, raw: bytes) -> dict[str, Any]:
     """
     _require(content_type, "application/json")
     try:
-        value = strict_loads(raw)
-    except ValueError:
-        raise MalformedJson from None
+        value = strict_loads(raw.removeprefix(_BYTE_ORDER_MARK))
+    except JsonError as error:
+        raise MalformedJson(f"{MalformedJson.detail} {error}") from None
     if not isinstance(value, dict):
         raise InvalidInput(FieldError(field="", code="wrong_type", message="The body must be a JSON object."))
     return value
@@ -152,7 +158,7 @@ def bearer_token(authorization: str | None) -> str:
     return token
 
 
-def caller_of(authorization: str | None) -> Credentials | BearerToken | None:
+def client_proof(authorization: str | None) -> Credentials | BearerToken | None:
     """Take the credentials of a client out of an Authorization header, of either scheme.
 
     Raises:
@@ -209,6 +215,26 @@ def _field_error(name: str, code: str, message: str) -> FieldError:
 
 
 def _require(content_type: str | None, expected: str) -> None:
-    match = _CONTENT_TYPE.fullmatch((content_type or "").strip(" \t"))
-    if match is None or match[1].lower() != expected:
-        raise UnsupportedMediaType
+    """Refuse another media type, and another character set; what else is said of it is ignored.
+
+    Raises:
+        UnsupportedMediaType: it is not the expected one.
+
+    """
+    media_type, semicolon, parameters = (content_type or "").strip(" \t").partition(";")
+    if media_type.rstrip(" \t").lower() != expected or not _is_utf8(semicolon + parameters):
+        raise UnsupportedMediaType(expected)
+
+
+def _is_utf8(parameters: str) -> bool:
+    """Whether parameters can be read, and name no other character set."""
+    charsets = []
+    position = 0
+    while position < len(parameters):
+        found = _PARAMETER.match(parameters, position)
+        if found is None:
+            return False
+        if (found[1] or "").lower() == "charset":
+            charsets.append(found[2].strip('"').lower())
+        position = found.end()
+    return charsets in ([], ["utf-8"], ["utf8"])

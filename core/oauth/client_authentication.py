@@ -5,11 +5,11 @@ from typing import TypeVar
 from core.oauth.errors import InvalidRequest
 from core.oauth.model import BearerToken, Credentials
 
-Caller = TypeVar("Caller", Credentials, Credentials | BearerToken)
+Proof = TypeVar("Proof", Credentials, Credentials | BearerToken)
 
 
-def caller_of(header: Caller | None, client_id: str | None, client_secret: str | None) -> Caller | Credentials | None:
-    """Return who asks, by the Authorization header or by the form; None where nobody is named.
+def proof_of(header: Proof | None, client_id: str | None, client_secret: str | None) -> Proof | Credentials | None:
+    """Return what proves who asks, from the Authorization header or from the form; None where nobody is named.
 
     Raises:
         InvalidRequest: there are two, or a secret without an id. A server that took one of them could be made to take

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 
 from core.audit.model import EventKind, event
 from core.clock import Clock
@@ -15,10 +14,10 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.sessions.model import Rotation, Session, rotate
 from core.sessions.refresh_tokens import RefreshTokens
-from core.sessions.service import SessionService
+from core.sessions.service import SessionService, is_clients_live
 from core.settings.groups import TokenSettings
 from core.storage.retries import retried
-from core.store import Store, UnitOfWork
+from core.store import Store
 from core.tokens.access_tokens import AccessTokens, ClientClaims, UserClaims
 from core.tokens.model import RevocationKind
 from core.tokens.revocation_feed import revoke
@@ -114,7 +113,7 @@ class TokenInspector:
                     user = read.sessions.principal(claims.session_id, claims.user_id, now=now)
                     is_live = user is not None
                 case ClientClaims():
-                    is_live = _is_clients_live(read, claims, now)
+                    is_live = is_clients_live(read, claims, now)
         return _described(claims, user) if is_live else None
 
     @retried
@@ -171,13 +170,6 @@ def _described(claims: UserClaims | ClientClaims, user: User | None) -> ActiveTo
         issued_at=claims.issued_at,
         expires_at=claims.expires_at,
     )
-
-
-def _is_clients_live(read: UnitOfWork, claims: ClientClaims, now: datetime) -> bool:
-    if read.revocations.revokes(token_id=claims.token_id, subject=claims.subject, issued_at=claims.issued_at, now=now):
-        return False
-    client = read.clients.by_id(claims.client_id)
-    return client is not None and client.is_active
 
 
 def _require_owner(client_id: str, caller: RegisteredClient | None) -> None:

@@ -6,10 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
-from core.oauth.client_authentication import Caller, caller_of
+from core.oauth.client_authentication import Proof, proof_of
 from core.oauth.model import ActiveToken, Credentials, Grant, TokenRequest
 from core.settings.whole import Settings
-from core.tokens import access_tokens
 from core.tokens.access import AccessRequest
 from core.tokens.schemas import MAX_RESOURCE, MAX_SCOPE
 from core.users import addresses
@@ -36,9 +35,9 @@ class ClientForm(BaseModel):
         examples=["tws_0Ln2…"],
     )
 
-    def caller(self, header: Caller | None) -> Caller | Credentials | None:
-        """Who asks: the one of the Authorization header, or of this form."""
-        return caller_of(header, self.client_id, self.client_secret)
+    def proof(self, header: Proof | None) -> Proof | Credentials | None:
+        """What proves who asks: that of the Authorization header, or of this form."""
+        return proof_of(header, self.client_id, self.client_secret)
 
 
 class TokenForm(ClientForm):
@@ -56,7 +55,6 @@ class TokenForm(ClientForm):
     password: PasswordText | None = Field(None, description="Password, for the grant `password`.")
     refresh_token: str | None = Field(
         None,
-        max_length=512,
         description="Refresh token, for the grant `refresh_token`.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )
@@ -90,7 +88,6 @@ class InspectedTokenForm(ClientForm):
 
     token: str | None = Field(
         None,
-        max_length=access_tokens.MAX_CHARACTERS,
         description="An access or a refresh token.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )

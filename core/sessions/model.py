@@ -155,6 +155,15 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who sends an access token: a user with a session, or a client that speaks for itself."""
+
+    principal: Principal | None
+    client_id: str
+    """The client that the token was issued to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
     """The tokens of a login or a refresh. Durations are in seconds."""
 

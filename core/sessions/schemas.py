@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, ResponseModel, text_field
+from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, ResponseModel, token_field
 from core.sessions.model import Principal
 from core.sessions.model import Session as CoreSession
 from core.sessions.model import TokenPair as CoreTokenPair
 from core.tokens.schemas import AccessBody
 
-RefreshTokenText = Annotated[str, text_field("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ", maximum=512)]
+RefreshTokenText = Annotated[str, token_field("The refresh token.", example="twr_AZejwm8efTqbUgxqH06NIQ")]
 
 
 class RefreshRequest(AccessBody):

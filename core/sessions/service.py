@@ -13,7 +13,17 @@ from core.errors import InvalidToken, NotFound, TransactionConflict
 from core.mail.model import MessageKind, message
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
-from core.sessions.model import BY_PASSWORD, MAX_USER_AGENT, EndReason, Principal, Rotation, Session, TokenPair, rotate
+from core.sessions.model import (
+    BY_PASSWORD,
+    MAX_USER_AGENT,
+    Caller,
+    EndReason,
+    Principal,
+    Rotation,
+    Session,
+    TokenPair,
+    rotate,
+)
 from core.sessions.refresh_tokens import RefreshToken, RefreshTokens, new_seed
 from core.settings.groups import TokenSettings
 from core.storage.retries import retried
@@ -63,6 +73,27 @@ class SessionService:
                 return self._principal(session_id, user_id)
             case ClientClaims():
                 raise InvalidToken  # a client's token has no user
+
+    def caller(self, access_token: str) -> Caller:
+        """Return the user or the client of an access token.
+
+        Raises:
+            InvalidToken: the token is not valid, or was revoked; its session, its user or its client is no more active.
+
+        """
+        match self._access_tokens.verify(access_token):
+            case UserClaims() as claims:
+                principal = self._principal(claims.session_id, claims.user_id)
+                return Caller(principal=principal, client_id=claims.client_id)
+            case ClientClaims() as claims:
+                self._require_active(claims)
+                return Caller(principal=None, client_id=claims.client_id)
+
+    @retried
+    def _require_active(self, claims: ClientClaims) -> None:
+        with self._store.reading() as read:
+            if not is_clients_live(read, claims, self._clock.now()):
+                raise InvalidToken
 
     @retried
     def _principal(self, session_id: uuid.UUID, user_id: uuid.UUID) -> Principal:
@@ -245,6 +276,14 @@ class SessionService:
             refresh_expires_in=whole_seconds(session.ends_at - now),
             scope=access.scope,
         )
+
+
+def is_clients_live(read: UnitOfWork, claims: ClientClaims, now: datetime) -> bool:
+    """Whether a client's token was not revoked, and its client is active."""
+    if read.revocations.revokes(token_id=claims.token_id, subject=claims.subject, issued_at=claims.issued_at, now=now):
+        return False
+    client = read.clients.by_id(claims.client_id)
+    return client is not None and client.is_active
 
 
 def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: datetime) -> None:

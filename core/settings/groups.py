@@ -16,6 +16,7 @@ from core.settings.values import (
     Networks,
     Origins,
     PublicUrl,
+    RootPath,
     ScopesByRole,
     Seconds,
     SmtpUrl,
@@ -169,12 +170,17 @@ class HttpSettings(SettingsGroup):
         "http://127.0.0.1:8000",
         description="URL under which clients reach it, and issuer of tokens; production must say it",
     )
+    root_path: RootPath = Field(
+        "",
+        description="Path under which a proxy shows it, whether it takes the path away or not; without it, that of the "
+        "public URL",
+    )
     trusted_proxies: Networks = Field(
         (),
         description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, comma-separated",
     )
     cors_origins: Origins = Field(
-        (), description="Origins that browsers may call from, comma-separated; none by default"
+        (), description="Origins of pages and applications that may call, comma-separated; none by default"
     )
     http_keep_alive: Seconds = Field(
         timedelta(seconds=65),

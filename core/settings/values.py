@@ -24,9 +24,20 @@ def _absolute_url(value: str) -> str:
 
 
 def _origin(value: str) -> str:
-    if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", value):
+    """Check an origin as browsers write it; pages of files have none, they say `null`.
+
+    Applications in a shell have a scheme of their own (`capacitor://localhost`, `chrome-extension://ID`), which no list
+    could name: they choose it. Hosts under such a scheme keep their case (URL standard, opaque hosts).
+    """
+    if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+|(?!https?:|file:)[a-z][a-z0-9+.\-]*://[A-Za-z0-9._\-]+", value):
         raise ValueError("must be origins such as https://app.example.com, in lower case and without a path")
     return value
+
+
+def _root_path(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~\-]+)*/?", value):
+        raise ValueError("must be a path such as /auth")
+    return value.rstrip("/")
 
 
 def _comma_separated(value: object) -> object:
@@ -116,4 +127,5 @@ ScopesByRole = Annotated[
 ]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_comma_separated)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_separated)]
+RootPath = Annotated[str, AfterValidator(_root_path)]
 PublicUrl = Annotated[str, AfterValidator(_absolute_url)]

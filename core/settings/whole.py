@@ -93,6 +93,7 @@ class Settings(SettingsGroup):
     def _resolved(self) -> Self:
         """Fill in missing values that follow from other settings, so that each value has one name."""
         self._resolve("database", url=SecretStr(f"sqlite:///{self.data_dir.resolve() / 'twinauth.db'}"))
+        self._resolve("http", root_path=urlsplit(self.http.public_url).path)
         self._resolve("tokens", audiences=(self.http.public_url,))
         self._resolve("mail", mail_from=f"Twinauth <no-reply@{self._mail_domain()}>")
         if self.is_production:

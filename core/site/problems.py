@@ -32,14 +32,15 @@ PROBLEMS: ProblemForms = {
     MalformedJson: ProblemForm(
         HTTPStatus.BAD_REQUEST,
         "Malformed JSON",
-        "The body is not JSON as RFC 8259 and RFC 7493 define it: valid UTF-8 without a byte order mark, no member "
+        "The body is not JSON as RFC 8259 and RFC 7493 define it: valid UTF-8, no member "
         "twice, no NaN or Infinity, no unpaired surrogate, at most 32 levels deep.",
     ),
     UnsupportedMediaType: ProblemForm(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "Unsupported media type",
-        "Send JSON with the header Content-Type: application/json. The token endpoint takes "
-        "application/x-www-form-urlencoded. The only character set is UTF-8.",
+        "Send JSON with the header Content-Type: application/json. The OAuth endpoints take "
+        "application/x-www-form-urlencoded. The header Accept of the answer names which. The only character set is "
+        "UTF-8, and a body is not compressed: Accept-Encoding names that.",
     ),
     BodyTooLarge: ProblemForm(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -27,10 +27,13 @@ def parse_email(text: str, *, field: str = "email") -> EmailAddress:
     upper-cases or case-folds, because those merge different letters (``ı`` and ``i``, ``ß`` and ``ss``), which in
     other products once sent a reset mail for one mailbox to another.
 
+    Blanks around it are no part of it: keyboards of phones put one behind an address that they complete.
+
     Raises:
         InvalidInput: the address is too long or not an address.
 
     """
+    text = text.strip()
     _require_short(text, field)
     try:
         found = validate_email(text, check_deliverability=False)

@@ -58,11 +58,22 @@ def database(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def doors(browser: Browser, folder: Path, database: str) -> Iterator[dict[str, Server]]:  # noqa: ARG001
-    """Both front doors over one database; not started where there is no browser."""
+def settings() -> dict[str, str]:
+    """What is special about the front doors; a module says it."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def doors(
+    browser: Browser,  # noqa: ARG001 - not started where there is none
+    folder: Path,
+    database: str,
+    settings: dict[str, str],
+) -> Iterator[dict[str, Server]]:
+    """Both front doors over one database."""
     # A disk that is busy with something else keeps a commit waiting; what is looked at here is what a page says.
     patience = {"AUTH_DATABASE_TIMEOUT": "10"}
-    with serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=database, **CHEAP, **patience) as servers:
+    with serving(folder, *FRAMEWORKS, AUTH_DATABASE_URL=database, **CHEAP, **patience, **settings) as servers:
         yield {server.framework: server for server in servers}
 
 

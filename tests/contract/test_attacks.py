@@ -19,7 +19,7 @@ from tests.support.api import Api
 from tests.support.contract import OPERATIONS
 from tests.support.services import on_one_database
 
-PROTECTED = [operation for operation in OPERATIONS.values() if operation.auth is Auth.USER]
+PROTECTED = [operation for operation in OPERATIONS.values() if operation.auth in (Auth.USER, Auth.BEARER)]
 
 
 def encoded(part: Any) -> str:

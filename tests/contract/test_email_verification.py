@@ -156,8 +156,6 @@ NO_TOKENS: tuple[tuple[object, str], ...] = (
     (None, "wrong_type"),
     (1, "wrong_type"),
     ([], "wrong_type"),
-    ("", "too_short"),
-    ("x" * 513, "too_long"),
 )
 
 
@@ -201,7 +199,7 @@ class TestTheToken:
         assert len({(answer.body, tuple(fields_of(answer))) for answer in answers}) == 1
         assert api.get(answers[0].json["type"]).status == 200
 
-    def test_of_another_type_or_length_is_invalid_input(self, api: Api) -> None:
+    def test_of_another_type_is_invalid_input(self, api: Api) -> None:
         for token, code in NO_TOKENS:
             answer = api.post("/v1/verify-email", {"token": token})
             assert answer.status == 422

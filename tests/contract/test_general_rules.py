@@ -5,6 +5,7 @@ import re
 import pytest
 
 from core.contract.operation import Auth
+from core.http.edge.routing import METHODS
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
@@ -29,7 +30,8 @@ NOT_STRICT_JSON = [
     b'{"email": ',
     GOOD + b"x",
     b"'",
-    b"\xef\xbb\xbf" + GOOD,
+    b"\xef\xbb\xbf" * 2 + GOOD,
+    GOOD + b"\xef\xbb\xbf",
     GOOD.decode().encode("utf-16"),
     GOOD.decode().encode("utf-32"),
     b'{"email": "\xff\xfe"}',
@@ -54,6 +56,35 @@ def test_what_is_not_strict_json_is_malformed(api: Api) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b"", "It cannot be read at line 1, column 1."),
+        (b'{"email": "canary" 1}', "It cannot be read at line 1, column 20."),
+        (b'{\r\n  "email": canary\r\n}', "It cannot be read at line 2, column 12."),
+        (b'{"email": "can\nary"}', "It cannot be read at line 1, column 15."),
+        (GOOD + b" canary", "It cannot be read at line 1, column 67."),
+        (b'{"email": "canary\xff"}', "Byte 18 is not UTF-8."),
+        (b'{"canary": 1, "canary": 2}', "A member stands twice in one object."),
+        (b'{"canary": NaN}', "NaN and infinities are not JSON."),
+        (b'{"canary": 1e999}', "A number is too large."),
+        (b'{"canary": ' + b"1" * 5000 + b"}", "A number is too large."),
+        (b'{"canary": "\\ud800"}', "A string has half of a surrogate pair."),
+        (b"[" * 40 + b"]" * 40, "It is nested too deep."),
+        (b"{" + b",".join(b'"canary%d": 1' % n for n in range(51)) + b"}", "An object has more than 50 members."),
+    ],
+)
+def test_malformed_json_names_the_place_or_the_reason_and_never_the_input(api: Api, body: bytes, place: str) -> None:
+    answer = api.send("POST", "/v1/signup", content=body, headers=JSON)
+    assert (answer.status, answer.json["code"]) == (400, "malformed_json")
+    assert answer.json["detail"] == f"The body is not valid JSON in UTF-8. {place}"
+    assert b"canary" not in answer.body
+
+
+def test_a_byte_order_mark_before_json_is_passed_over(api: Api) -> None:
+    assert code_of(api, b"\xef\xbb\xbf" + GOOD) == (201, "created")
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"true", b"1", b'"{}"', b"[" * 31 + b"]" * 31])
 def test_json_that_is_no_object_is_invalid_input(api: Api, body: bytes) -> None:
     answer = api.send("POST", "/v1/signup", content=body, headers=JSON)
@@ -68,6 +99,12 @@ def test_json_that_is_no_object_is_invalid_input(api: Api, body: bytes) -> None:
         ("Application/JSON", 201),
         ("application/json; charset=utf-8", 201),
         ('application/json;charset="UTF-8"', 201),
+        ("application/json; charset=utf-8; foo=bar", 201),
+        ('application/json; profile="https://example.com/a;b"; odata.metadata=minimal', 201),
+        ("application/json;v=1;;", 201),
+        ("application/json; foo=bar; charset=latin-1", 415),
+        ("application/json; foo", 415),
+        ('application/json; foo="bar', 415),
         (None, 415),
         ("", 415),
         ("text/plain", 415),
@@ -82,6 +119,37 @@ def test_json_that_is_no_object_is_invalid_input(api: Api, body: bytes) -> None:
 )
 def test_the_content_type_must_be_json(api: Api, content_type: str | None, expected: int) -> None:
     assert code_of(api, GOOD, content_type)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"), [("/v1/signup", "application/json"), ("/v1/token", "application/x-www-form-urlencoded")]
+)
+def test_a_refused_content_type_names_the_one_that_is_wanted(api: Api, path: str, wanted: str) -> None:
+    answer = api.send("POST", path, content=GOOD, headers=[("Content-Type", "text/plain")])
+    assert (answer.status, answer.json["detail"]) == (415, f"Send the body as {wanted}, in UTF-8.")
+    assert answer.header("Accept") == wanted
+
+
+@pytest.mark.parametrize(
+    "codings", [["gzip"], ["GZIP"], ["br"], ["identity, gzip"], ["identity", "gzip"], ["nonsense"]]
+)
+@pytest.mark.parametrize("path", ["/v1/signup", "/v1/token"])
+def test_a_compressed_body_is_refused_and_told_how_it_is_wanted(api: Api, path: str, codings: list[str]) -> None:
+    """64 KiB of it may be gigabytes."""
+    headers = [*JSON, *[("Content-Encoding", coding) for coding in codings]]
+    answer = api.send("POST", path, content=GOOD, headers=headers)
+    assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
+    assert answer.header("Accept-Encoding") == "identity"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", "identity, identity"])
+def test_a_coding_that_changes_nothing_is_none(api: Api, coding: str) -> None:
+    answer = api.send("POST", "/v1/signup", content=GOOD, headers=[*JSON, ("Content-Encoding", coding)])
+    assert answer.status == 201
+
+
+def test_the_coding_of_a_body_that_nobody_reads_is_no_matter(api: Api) -> None:
+    assert api.get("/healthz", headers=[("Content-Encoding", "gzip")]).status == 200
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json", "multipart/form-data; boundary=x", "text/plain"])
@@ -199,7 +267,12 @@ def test_options_names_the_methods(api: Api) -> None:
     assert {(answer.status, answer.body) for answer in answers.values()} == {(204, b"")}
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "HEAD", "CONNECT"])
+def test_options_of_the_whole_server_is_a_ping(api: Api) -> None:
+    answer = api.send("OPTIONS", "*")
+    assert (answer.status, answer.body) == (204, b"")
+
+
+@pytest.mark.parametrize("method", sorted(METHODS - {"OPTIONS"}))
 def test_another_method_is_not_allowed(api: Api, method: str) -> None:
     for path, allowed in ALLOWED.items():
         answer = api.send(method, path)
@@ -212,7 +285,7 @@ def test_another_method_is_not_allowed(api: Api, method: str) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/nope"])
 def test_a_method_that_http_does_not_define_is_malformed(api: Api, path: str) -> None:
-    for method in ("FETCH", "get", "Get", "PROPFIND", "G ET", "X" * 100):
+    for method in ("FETCH", "get", "Get", "PRI", "*", "G ET", "X" * 100):
         answer = api.send(method, path)
         assert (answer.status, answer.json["code"]) == (400, "malformed_request"), method
 
@@ -376,7 +449,7 @@ def test_an_unknown_error_is_opaque(api: Api, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api) -> None:
-    protected = [operation for operation in OPERATIONS.values() if operation.auth is Auth.USER]
+    protected = [operation for operation in OPERATIONS.values() if operation.auth in (Auth.USER, Auth.BEARER)]
     assert len(protected) > 8
     for operation in protected:
         path = operation.path.replace("{session_id}", "not-a-uuid")

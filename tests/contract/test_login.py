@@ -10,7 +10,8 @@ from sqlalchemy import update
 
 from core.authentication.errors import Overloaded
 from core.users.sql import users
-from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
+from tests.support.mail import kind_of
 from tests.support.services import on_one_database
 
 
@@ -106,6 +107,21 @@ def test_the_password_grant_gives_an_rfc_6749_answer(api: Api) -> None:
     assert api.whoami(answer.json["access_token"]).status == 200
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\u00a0"])
+def test_a_blank_behind_the_address_is_no_part_of_it(api: Api, blank: str) -> None:
+    """Keyboards of phones put one there; it is neither another account nor a wrong password."""
+    typed, token = f"{EMAIL}{blank}", api.signed_in()["access_token"]
+    body = {"email": typed, "password": PASSWORD}
+    assert api.post("/v1/login", body).status == 200
+    assert api.post("/v1/token", form=password_grant(username=typed)).status == 200
+    assert (answer := api.post("/v1/signup", body)).status == 409, answer.json
+    assert api.post("/v1/signup", body | {"email": f"bob@example.com{blank}"}).json["email"] == "bob@example.com"
+    assert api.ask_for_reset(typed).status == 202
+    assert api.ask_for_change(token, f"{OTHER_EMAIL}{blank}").status == 202
+    letters = {kind_of(letter): letter["To"] for letter in api.deliver()}
+    assert (letters["password_reset"], letters["email_change"]) == (EMAIL, OTHER_EMAIL)
+
+
 def test_the_refresh_grant_rotates(api: Api) -> None:
     first = api.signed_in()
     answer = api.post("/v1/token", form={"grant_type": "refresh_token", "refresh_token": first["refresh_token"]})
@@ -127,6 +143,7 @@ def test_the_refresh_grant_rotates(api: Api) -> None:
         (password_grant(password=OTHER_PASSWORD), "invalid_grant"),
         (password_grant(username="eve@example.com"), "invalid_grant"),
         ({"grant_type": "refresh_token", "refresh_token": "twr_junk"}, "invalid_grant"),
+        ({"grant_type": "refresh_token", "refresh_token": "x" * 10_000}, "invalid_grant"),
         (password_grant(grant_type="authorization_code"), "unsupported_grant_type"),
         (password_grant(grant_type="Password"), "unsupported_grant_type"),
     ],

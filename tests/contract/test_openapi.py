@@ -59,7 +59,7 @@ def test_every_member_of_a_request_has_an_example() -> None:
 def test_protected_operations_name_their_security() -> None:
     for _, _, operation in operations():
         known = OPERATIONS[operation["operationId"]]
-        expected = known.auth in (Auth.USER, Auth.CLIENT)
+        expected = known.auth in (Auth.USER, Auth.BEARER, Auth.CLIENT)
         assert bool(operation.get("security")) == expected
         assert ("401" in operation["responses"]) >= expected
 

@@ -374,8 +374,6 @@ NO_TOKENS: tuple[tuple[object, str], ...] = (
     (True, "wrong_type"),
     (["twm_x"], "wrong_type"),
     ({"$ne": None}, "wrong_type"),
-    ("", "too_short"),
-    ("x" * 513, "too_long"),
 )
 
 
@@ -397,6 +395,8 @@ def other_spellings(token: str) -> tuple[str, ...]:
         "' OR 1=1 --",
         "%",
         "x" * 512,
+        "x" * 10_000,
+        "",
         "\U0010ffff",
     )
 
@@ -545,7 +545,7 @@ class TestTheToken:
         monkeypatch.setattr(api.auth.password_reset._passwords, "hash", explode)
         assert refused(api, "twm_" + "A" * 32)
 
-    def test_of_another_type_or_length_is_invalid_input(self, api: Api) -> None:
+    def test_of_another_type_is_invalid_input(self, api: Api) -> None:
         for token, code in NO_TOKENS:
             answer = api.post("/v1/reset-password", {"token": token, "new_password": OTHER_PASSWORD})
             assert answer.status == 422
@@ -563,9 +563,8 @@ class TestTheToken:
         verification = api.verification_token()
         assert api.ask_for_change(pair["access_token"]).status == 202
         change = token_of(api.letter("email_change"))
-        for other in (verification, change, pair["refresh_token"]):
+        for other in (verification, change, pair["refresh_token"], pair["access_token"]):
             assert refused(api, other)
-        assert api.reset(pair["access_token"]).status in (400, 422), "a JWT may be longer than any token of a link"
         api.login(EMAIL, PASSWORD)
         assert api.verify(change).status == 204
 

@@ -90,7 +90,7 @@ def test_rotation_never_moves_the_absolute_end(api: Api) -> None:
 @on_one_database
 def test_junk_is_refused_without_asking_the_database(api: Api) -> None:
     api.auth.store.close()
-    for junk in ("x", "twr_", "twr_" + "A" * 72, "a" * 512, "twr_" + "é" * 72):
+    for junk in ("", " ", "x", "twr_", "twr_" + "A" * 72, "a" * 10_000, "twr_" + "é" * 72):
         answer = api.refresh(junk)
         assert (answer.status, answer.json["code"]) == (401, "invalid_refresh_token"), junk
 
@@ -98,7 +98,7 @@ def test_junk_is_refused_without_asking_the_database(api: Api) -> None:
 def test_an_access_token_is_no_refresh_token_and_the_reverse(api: Api) -> None:
     pair = api.signed_in()
     assert api.whoami(pair["refresh_token"]).status == 401
-    assert api.post("/v1/refresh", {"refresh_token": pair["access_token"][:512]}).status == 401
+    assert api.post("/v1/refresh", {"refresh_token": pair["access_token"]}).status == 401
 
 
 def test_logout_ends_the_session_and_only_it(api: Api) -> None:

@@ -38,24 +38,85 @@ def test_no_origin_is_allowed_by_default(door: OpenDoor) -> None:
     assert answer.header("Vary") is None
 
 
-CORS = {"http": HttpSettings(cors_origins=("https://app.example.com",))}
+ORIGIN = "https://app.example.com"
+CORS = {"http": HttpSettings(cors_origins=(ORIGIN,))}
 PREFLIGHT = [("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "content-type")]
 
 
 def test_a_listed_origin_may_read_the_answer(door: OpenDoor) -> None:
-    answer = door(**CORS).get("/nope", headers=[("Origin", "https://app.example.com")])
-    assert answer.header("Access-Control-Allow-Origin") == "https://app.example.com"
-    assert answer.header("Access-Control-Allow-Credentials") is None
+    answer = door(**CORS).get("/nope", headers=[("Origin", ORIGIN)])
+    assert answer.header("Access-Control-Allow-Origin") == ORIGIN
+    assert answer.header("Access-Control-Allow-Credentials") == "true"
+    assert answer.header("Access-Control-Expose-Headers") == "ETag, Retry-After, WWW-Authenticate, X-Request-ID"
     assert answer.header("Vary") == "Origin"
 
 
-def test_a_listed_origin_may_preflight(door: OpenDoor) -> None:
-    headers = [("Origin", "https://app.example.com"), *PREFLIGHT]
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "content-type",
+        "authorization,content-type",
+        "baggage, sentry-trace, traceparent, tracestate",
+        "x-datadog-origin,x-datadog-trace-id",
+        "cache-control,if-none-match,x-request-id,x-requested-with",
+    ],
+)
+def test_a_listed_origin_may_send_the_fields_that_it_asks_for(door: OpenDoor, fields: str) -> None:
+    """A tracer adds its own to every call of a page, and a field that is refused fails them all."""
+    headers = [
+        ("Origin", ORIGIN),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", fields),
+    ]
     answer = door(**CORS).send("OPTIONS", "/v1/login", headers=headers)
     assert answer.status == 204
+    assert answer.header("Access-Control-Allow-Origin") == ORIGIN
+    assert answer.header("Access-Control-Allow-Credentials") == "true"
     assert answer.header("Access-Control-Allow-Methods") == "OPTIONS, POST"
-    assert answer.header("Access-Control-Allow-Headers") == "Authorization, Content-Type, X-Request-ID"
+    assert answer.header("Access-Control-Allow-Headers") == fields
     assert answer.header("Access-Control-Max-Age") == "600"
+
+
+@pytest.mark.parametrize("fields", [None, "", "a b", "a,,b", "<script>", "x" * 10 + ":"])
+def test_what_names_no_fields_is_not_echoed(door: OpenDoor, fields: str | None) -> None:
+    asked = [] if fields is None else [("Access-Control-Request-Headers", fields)]
+    answer = door(**CORS).send("OPTIONS", "/v1/login", headers=[("Origin", ORIGIN), PREFLIGHT[0], *asked])
+    assert (answer.status, answer.header("Access-Control-Allow-Headers")) == (204, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/nope", "GET"),
+        ("DELETE", "//v1/nope", "DELETE"),
+        ("PUT", "/v1/login", "OPTIONS, POST, PUT"),
+        ("BREW", "/v1/login", "OPTIONS, POST"),
+    ],
+)
+def test_a_page_can_read_that_there_is_no_such_path_or_method(
+    door: OpenDoor, method: str, path: str, allowed: str
+) -> None:
+    api = door(**CORS)
+    answer = api.send("OPTIONS", path, headers=[("Origin", ORIGIN), ("Access-Control-Request-Method", method)])
+    assert (answer.status, answer.header("Access-Control-Allow-Methods")) == (204, allowed)
+    assert answer.header("Access-Control-Allow-Origin") == ORIGIN
+    assert api.send("OPTIONS", path, headers=[("Origin", ORIGIN)]).status == (204 if path == "/v1/login" else 404)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "moz-extension://5f2c9a1e-4b7d-4c0f-8a3e-6d1b9c2f7a40",
+        "safari-web-extension://E8BEA491-9B80-45DB-8B20-3E586473BD47",
+    ],
+)
+def test_an_application_in_a_shell_is_an_origin_too(door: OpenDoor, origin: str) -> None:
+    answer = door(http=HttpSettings(cors_origins=origin)).get("/nope", headers=[("Origin", origin)])
+    assert answer.header("Access-Control-Allow-Origin") == origin
 
 
 @pytest.mark.parametrize(
@@ -83,6 +144,8 @@ def test_forwarded_for_is_not_believed_without_a_trusted_proxy(door: OpenDoor) -
 def test_forwarded_for_is_read_from_the_right_behind_a_trusted_proxy(door: OpenDoor) -> None:
     api = door(http=HttpSettings(trusted_proxies=("127.0.0.0/8",)))
     assert ip_of(api, "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+    assert ip_of(api, "203.0.113.7:51234") == "203.0.113.7"
+    assert ip_of(api, "[2001:db8::1]:4711") == "2001:db8::1"
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/assets/swagger-ui.css"])

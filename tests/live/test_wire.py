@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from core.http.edge.routing import METHODS
 from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
 from tests.support.drivers import Answer, Headers
 from tests.support.live import Pair
@@ -95,6 +96,19 @@ def test_head_answers_as_get_without_the_body(server: Server, path: str) -> None
     assert head.body == b""
     assert head.status == get.status
     assert head.header("Content-Length") == get.header("Content-Length") == str(len(get.body))
+
+
+def test_a_ping_of_the_whole_server_is_answered(server: Server) -> None:
+    assert parsed(server.raw(b"OPTIONS * HTTP/1.1\r\n" + CLOSING + b"\r\n")).status == 204
+
+
+def test_a_method_of_the_registry_is_not_allowed(server: Server) -> None:
+    """Whatever the parser of the server knows of."""
+    for method in sorted(METHODS - {"GET", "HEAD", "OPTIONS"}):
+        answer = parsed(server.raw(f"{method} /healthz?a=b HTTP/1.1\r\n".encode() + CLOSING + b"\r\n"))
+        assert (answer.status, answer.header("Allow")) == (405, "GET, HEAD, OPTIONS"), method
+        nothing = parsed(server.raw(f"{method} /nothing HTTP/1.1\r\n".encode() + CLOSING + b"\r\n"))
+        assert nothing.status == 404, method
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

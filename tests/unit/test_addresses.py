@@ -92,6 +92,14 @@ def test_the_form_that_is_compared_is_lower_case_with_an_ascii_domain() -> None:
     assert parse_email("CAFE\u0301@B\u00dcCHER.de").canonical == "caf\u00e9@xn--bcher-kva.de"
 
 
+@pytest.mark.parametrize("blank", [" ", "   ", "\t", "\n", "\r\n", "\u00a0", "\u3000"], ids=ascii)
+def test_blanks_around_an_address_are_no_part_of_it(blank: str) -> None:
+    """Keyboards of phones put one behind an address that they complete."""
+    address = parse_email("Ann@example.com")
+    for text in (f"Ann@example.com{blank}", f"{blank}Ann@example.com", f"{blank}Ann@example.com{blank}"):
+        assert parse_email(text) == address
+
+
 def test_mail_goes_to_the_address_as_it_was_typed() -> None:
     assert parse_email("Ann.Smith@EXAMPLE.com").address == "Ann.Smith@example.com"
     assert parse_email("ann@xn--bcher-kva.de").address == "ann@b\u00fccher.de"
@@ -171,9 +179,6 @@ def test_an_address_that_is_too_long_is_refused_at_once(text: str) -> None:
     [
         "ann@example.com\r\nBcc: eve@example.com",
         "ann\r\nBcc: eve@example.com",
-        "ann@example.com\n",
-        "\nann@example.com",
-        "ann@example.com\r",
         "ann@example.com%0d%0abcc:eve@example.com",
         "ann@example.com,eve@example.com",
         "ann@example.com;eve@example.com",
@@ -204,7 +209,7 @@ def test_an_address_that_is_too_long_is_refused_at_once(text: str) -> None:
         "ann\u00a0@example.com",
         "ann\ud800@example.com",
         "ann@exam\ud800ple.com",
-        "ann@example.com\u2029",
+        "ann@example.com\u2029e",
         "ann@exam\u200dple.com",
     ],
     ids=ascii,
@@ -223,8 +228,8 @@ def test_an_address_that_would_write_a_header_or_name_a_second_one_is_refused(te
         "ann@",
         "@example.com",
         "ann@@example.com",
-        " ann@example.com",
-        "ann@example.com ",
+        "ann @example.com",
+        "ann@ example.com",
         "ann@example",
         "ann@localhost",
         "ann@example.com.",

@@ -101,7 +101,7 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
     ],
 )
 def test_a_member_that_stands_there_twice_is_refused(raw: bytes) -> None:
-    with pytest.raises(ValueError, match="duplicate member"):
+    with pytest.raises(ValueError, match="stands twice"):
         strict_loads(raw)
 
 
@@ -182,7 +182,7 @@ def test_an_object_has_fifty_members_at_most() -> None:
 
     assert len(strict_loads(members(50))) == 50
     for raw in (members(51), b'{"a": [' + members(51) + b"]}"):
-        with pytest.raises(ValueError, match="too many members"):
+        with pytest.raises(ValueError, match="more than 50 members"):
             strict_loads(raw)
 
 

@@ -33,8 +33,10 @@ class AsgiEdge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = {**scope, "headers": list(_plain(scope["headers"]))}
-        context = self._open(scope)
+        prefix = scope.get("root_path", "")
+        path = self._edge.below(_below(prefix, scope["path"]))
+        scope = {**scope, "headers": list(_plain(scope["headers"])), "path": prefix + path}
+        context = self._open(scope, path)
         sender = _Sender(context, send)
         if refusal := context.refusal():
             await sender.send_whole(refusal, is_last=refusal.status == HTTPStatus.BAD_REQUEST)
@@ -53,15 +55,17 @@ class AsgiEdge:
                 raise
             await sender.send_whole(context.crash(error))
 
-    def _open(self, scope: Scope) -> RequestContext:
+    def _open(self, scope: Scope, path: str) -> RequestContext:
+        target = scope.get("raw_path") or scope["path"].encode()
         return self._edge.open(
             RequestHead(
                 method=scope["method"],
-                path=scope["path"],
-                target_length=len(b"?".join(filter(None, (scope["raw_path"], scope["query_string"])))),
+                path=path,
+                target_length=len(b"?".join(filter(None, (target, scope["query_string"])))),
                 version=scope["http_version"],
                 fields=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
                 peer=(scope.get("client") or ("",))[0],
+                prefix=scope.get("root_path", ""),
             )
         )
 
@@ -94,6 +98,12 @@ class _Sender:
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await self({"type": "http.response.start", "status": int(answer.status), "headers": headers})
         await self({"type": "http.response.body", "body": answer.body})
+
+
+def _below(root_path: str, path: str) -> str:
+    """Return the path inside the application, as WSGI has it: ASGI leaves the path of the mount in it."""
+    is_below = path == root_path or path.startswith(f"{root_path}/")
+    return path.removeprefix(root_path) if is_below else path
 
 
 def _encoded(headers: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -1,11 +1,16 @@
 """Answers for pages of other origins (CORS in the Fetch standard)."""
 
+import re
 from collections.abc import Iterable
 
 from core.contract.answer import Headers
 from core.http.edge.request_head import Fields
+from core.http.edge.routing import METHODS
 
 PREFLIGHT_SECONDS = 600
+EXPOSED = "ETag, Retry-After, WWW-Authenticate, X-Request-ID"
+
+_NAMES = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z_-]+(?:,[ ]?[!#$%&'*+.^`|~0-9A-Za-z_-]+)*")
 
 
 class Cors:
@@ -20,23 +25,33 @@ class Cors:
         return (("Vary", "Origin"),) if self._origins else ()
 
     def on_answer(self, headers: Fields) -> Headers:
-        """Return the headers for the answer to a request with these headers."""
+        """Return the headers for the answer to a request with these headers.
+
+        A listed origin may send credentials: HTTP authentication of a proxy in front, or cookies.
+        """
         origin = headers.get("origin")
         if origin not in self._origins:
             return self.vary
         return (
             *self.vary,
             ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", "X-Request-ID, Retry-After, WWW-Authenticate"),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Access-Control-Expose-Headers", EXPOSED),
         )
 
     def on_preflight(self, headers: Fields, allowed: Iterable[str]) -> Headers:
-        """Return further headers for the answer to OPTIONS, if it is a preflight request of an allowed origin."""
-        is_preflight = "access-control-request-method" in headers
-        if not is_preflight or headers.get("origin") not in self._origins:
+        """Return further headers for the answer to OPTIONS, if it is a preflight request of an allowed origin.
+
+        A page may send the header fields and the method that it asks for. Tracers add fields of their own
+        (`traceparent`, `sentry-trace`), and one that is refused fails every call. Of a method that the path has not,
+        the page learns by the 405, which it could not read behind a refused preflight.
+        """
+        method = headers.get("access-control-request-method")
+        if method is None or headers.get("origin") not in self._origins:
             return ()
+        fields = headers.get("access-control-request-headers", "")
         return (
-            ("Access-Control-Allow-Methods", ", ".join(allowed)),
-            ("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-ID"),
+            ("Access-Control-Allow-Methods", ", ".join(sorted({*allowed, *({method} & METHODS)}))),
+            *((("Access-Control-Allow-Headers", fields),) if _NAMES.fullmatch(fields) else ()),
             ("Access-Control-Max-Age", str(PREFLIGHT_SECONDS)),
         )

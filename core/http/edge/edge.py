@@ -8,16 +8,17 @@ import re
 import secrets
 from email.utils import formatdate
 from http import HTTPStatus
+from urllib.parse import quote
 
 from core.contract.answer import Answer
 from core.contract.contract import Contract
 from core.contract.operation import API_POLICY, NO_STORE
-from core.errors import AuthError
+from core.errors import AuthError, MalformedRequest, MethodNotAllowed, NotFound
 from core.http.edge.client_address import client_address
 from core.http.edge.cors import Cors
 from core.http.edge.request_context import RequestContext, access_log
 from core.http.edge.request_head import Fields, RequestHead, joined
-from core.http.edge.routing import Routes
+from core.http.edge.routing import METHODS, Routes, allowed_methods
 from core.http.problems import Problems
 from core.origin import Origin
 from core.settings.whole import Settings
@@ -36,11 +37,17 @@ class Edge:
         self._routes = Routes(contract.operations.values())
         self._cross_origin = Cors(settings.http.cors_origins)
         self._trusted = settings.http.trusted_proxies
+        self._root_path = settings.http.root_path
         self._always = (
             *_ALWAYS,
             *((("Strict-Transport-Security", HSTS),) if settings.http.public_url.startswith("https:") else ()),
             *((("X-Served-By", door),) if settings.http.served_by else ()),
         )
+
+    def below(self, path: str) -> str:
+        """Return a path without the one under which a proxy shows the service; the proxy may have taken it away."""
+        is_below = path.startswith(f"{self._root_path}/") and not self._routes.at(path)
+        return path.removeprefix(self._root_path) if is_below else path
 
     def open(self, head: RequestHead) -> RequestContext:
         """Begin a request: name it, find its origin and its operation."""
@@ -53,6 +60,7 @@ class Edge:
             problems=self._problems,
             always=self._always,
             cross_origin=self._cross_origin,
+            prefix=quote(self._root_path or head.prefix),
         )
         context.begin()
         return context
@@ -63,7 +71,7 @@ class Edge:
         The servers' own pages quote what they could not read, in HTML, a bearer token included.
         """
         request_id = _new_request_id()
-        answer = self._problems.answer(error, request_id)
+        answer = self._problems.answer(error, request_id, self._root_path)
         access_log.info("unreadable request", status=int(answer.status), ip=peer, request_id=request_id)
         return _last_response(
             answer,
@@ -73,6 +81,17 @@ class Edge:
             ("Content-Security-Policy", API_POLICY),
             ("Cache-Control", NO_STORE),
         )
+
+    def fault_of_method(self, data: bytes) -> AuthError:
+        """The fault of a request, by its first bytes, whose method the server's parser does not know.
+
+        uvicorn's has a list of its own, without a third of the registry.
+        """
+        method, target, *_ = [*data.decode("latin-1").split(" ", 2), ""]
+        if method not in METHODS:
+            return MalformedRequest()
+        methods = self._routes.at(self.below(target.partition("?")[0]))
+        return MethodNotAllowed(allowed_methods(methods)) if methods else NotFound()
 
     def _origin(self, peer: str, headers: Fields) -> Origin:
         given = headers.get("x-request-id", "")

@@ -11,9 +11,10 @@ from core.errors import (
     MethodNotAllowed,
     NotFound,
     TargetTooLong,
+    UnsupportedCoding,
 )
 from core.http.edge.request_head import Fields, RequestHead
-from core.http.edge.routing import Methods, allowed_methods, served_method
+from core.http.edge.routing import METHODS, Methods, allowed_methods, served_method
 
 MAX_BODY = 64 * 1024
 MAX_FIELD = 8190  # gunicorn's own limit; uvicorn has none and passes 100 KB on
@@ -22,7 +23,6 @@ MAX_SECONDS = 10  # for a body to arrive behind its head; the servers give the h
 MAX_TARGET = 4000  # gunicorn takes a request line of 4094
 CONTINUE = "100-continue"
 
-_METHODS = frozenset(method.value for method in HTTPMethod)
 _VERSIONS = ("1.0", "1.1")  # httptools lets HTTP/0.9 and HTTP/2.0 pass as well
 # Labels as DNS has them: Werkzeug refuses others, Starlette does not look.
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -39,13 +39,14 @@ def fault_of(head: RequestHead, headers: Fields, methods: Methods) -> AuthError 
         or _fault_of_fields(head, headers)
         or _fault_of_path(head, methods)
         or _fault_of_length(headers)
+        or _fault_of_coding(head, headers, methods)
     )
 
 
 def _fault_of_line(head: RequestHead) -> AuthError | None:
     if head.target_length > MAX_TARGET:
         return TargetTooLong()
-    is_understood = head.method in _METHODS and head.version in _VERSIONS and _is_target(head)
+    is_understood = head.method in METHODS and head.version in _VERSIONS and _is_target(head)
     return None if is_understood else MalformedRequest()
 
 
@@ -100,3 +101,11 @@ def _fault_of_length(headers: Fields) -> AuthError | None:
         return MalformedRequest()
     length = length.lstrip("0") or "0"
     return BodyTooLarge() if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY else None
+
+
+def _fault_of_coding(head: RequestHead, headers: Fields, methods: Methods) -> AuthError | None:
+    # Only where a body is read: what nobody reads may be packed as it likes.
+    operation = methods.get(head.method)
+    codings = {coding.strip(" \t").lower() for coding in headers.get("content-encoding", "").split(",")}
+    takes_body = operation is not None and (operation.json or operation.form)
+    return UnsupportedCoding() if takes_body and codings - {"", "identity"} else None

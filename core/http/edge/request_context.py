@@ -10,7 +10,7 @@ import structlog
 
 from core.contract.answer import Answer, Headers
 from core.contract.operation import API_POLICY, NO_STORE
-from core.errors import AuthError, DatabaseUnavailable, InternalError
+from core.errors import AuthError, DatabaseUnavailable, InternalError, NotFound
 from core.http.edge.cors import Cors
 from core.http.edge.limits import fault_of
 from core.http.edge.request_head import Fields, RequestHead
@@ -38,7 +38,10 @@ class RequestContext:
         problems: Problems,
         always: Headers,
         cross_origin: Cors,
+        prefix: str,
     ) -> None:
+        self.prefix = prefix
+        """The path of the service as the caller sees it, as a part of a URL."""
         self._head = head
         self._headers = headers
         self.origin = origin
@@ -59,17 +62,16 @@ class RequestContext:
     def refusal(self) -> Answer | None:
         """Return the edge's own answer, if it has one, before the framework and before the body is read."""
         fault = fault_of(self._head, self._headers, self._methods)
-        if fault is not None:
-            return self.answer(fault)
-        if self._methods and self._head.method == HTTPMethod.OPTIONS:
-            return self._options()
-        return None
+        is_served = fault is None or isinstance(fault, NotFound)
+        if is_served and self._head.method == HTTPMethod.OPTIONS and (options := self._options()):
+            return options
+        return None if fault is None else self.answer(fault)
 
     def answer(self, error: AuthError) -> Answer:
         """Make the answer to an error."""
         if isinstance(error, DatabaseUnavailable):
             _log_cause(error)
-        return self._problems.answer(error, self.origin.request_id)
+        return self._problems.answer(error, self.origin.request_id, self.prefix)
 
     def crash(self, error: Exception) -> Answer:
         """Log an unknown error completely and answer with its request id only."""
@@ -102,10 +104,17 @@ class RequestContext:
             ip=self.origin.ip,
         )
 
-    def _options(self) -> Answer:
-        allowed = allowed_methods(self._methods)
+    def _options(self) -> Answer | None:
+        """The answer to OPTIONS; None for a path that the contract does not have.
+
+        A preflight of such a path is answered: a page of a listed origin could not read the 404 that follows otherwise.
+        `OPTIONS *` is about the server (RFC 9110 section 9.3.7), a ping.
+        """
+        allowed = allowed_methods(self._methods) if self._methods else []
         preflight = self._cross_origin.on_preflight(self._headers, allowed)
-        return Answer(HTTPStatus.NO_CONTENT, (("Allow", ", ".join(allowed)), *preflight))
+        named = (("Allow", ", ".join(allowed)),) if allowed else ()
+        is_answered = named or preflight or self._head.path == "*"
+        return Answer(HTTPStatus.NO_CONTENT, (*named, *preflight)) if is_answered else None
 
 
 def _log_cause(error: DatabaseUnavailable) -> None:

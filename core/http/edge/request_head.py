@@ -17,6 +17,8 @@ class RequestHead:
     version: str
     fields: Sequence[tuple[str, str]]
     peer: str
+    prefix: str = ""
+    """Where the door is mounted inside another application; no part of the path."""
 
 
 def joined(fields: Iterable[tuple[str, str]]) -> Fields:

@@ -6,6 +6,14 @@ from http import HTTPMethod
 
 from core.contract.operation import Operation
 
+# IANA's "HTTP Method Registry", except `*` and `PRI`, which are reserved and no methods to send.
+_REGISTRY = """
+    ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR
+    MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH
+    TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL
+"""
+METHODS = frozenset(_REGISTRY.split())
+
 Methods = Mapping[str, Operation]
 """The operations of one path by method; empty if the contract does not have the path."""
 

@@ -29,6 +29,7 @@ class WsgiEdge:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
+        environ = {**environ, "PATH_INFO": self._edge.below(environ.get("PATH_INFO", ""))}
         context = self._open(environ)
         starter = _Starter(context, start_response)
         if refusal := context.refusal():
@@ -45,7 +46,7 @@ class WsgiEdge:
 
     def _open(self, environ: WSGIEnvironment) -> RequestContext:
         # WSGI hands bytes over as latin-1 (PEP 3333); the path is UTF-8 in truth.
-        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         query = environ.get("QUERY_STRING", "")
         return self._edge.open(
             RequestHead(
@@ -57,6 +58,7 @@ class WsgiEdge:
                 version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
                 fields=tuple(_fields(environ)),
                 peer=environ.get("REMOTE_ADDR", ""),
+                prefix=environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace"),
             )
         )
 

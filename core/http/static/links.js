@@ -48,7 +48,6 @@
   const explain = async (answer) => {
     const told = await answer.json();
     const { code, pointer } = told.errors?.[0] ?? told;
-    if (pointer === "/token") return tell("no_token");
     if (!words(code)) return tell("unavailable");
     return tell(code, pointer === "/new_password" ? password : undefined);
   };
