@@ -6,12 +6,11 @@ from importlib import import_module
 
 import click
 
-from cli import ports
+from cli import installed, ports
 from core.settings.whole import Settings
 
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
-NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
 _INCLUDE_HOST = ("localhost", "0.0.0.0")  # noqa: S104 - what it is compared with
 _PORT = click.IntRange(1, 65535)
 
@@ -49,6 +48,7 @@ def serve(  # noqa: PLR0913 - the options of a command
     chosen = {"fastapi": fastapi_port, "flask": flask_port}
     if framework != "both":
         chosen = {framework: port or chosen[framework]}
+    installed.require(chosen)
     listeners = {name: ports.bound(host, number, option=f"--{name}-port") for name, number in chosen.items()}
     found = import_module("cli.startup").startup(workers)
     if found.logging.format == "console":
@@ -80,8 +80,9 @@ def _has_terminal() -> bool:
 
 
 def _say_where(found: Settings, host: str, chosen: dict[str, int]) -> None:
+    docs = "/docs" if import_module("core.http.pages").offers_docs(found) else ""
     for name, port in chosen.items():
-        click.echo(f"{NAMES[name]:8} {_address(host, port)}{'/docs' if found.http.docs else ''}")
+        click.echo(f"{installed.NAMES[name]:8} {_address(host, port)}{docs}")
     if found.mail.smtp_url is None:
         click.echo("Mail     is shown here, and by `twinauth mail`")
     (first, *others) = chosen.values()
