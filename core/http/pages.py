@@ -45,11 +45,19 @@ _REDOC = _TEMPLATE.format(
     '<script src="assets/redoc-init.js"></script>',
 )
 # In separate files, because the content security policy allows no script inside a page.
-_SWAGGER_INIT = """SwaggerUIBundle({
-  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
-  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
-  persistAuthorization: false, tryItOutEnabled: true
-});
+_SWAGGER_INIT = """// Tried out is the door that served this page: the public URL may lead to the other one.
+const base = new URL(".", location.href);
+const show = (spec) => {
+  spec.servers = [{url: base.href.replace(/\\/$/, "")}];
+  for (const scheme of Object.values(spec.components.securitySchemes))
+    for (const flow of Object.values(scheme.flows || {})) flow.tokenUrl = new URL(flow.tokenUrl, base).href;
+  SwaggerUIBundle({
+    spec, dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
+    presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+    persistAuthorization: false, tryItOutEnabled: true
+  });
+};
+fetch("openapi.json").then((answer) => answer.json()).then(show);
 """
 _REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true}, document.getElementById("redoc"));
 """
@@ -85,6 +93,7 @@ class Pages:
         """
         self._texts = texts
         self._contract = contract
+        self._public_url = settings.http.public_url
         self._problems = Problems(contract.problems)
         self._has_document = settings.http.docs
         self._has_docs = offers_docs(settings)
@@ -96,7 +105,7 @@ class Pages:
         """Return the OpenAPI document, which needs no assets."""
         if not self._has_document:
             raise NotFound
-        return _document(self._contract)
+        return _document(self._contract, self._public_url)
 
     def docs(self) -> Answer:
         """Return Swagger UI."""
@@ -169,8 +178,8 @@ def _static(name: str) -> bytes:
 
 
 @cache
-def _document(contract: Contract) -> Answer:
-    return Answer.of(JSON, json.dumps(openapi.document(contract), ensure_ascii=False).encode())
+def _document(contract: Contract, public_url: str) -> Answer:
+    return Answer.of(JSON, json.dumps(openapi.document(contract, public_url), ensure_ascii=False).encode())
 
 
 @cache

@@ -3,6 +3,7 @@
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
@@ -15,25 +16,29 @@ from core.users import addresses
 class TokenForm(BaseModel):
     """A token request (RFC 6749). Unknown parameters are ignored, as its section 3.2 asks."""
 
-    model_config = ConfigDict(extra="ignore")
+    # The document says what is needed; its absence is told in the terms of the RFC, by `invalid_request`.
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"required": ["grant_type"]})
 
-    grant_type: str | None = Field(
-        None, description="`password`, `refresh_token` or `client_credentials`.", examples=["password"]
+    grant_type: str | SkipJsonSchema[None] = Field(
+        None,
+        description="What to exchange for tokens.",
+        examples=["password"],
+        json_schema_extra={"enum": ["password", "refresh_token", "client_credentials"]},
     )
-    username: str | None = Field(
+    username: str | SkipJsonSchema[None] = Field(
         None,
         max_length=addresses.MAX_LENGTH,
         description="E-mail address, for the grant `password`.",
         examples=["ann@example.com"],
     )
-    password: PasswordText | None = Field(None, description="Password, for the grant `password`.")
-    refresh_token: str | None = Field(
+    password: PasswordText | SkipJsonSchema[None] = Field(None, description="Password, for the grant `password`.")
+    refresh_token: str | SkipJsonSchema[None] = Field(
         None,
         max_length=512,
         description="Refresh token, for the grant `refresh_token`.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )
-    scope: str | None = Field(
+    scope: str | SkipJsonSchema[None] = Field(
         None,
         max_length=1000,
         description="Scopes separated by spaces, for the grant `client_credentials`; all of the client's by default.",
@@ -54,16 +59,20 @@ class TokenForm(BaseModel):
 class InspectedTokenForm(BaseModel):
     """A token to inspect or to revoke (RFC 7662, RFC 7009). The hint may be wrong; both kinds are tried anyway."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"required": ["token"]})
 
-    token: str | None = Field(
+    token: str | SkipJsonSchema[None] = Field(
         None,
         max_length=access_tokens.MAX_CHARACTERS,
         description="An access or a refresh token.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )
-    token_type_hint: str | None = Field(
-        None, max_length=100, description="`access_token` or `refresh_token`; not needed.", examples=["refresh_token"]
+    token_type_hint: str | SkipJsonSchema[None] = Field(
+        None,
+        max_length=100,
+        description="What the token is; it may be wrong, and is not needed.",
+        examples=["refresh_token"],
+        json_schema_extra={"enum": ["access_token", "refresh_token"]},
     )
 
 
@@ -71,7 +80,7 @@ class TokenAnswer(ResponseModel):
     """A token answer (RFC 6749 section 5.1)."""
 
     access_token: str = Field(description="JWT after RFC 9068.")
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    token_type: Literal["Bearer"]
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
     refresh_token: str | None = Field(None, description="Opaque, single use; not for `client_credentials`.")
     scope: str | None = Field(None, description="The granted scopes, for `client_credentials`.")
@@ -81,6 +90,7 @@ class TokenAnswer(ResponseModel):
         """Show what was granted."""
         return cls(
             access_token=grant.access_token,
+            token_type="Bearer",  # noqa: S106 - a scheme
             expires_in=grant.expires_in,
             refresh_token=grant.refresh_token,
             scope=grant.scope,

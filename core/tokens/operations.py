@@ -14,6 +14,7 @@ JWKS = Operation(
     description="The public keys that verify access tokens (RFC 7517). A key stands here before it signs and "
     "until the last token it signed has expired.",
     response=JsonWebKeySet,
+    omit_null=True,
     success="The keys.",
     cache=PUBLIC,
 )
@@ -30,6 +31,7 @@ REVOCATIONS = Operation(
     query=RevocationsQuery,
     media_type=JWT,
     success="The feed behind the cursor.",
+    headers=("ETag",),
     other_statuses={HTTPStatus.NOT_MODIFIED: "Nothing new, and `If-None-Match` names the cursor."},
 )
 
