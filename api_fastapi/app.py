@@ -57,25 +57,30 @@ def generated_document(app: FastAPI, auth: AuthApp) -> dict[str, Any]:
 
     FastAPI adds its 422 to every route with input, even if none of it can be invalid.
     """
+    public_url = auth.settings.http.public_url
     document = get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
         tags=app.openapi_tags,
-        servers=openapi.SERVERS,
         routes=app.routes,
+        servers=openapi.servers(public_url),
     )
+    document["info"].update(openapi.about(public_url))
     operations = auth.contract.operations
     problems = Problems(auth.contract.problems)
     for methods in document["paths"].values():
         for described in methods.values():
-            responses = described["responses"]
+            responses, operation = described["responses"], operations[described["operationId"]]
+            described["security"] = openapi.security(operation)
             if "HTTPValidationError" in str(responses.get("422")):
                 del responses["422"]
-            others = openapi.other_responses(operations[described["operationId"]], problems)
+            responses[str(int(operation.status))]["headers"] = openapi.success_headers(operation)
+            others = openapi.other_responses(operation, problems)
             responses.update({str(status): response for status, response in others.items()})
     definitions = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         definitions.pop(name, None)
-    definitions.update(openapi.error_schemas())
+    definitions.update(openapi.further_schemas(auth.contract))
+    document["components"]["headers"] = openapi.headers()
     return document

@@ -50,7 +50,8 @@ class ContractRoute(APIRoute):
             try:
                 return await handle(contract_request)
             except RequestValidationError as error:
-                raise reading.invalid(operation, error.errors()) from None
+                policy = request.app.state.auth.password_policy
+                raise reading.invalid(operation, error.errors(), contract_request.input, policy) from None
 
         return handler
 

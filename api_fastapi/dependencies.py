@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.security import HTTPBasic, HTTPBearer, OAuth2PasswordBearer
+from fastapi.openapi.models import OAuthFlows
+from fastapi.security import HTTPBasic, HTTPBearer, OAuth2
 from fastapi.security.base import SecurityBase
 
 from core.app import AuthApp
@@ -32,10 +33,8 @@ class Described(SecurityBase):
         """Read nothing."""
 
 
-password_grant = Described(
-    OAuth2PasswordBearer(
-        tokenUrl=openapi.TOKEN_URL, scheme_name=openapi.PASSWORD_SCHEME, description=openapi.PASSWORD_SCHEME_TEXT
-    )
+oauth2 = Described(
+    OAuth2(flows=OAuthFlows(**openapi.FLOWS), scheme_name=openapi.OAUTH_SCHEME, description=openapi.OAUTH_SCHEME_TEXT)
 )
 access_token = Described(
     HTTPBearer(bearerFormat="JWT", scheme_name=openapi.BEARER_SCHEME, description=openapi.BEARER_SCHEME_TEXT)
@@ -79,7 +78,7 @@ async def current_origin(request: Request) -> Origin:
 async def current_principal(
     request: Request,
     auth: Annotated[AuthApp, Depends(auth_app)],
-    _password_grant: Annotated[None, Depends(password_grant)],
+    _oauth2: Annotated[None, Depends(oauth2)],
     _access_token: Annotated[None, Depends(access_token)],
 ) -> Principal:
     """Return the user and session of the request's access token, in one thread hop."""
@@ -90,7 +89,7 @@ async def current_principal(
 async def current_caller(
     request: Request,
     auth: Annotated[AuthApp, Depends(auth_app)],
-    _password_grant: Annotated[None, Depends(password_grant)],
+    _oauth2: Annotated[None, Depends(oauth2)],
     _access_token: Annotated[None, Depends(access_token)],
 ) -> Caller:
     """Return the user or the client of the request's access token, in one thread hop."""

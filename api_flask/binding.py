@@ -1,6 +1,6 @@
 """Binds views to the operations of the contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeVar
 from uuid import UUID
@@ -10,9 +10,9 @@ from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api_flask.answers import response_of
-from api_flask.dependencies import authenticate, identify, identify_client, recognise
+from api_flask.dependencies import auth_app, authenticate, identify, identify_client, recognise
 from core.contract.answer import Answer
-from core.contract.operation import JSON, Auth, Operation, Parameter
+from core.contract.operation import JSON, Auth, Operation
 from core.http import reading
 
 View = Callable[..., Any]
@@ -71,26 +71,31 @@ def _identify_caller(auth: Auth) -> None:
 
 
 def _validated(operation: Operation, given: reading.Input, path: dict[str, str]) -> dict[str, Any]:
-    try:
-        return {
-            **{name: _part(operation.parameters[name], text) for name, text in path.items()},
-            **_model("body", operation.json, given.json),
-            **_model("form", operation.form, given.form),
-            **_model("query", operation.query, given.query),
-        }
-    except ValidationError as error:
-        # Pydantic's locations begin inside the value; the contract's, as FastAPI's, with the part of the request.
-        part = ("path", *path) if path else ("input",)
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise reading.invalid(operation, [{**one, "loc": (*part, *one["loc"])} for one in found]) from None
+    """Validate every part of the input, and report the errors of all parts at once."""
+    values: dict[str, Any] = {}
+    errors: list[dict[str, Any]] = []
+    for name, place, validate, value in _parts(operation, given, path):
+        try:
+            values[name] = validate(value)
+        except ValidationError as error:
+            # Pydantic's locations begin inside the value; the contract's, as FastAPI's, with the part of the request.
+            found = error.errors(include_url=False, include_input=False, include_context=False)
+            errors += [{**one, "loc": (*place, *one["loc"])} for one in found]
+    if errors:
+        raise reading.invalid(operation, errors, given, auth_app().password_policy)
+    return values
 
 
-def _part(parameter: Parameter, text: str) -> Any:
-    return _PATH_TYPES[parameter.kind].validate_python(text)
-
-
-def _model(name: str, model: type[BaseModel] | None, given: Any) -> dict[str, BaseModel]:
-    return {} if model is None else {name: model.model_validate(given)}
+def _parts(
+    operation: Operation, given: reading.Input, path: dict[str, str]
+) -> Iterator[tuple[str, tuple[str, ...], Callable[[Any], Any], Any]]:
+    """Return the parts of the input, each with its argument, its place in errors, its validator and its value."""
+    for name, text in path.items():
+        yield name, ("path", name), _PATH_TYPES[operation.parameters[name].kind].validate_python, text
+    models = (("query", operation.query, given.query), ("body", operation.json, given.json))
+    for name, model, value in (*models, ("form", operation.form, given.form)):
+        if model is not None:
+            yield name, (name,), model.model_validate, value
 
 
 def _response(operation: Operation, result: Any) -> Response:

@@ -10,10 +10,11 @@ from core.settings.loading import settings_table
 @click.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
+    from cli.messages import settings as settings_of_process  # noqa: PLC0415
     from core.capabilities import CONTRACT  # noqa: PLC0415
     from core.http.openapi import document  # noqa: PLC0415 - the table of settings does not need it
 
-    click.echo(json.dumps(document(CONTRACT), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(document(CONTRACT, settings_of_process().http.public_url), indent=2, ensure_ascii=False))
 
 
 @click.command()

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from cli import ports
+from cli import installed, ports
 from core.settings.whole import Settings
 
 HOST = "127.0.0.1"
 PORTS = {"fastapi": 8000, "flask": 5000}
-NAMES = {"fastapi": "FastAPI", "flask": "Flask"}
 _INCLUDE_HOST = ("localhost", "0.0.0.0", "::")  # noqa: S104 - what it is compared with
 _PORT = click.IntRange(1, 65535)
 
@@ -53,6 +52,7 @@ def serve(  # noqa: PLR0913 - the options of a command
         raise click.UsageError("--port goes with --framework fastapi or flask; both take --fastapi-port, --flask-port")
     if uds is not None and (framework == "both" or port is not None or reload):
         raise click.UsageError("--uds goes with --framework fastapi or flask, and neither with --port nor --reload")
+    installed.require(PORTS if framework == "both" else [framework])
     if root_path is not None:
         os.environ["AUTH_ROOT_PATH"] = root_path  # which the doors and their workers read
     chosen = {} if uds else _ports(framework, port, {"fastapi": fastapi_port, "flask": flask_port})
@@ -96,8 +96,9 @@ def _ports(framework: str, port: int | None, named: dict[str, int | None]) -> di
 
 
 def _say_where(found: Settings, host: str, chosen: dict[str, int], uds: Path | None) -> None:
+    docs = "/docs" if import_module("core.http.pages").offers_docs(found) else ""
     for name, port in chosen.items():
-        click.echo(f"{NAMES[name]:8} {_address(host, port)}{'/docs' if found.http.docs else ''}")
+        click.echo(f"{installed.NAMES[name]:8} {_address(host, port)}{docs}")
     if uds is not None:
         click.echo(f"Socket   {uds}")
     if found.mail.smtp_url is None:

@@ -1,9 +1,14 @@
-"""The clock, which a test can stop; whole seconds; ids that grow with time."""
+"""The clock, which a test can stop; times that a wrong clock has stored; whole seconds; ids that grow with time."""
 
 import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+# The clocks of the processes differ by less. A stored time that is further ahead was stored by a clock that was wrong,
+# such as that of a machine that was resumed, and must not hold anything back until it comes.
+CLOCK_SKEW = timedelta(minutes=5)
+LONG_AGO = timedelta(days=36500)
 
 
 class Clock(Protocol):
@@ -20,6 +25,13 @@ class SystemClock:
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""
         return datetime.now(UTC)
+
+
+def elapsed(since: datetime, now: datetime) -> timedelta:
+    """Return the time since a stored moment: zero if it is a little ahead, ages if a wrong clock has stored it."""
+    if since > now + CLOCK_SKEW:
+        return LONG_AGO
+    return max(now - since, timedelta(0))
 
 
 def whole_seconds(duration: timedelta) -> int:

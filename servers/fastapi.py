@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from core.settings.whole import Settings
-from servers.stopping import GRACE, GracefulShutdown, end_with, ignore_signals, on_signals
+from servers.stopping import GRACE, GracefulShutdown, end_with, ignore_operators, ignore_signals, on_signals
 from servers.uvicorn_guard import GuardedProtocol
 
 STARTUP_FAILURE = 3  # the exit code of both servers where the application cannot be built
@@ -55,8 +55,7 @@ def application() -> FastAPI:
 def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # uvicorn raises the signal again when all is over
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # gunicorn goes on as well; there is nothing to reload here
+    ignore_operators()  # gunicorn goes on as well; there is nothing to reload here
     server = uvicorn.Server(config)
     server.run([listener])
     if not server.started:
@@ -69,6 +68,7 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None:
+    ignore_operators()  # uvicorn's own handler of SIGHUP, which begins the workers anew, comes after it
     supervisor = Supervisor(config, [listener])
     # uvicorn's own hears nothing while it waits for its workers.
     on_signals(

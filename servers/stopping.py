@@ -51,6 +51,7 @@ class GracefulShutdown:
     def install(self) -> None:
         """Take the signals over; in the main thread, when the server has set its own handlers."""
         on_signals(self.mark_stopping, self.hurry)
+        ignore_operators()
         atexit.register(ignore_signals)
 
     def mark_stopping(self) -> None:
@@ -71,6 +72,12 @@ class GracefulShutdown:
         # A timer of the kernel: a thread takes locks to start, which the handler may have interrupted the holder of.
         signal.signal(signal.SIGALRM, lambda *_: then())
         signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def ignore_operators() -> None:
+    """Ignore `pkill -HUP` and logrotate: either signal would end a process, and there is no file to open again."""
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def ignore_signals() -> None:

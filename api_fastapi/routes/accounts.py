@@ -17,6 +17,7 @@ from core.accounts.schemas import (
     DeleteAccountRequest,
     ResetPasswordRequest,
     SendPasswordResetRequest,
+    SignupAccepted,
     SignupRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
@@ -32,7 +33,10 @@ on = partial(endpoint, router)
 @on(operations.SIGNUP)
 async def signup(body: SignupRequest, auth: Auth, origin: From) -> User | Response:
     user = await run_in_threadpool(auth.accounts.sign_up, body.email, body.password, body.display_name, origin)
-    return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else User.of(user)
+    if user is None:
+        accepted = SignupAccepted.of_any().model_dump_json().encode()
+        return response_of(Answer.of(JSON, accepted, status=HTTPStatus.ACCEPTED))
+    return User.of(user)
 
 
 @on(operations.UPDATE_ACCOUNT)

@@ -26,13 +26,13 @@ async def problem_type(
 
 @on(operations.HEALTHZ)
 async def healthz() -> Health:
-    return Health()
+    return Health.ok()
 
 
 @on(operations.READYZ)
 async def readyz(auth: Auth) -> Health:
     await run_in_threadpool(auth.check_ready)
-    return Health()
+    return Health.ok()
 
 
 @on(operations.OPENAPI)

@@ -17,11 +17,13 @@ from core.accounts.schemas import (
     DeleteAccountRequest,
     ResetPasswordRequest,
     SendPasswordResetRequest,
+    SignupAccepted,
     SignupRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
 from core.contract.answer import Answer
+from core.contract.operation import JSON
 from core.users.schemas import User
 
 blueprint = Blueprint("accounts", __name__)
@@ -33,7 +35,10 @@ class Signup(MethodView):
     @endpoint(operations.SIGNUP)
     def post(self, body: SignupRequest) -> User | Response:
         user = auth_app().accounts.sign_up(body.email, body.password, body.display_name, current_origin())
-        return response_of(Answer(HTTPStatus.ACCEPTED)) if user is None else User.of(user)
+        if user is None:
+            accepted = SignupAccepted.of_any().model_dump_json().encode()
+            return response_of(Answer.of(JSON, accepted, status=HTTPStatus.ACCEPTED))
+        return User.of(user)
 
 
 @on

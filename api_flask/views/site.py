@@ -27,7 +27,7 @@ class Problem(MethodView):
 class Healthz(MethodView):
     @endpoint(operations.HEALTHZ)
     def get(self) -> Health:
-        return Health()
+        return Health.ok()
 
 
 @on
@@ -35,7 +35,7 @@ class Readyz(MethodView):
     @endpoint(operations.READYZ)
     def get(self) -> Health:
         auth_app().check_ready()
-        return Health()
+        return Health.ok()
 
 
 @on

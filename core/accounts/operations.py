@@ -10,6 +10,7 @@ from core.accounts.schemas import (
     DeleteAccountRequest,
     ResetPasswordRequest,
     SendPasswordResetRequest,
+    SignupAccepted,
     SignupRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
@@ -36,6 +37,7 @@ SIGNUP = Operation(
         HTTPStatus.ACCEPTED: "Where only verified addresses may log in: a link is on its way, or the owner of the "
         "address told that it has an account already."
     },
+    other_responses={HTTPStatus.ACCEPTED: SignupAccepted},
     errors=(EmailTaken, TooManyAttempts, Overloaded),
 )
 

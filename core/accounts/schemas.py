@@ -1,13 +1,13 @@
 """Request models of accounts."""
 
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from core.authentication.schemas import EmailText, NewPasswordText, PasswordText
-from core.contract.fields import RequestModel, text_field, token_field
+from core.authentication.schemas import AddressText, NewPasswordText, PasswordText
+from core.contract.fields import RequestModel, ResponseModel, text_field, token_field
 
 
 def _printable(text: str) -> str:
@@ -27,9 +27,20 @@ DisplayName = Annotated[
 class SignupRequest(RequestModel):
     """A new account."""
 
-    email: EmailText
+    email: AddressText
     password: NewPasswordText
     display_name: DisplayName | None = None
+
+
+class SignupAccepted(ResponseModel):
+    """What a signup is answered where addresses must be verified, whether the address has an account or not."""
+
+    message: Literal["A message is on its way to this address."]
+
+    @classmethod
+    def of_any(cls) -> Self:
+        """Make the one answer that there is."""
+        return cls(message="A message is on its way to this address.")
 
 
 class UpdateAccountRequest(RequestModel):
@@ -48,7 +59,7 @@ class ChangePasswordRequest(RequestModel):
 class ChangeEmailRequest(RequestModel):
     """A new address, and the current password."""
 
-    new_email: EmailText
+    new_email: AddressText
     current_password: PasswordText
 
 
@@ -61,7 +72,7 @@ class DeleteAccountRequest(RequestModel):
 class SendPasswordResetRequest(RequestModel):
     """The address of an account."""
 
-    email: EmailText
+    email: AddressText
 
 
 class ResetPasswordRequest(RequestModel):

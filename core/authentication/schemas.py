@@ -1,5 +1,6 @@
 """The request model of a login, and the fields for addresses and passwords."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -7,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from core.authentication.passwords import policy
 from core.contract.fields import text_field
+from core.errors import InvalidInput
 from core.tokens.schemas import AccessBody
 from core.users import addresses
 
@@ -21,9 +23,27 @@ def _normal(text: str) -> str:
     return normal
 
 
+def _deliverable(text: str) -> str:
+    """Refuse what is no address with the other mistakes of a body, and not when those are mended."""
+    try:
+        addresses.parse_email(text)
+    except InvalidInput as refused:
+        (error,) = refused.errors
+        raise PydanticCustomError(error.code, error.message) from None
+    return text
+
+
 EmailText = Annotated[
     str, text_field("E-mail address.", example="ann@example.com", maximum=addresses.MAX_LENGTH, format_="email")
 ]
+
+AddressText = Annotated[EmailText, AfterValidator(_deliverable)]
+"""Of an account to be; a login takes any text, because an address that cannot be is like one that nobody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassword:
+    """Marks a password that the policy has to allow."""
 
 
 def _password(description: str) -> Any:
@@ -41,6 +61,7 @@ NewPasswordText = Annotated[
     str,
     _password("At least 12 characters (a setting), no composition rules; common ones are refused."),
     AfterValidator(_normal),
+    NewPassword(),
 ]
 
 

@@ -97,6 +97,10 @@ class Operation:
     """Whether the answer leaves out members without a value."""
     other_statuses: dict[HTTPStatus, str] = field(default_factory=dict)
     """Further statuses that are not errors."""
+    other_responses: dict[HTTPStatus, type[BaseModel]] = field(default_factory=dict)
+    """The models of those that have a body."""
+    headers: tuple[str, ...] = ()
+    """Header fields of its own on answers that are not errors."""
     auth: Auth = Auth.NONE
     uses_database: bool = True
     errors: tuple[type[AuthError], ...] = ()

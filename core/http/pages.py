@@ -4,7 +4,6 @@ import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from core.contract.answer import Answer
 from core.contract.contract import Contract
@@ -47,11 +46,19 @@ _REDOC = _TEMPLATE.format(
     '<script src="assets/redoc-init.js"></script>',
 )
 # In separate files, because the content security policy allows no script inside a page.
-_SWAGGER_INIT = """SwaggerUIBundle({
-  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
-  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
-  persistAuthorization: false, tryItOutEnabled: true
-});
+_SWAGGER_INIT = """// Tried out is the door that served this page: the public URL may lead to the other one.
+const base = new URL(".", location.href);
+const show = (spec) => {
+  spec.servers = [{url: base.href.replace(/\\/$/, "")}];
+  for (const scheme of Object.values(spec.components.securitySchemes))
+    for (const flow of Object.values(scheme.flows || {})) flow.tokenUrl = new URL(flow.tokenUrl, base).href;
+  SwaggerUIBundle({
+    spec, dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
+    presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+    persistAuthorization: false, tryItOutEnabled: true
+  });
+};
+fetch("openapi.json").then((answer) => answer.json()).then(show);
 """
 _REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true}, document.getElementById("redoc"));
 """
@@ -76,7 +83,7 @@ _PACKAGED = {
 
 
 class Pages:
-    """The pages of one process. The documentation may be switched off; then its pages are 404."""
+    """The pages of one process. The documentation may be switched off or not installed; then its pages are 404."""
 
     def __init__(self, texts: Texts, settings: Settings, contract: Contract) -> None:
         """Try every page if the operator has texts of their own.
@@ -87,16 +94,19 @@ class Pages:
         """
         self._texts = texts
         self._contract = contract
+        self._public_url = settings.http.public_url
         self._problems = Problems(contract.problems)
-        self._has_docs = settings.http.docs
+        self._has_document = settings.http.docs
+        self._has_docs = offers_docs(settings)
         self._min_length = settings.passwords.min_length
         if texts.folder is not None:
             self._try_all()
 
     def openapi(self) -> Answer:
-        """Return the OpenAPI document."""
-        self._require_docs()
-        return _document(self._contract)
+        """Return the OpenAPI document, which needs no assets."""
+        if not self._has_document:
+            raise NotFound
+        return _document(self._contract, self._public_url)
 
     def docs(self) -> Answer:
         """Return Swagger UI."""
@@ -158,24 +168,31 @@ class Pages:
             raise NotFound
 
 
+def offers_docs(settings: Settings) -> bool:
+    """Whether there is documentation to read: switched on, and its assets installed (the extra `docs`)."""
+    return settings.http.docs and _package_folder() is not None
+
+
 @cache
 def _static(name: str) -> bytes:
     return (Path(__file__).parent / "static" / name).read_bytes()
 
 
 @cache
-def _document(contract: Contract) -> Answer:
-    return Answer.of(JSON, json.dumps(openapi.document(contract), ensure_ascii=False).encode())
+def _document(contract: Contract, public_url: str) -> Answer:
+    return Answer.of(JSON, json.dumps(openapi.document(contract, public_url), ensure_ascii=False).encode())
 
 
 @cache
 def _packaged(name: str) -> Answer:
-    return Answer.of(_PACKAGED[name], (_package_folder() / name).read_bytes())
-
-
-def _package_folder() -> Path:
-    """Find the folder of the assets in their package, without importing it."""
-    spec: Any = find_spec("fastapi_offline")
-    if spec is None:
+    folder = _package_folder()
+    if folder is None:
         raise NotFound
-    return Path(spec.submodule_search_locations[0]) / "static"
+    return Answer.of(_PACKAGED[name], (folder / name).read_bytes())
+
+
+def _package_folder() -> Path | None:
+    """Find the folder of the assets in their package, without importing it."""
+    spec = find_spec("fastapi_offline")
+    places = spec and spec.submodule_search_locations
+    return Path(places[0]) / "static" if places else None

@@ -69,6 +69,10 @@ class Problems:
         made: dict[str, object] = json.loads(_body(_instance(error), self._form(error), EXAMPLE_REQUEST_ID))
         return made
 
+    def header_names(self, error: type[AuthError]) -> tuple[str, ...]:
+        """Return the names of the header fields that come with an error."""
+        return tuple(name for name, _ in _headers(_instance(error)))
+
     def _form(self, error: type[AuthError]) -> ProblemForm:
         return next(self._forms[base] for base in error.__mro__ if base in self._forms)
 

@@ -7,11 +7,13 @@ error 500). So neither of them reads any: they get the values that are read here
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
+from core.authentication.passwords.policy import PasswordPolicy
+from core.authentication.schemas import NewPassword
 from core.contract.operation import Operation
 from core.errors import (
     FieldError,
@@ -25,6 +27,7 @@ from core.errors import (
 from core.oauth.errors import InvalidClient, InvalidRequest
 from core.oauth.model import BearerToken, Credentials
 from core.strict_json import MAX_MEMBERS, JsonError, strict_loads
+from core.users import addresses
 
 MAX_FIELDS = MAX_MEMBERS
 
@@ -53,6 +56,8 @@ _CODES = {
     "string_too_short": ("too_short", "This must not be empty."),
     "string_too_long": ("too_long", "This is too long."),
     "control_character": ("control_character", "Control characters are not allowed."),
+    "email_invalid": ("email_invalid", addresses.INVALID),
+    "email_too_long": ("email_too_long", addresses.TOO_LONG),
 }
 
 
@@ -196,11 +201,29 @@ def client_credentials(authorization: str | None) -> Credentials | None:
     return found if client_id or secret else None
 
 
-def invalid(operation: Operation, errors: Iterable[Mapping[str, Any]]) -> InvalidInput | InvalidRequest:
-    """Turn pydantic's errors into ours; the location's first part (body, query) is dropped."""
+def invalid(
+    operation: Operation, errors: Iterable[Mapping[str, Any]], given: Input, policy: PasswordPolicy
+) -> InvalidInput | InvalidRequest:
+    """Turn pydantic's errors into ours; the location's first part (body, query) is dropped.
+
+    The policy has its say about the same body, so that all its mistakes are told at once.
+    """
     if operation.form is not None:
         return InvalidRequest()
-    return InvalidInput(*(_input_error(error) for error in errors))
+    found = [_input_error(error) for error in errors]
+    return InvalidInput(*found, *_weak_passwords(operation, given.json or {}, policy, {error.field for error in found}))
+
+
+def _weak_passwords(
+    operation: Operation, body: Mapping[str, Any], policy: PasswordPolicy, refused: Container[str]
+) -> Iterator[FieldError]:
+    """Return what the policy refuses among the members that are right otherwise."""
+    address = body.get("email") if "email" not in refused else None
+    for name, member in (operation.json.model_fields if operation.json else {}).items():
+        if NewPassword() in member.metadata and name in body and name not in refused:
+            weakness = policy.refusal(body[name], address=address, field=name)
+            if weakness is not None:
+                yield weakness
 
 
 def _input_error(error: Mapping[str, Any]) -> FieldError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.audit.model import AuditEvent, EventKind, event
-from core.clock import Clock
+from core.clock import CLOCK_SKEW, Clock
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.mail.one_time_tokens import DIGEST_BYTES, OneTimeTokenMaker, digest_of
 from core.mail.recipient_limit import LIMIT_WINDOW, RecipientLimit
@@ -118,7 +118,7 @@ class Composer:
     def _letter(
         self, work: UnitOfWork, message: Message, user: User, owner: User | None, now: datetime
     ) -> Letter | None:
-        if not is_wanted(message, user) or _is_overtaken(work, message, user):
+        if not is_wanted(message, user) or _is_overtaken(work, message, user, now):
             return None
         if not self._is_allowed(work, message, user, now):
             return None
@@ -169,7 +169,9 @@ class Composer:
             return True  # its first attempt was counted
         is_only_link = _is_only_link(work, message, user, now)
         if message.kind in _LIMITED and not is_only_link:
-            count = work.outbox.prepared_since(user.id, message.kind, since=now - LIMIT_WINDOW, excluding=message.id)
+            count = work.outbox.prepared_since(
+                user.id, message.kind, since=now - LIMIT_WINDOW, until=now + CLOCK_SKEW, excluding=message.id
+            )
             if count >= self._limit:
                 return False
         if is_proved(message, user):
@@ -179,14 +181,19 @@ class Composer:
         return self._recipient_limit.count(work, topic_of(message.kind), address, now=now, missed_after=missed_after)
 
 
-def _is_overtaken(work: UnitOfWork, message: Message, user: User) -> bool:
+def _is_overtaken(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
     """Whether a newer link exists, or this one has ended: an attempt that counted as failed had arrived."""
     purpose = _PURPOSES.get(message.kind)
     if purpose is None:
         return False
-    latest = work.one_time_tokens.latest(user.id, purpose)
+    latest = _latest(work, user, purpose, now)
     earlier = work.one_time_tokens.by_id(message.id)
-    return bool((latest and latest.id > message.id) or (earlier and earlier.ended_at))
+    return bool((latest and _is_newer(latest, message)) or (earlier and earlier.ended_at))
+
+
+def _is_newer(latest: OneTimeToken, message: Message) -> bool:
+    """Whether a link is of a newer message: by its id, unless a wrong clock dated the id after the link itself."""
+    return latest.id > message.id and latest.created_at + CLOCK_SKEW >= message.created_at
 
 
 def _is_only_link(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
@@ -199,8 +206,13 @@ def _is_only_link(work: UnitOfWork, message: Message, user: User, now: datetime)
     purpose = _PURPOSES.get(message.kind)
     if purpose is None or message.address is not None:
         return False
-    latest = work.one_time_tokens.latest(user.id, purpose)
+    latest = _latest(work, user, purpose, now)
     return latest is None or latest.ended_at is not None or latest.expires_at <= now
+
+
+def _latest(work: UnitOfWork, user: User, purpose: Purpose, now: datetime) -> OneTimeToken | None:
+    """Return the newest link, unless a wrong clock dated it: it would overtake all others until that date."""
+    return work.one_time_tokens.latest(user.id, purpose, until=now + CLOCK_SKEW)
 
 
 def _is_same(address: str, other: str) -> bool:

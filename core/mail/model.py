@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from core.clock import new_id
+from core.clock import CLOCK_SKEW, new_id
 from core.origin import Origin
 
 SEED_BYTES = 16
@@ -18,6 +18,8 @@ MAX_LANGUAGES = 100  # stored characters of an Accept-Language header
 MAX_ERROR = 200
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(hours=1)
+FURTHEST_DUE = LONGEST_DELAY + CLOCK_SKEW
+"""A message that is due later was stored, taken or postponed by a clock that was wrong, and is due now."""
 
 
 class MessageKind(StrEnum):
@@ -92,8 +94,10 @@ class Outbox(Protocol):
         """
         ...
 
-    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
-        """Count the messages of a kind that were prepared for a user since a time, except one."""
+    def prepared_since(
+        self, user_id: uuid.UUID, kind: str, *, since: datetime, until: datetime, excluding: uuid.UUID
+    ) -> int:
+        """Count the messages of a kind that were prepared for a user between two times, except one."""
         ...
 
     def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
@@ -201,8 +205,8 @@ class OneTimeTokens(Protocol):
         """Store a token; it replaces an earlier one of the same message."""
         ...
 
-    def latest(self, user_id: uuid.UUID, purpose: Purpose) -> OneTimeToken | None:
-        """Return the token of the newest message, ended or not."""
+    def latest(self, user_id: uuid.UUID, purpose: Purpose, *, until: datetime) -> OneTimeToken | None:
+        """Return the token of the newest message, ended or not, among those that were made until a time."""
         ...
 
     def by_id(self, message_id: uuid.UUID) -> OneTimeToken | None:

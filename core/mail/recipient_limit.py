@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from core.clock import elapsed
 from core.settings.groups import MailSettings
 from core.store import UnitOfWork
 from core.throttling.model import Counter, counter_key
@@ -25,7 +26,7 @@ def with_letter(counter: Counter, now: datetime, *, limit: int, missed_after: ti
     hour. One exception: a link without which the user has none is sent beyond the limit, if ``missed_after`` has
     passed since the last letter. Otherwise an attacker who exhausts the limit would keep the user from any link.
     """
-    passed = now - counter.at
+    passed = elapsed(counter.at, now)
     if passed >= LIMIT_WINDOW:
         return Counter(count=1, at=now)
     if counter.count < limit or (missed_after is not None and passed >= missed_after):

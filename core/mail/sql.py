@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from core.mail.model import MAX_ERROR, Message, OneTimeToken, Purpose
+from core.mail.model import FURTHEST_DUE, MAX_ERROR, Message, OneTimeToken, Purpose
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
 
@@ -94,6 +94,10 @@ def _only_names(canonical_email: str | ScalarSelect[str]) -> ColumnElement[bool]
     return and_(outbox.c.canonical_email == canonical_email, has_address)
 
 
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    return or_(outbox.c.due_at <= now, outbox.c.due_at > now + FURTHEST_DUE)
+
+
 class SqlOutbox:
     """The `Outbox` port on a connection."""
 
@@ -125,12 +129,12 @@ class SqlOutbox:
         )
 
     def is_due(self, *, now: datetime) -> bool:
-        return self._connection.scalar(select(outbox.c.id).where(outbox.c.due_at <= now).limit(1)) is not None
+        return self._connection.scalar(select(outbox.c.id).where(_is_due(now)).limit(1)) is not None
 
     def claim(self, *, now: datetime, lease: timedelta) -> Message | None:
         longest = (
             select(outbox.c.id)
-            .where(outbox.c.due_at <= now)
+            .where(_is_due(now))
             .order_by(outbox.c.due_at, outbox.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -152,12 +156,15 @@ class SqlOutbox:
         )
         return self._connection.execute(prepared).rowcount == 1
 
-    def prepared_since(self, user_id: uuid.UUID, kind: str, *, since: datetime, excluding: uuid.UUID) -> int:
+    def prepared_since(
+        self, user_id: uuid.UUID, kind: str, *, since: datetime, until: datetime, excluding: uuid.UUID
+    ) -> int:
         count = self._connection.scalar(
             select(func.count()).where(
                 outbox.c.user_id == user_id,
                 outbox.c.kind == kind,
                 outbox.c.prepared_at > since,
+                outbox.c.prepared_at <= until,
                 outbox.c.id != excluding,
             )
         )
@@ -238,10 +245,14 @@ class SqlOneTimeTokens:
             )
         )
 
-    def latest(self, user_id: uuid.UUID, purpose: Purpose) -> OneTimeToken | None:
+    def latest(self, user_id: uuid.UUID, purpose: Purpose, *, until: datetime) -> OneTimeToken | None:
         row = self._connection.execute(
             select(email_tokens)
-            .where(email_tokens.c.user_id == user_id, email_tokens.c.purpose == purpose.value)
+            .where(
+                email_tokens.c.user_id == user_id,
+                email_tokens.c.purpose == purpose.value,
+                email_tokens.c.created_at <= until,
+            )
             .order_by(email_tokens.c.id.desc())
             .limit(1)
         ).one_or_none()

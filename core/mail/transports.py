@@ -15,6 +15,7 @@ from email import message_from_bytes
 from email.headerregistry import AddressHeader
 from email.message import EmailMessage
 from email.policy import default as readable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -22,8 +23,9 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import SecretStr
 
+from core.mail.smtp_replies import PERMANENT, enhanced_code, is_final
+
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
-PERMANENT = 500  # SMTP replies from 500 on are permanent (RFC 5321 section 4.2.1)
 # The time limit for opening a connection, and for sending a message, in timeouts of a single answer.
 CONVERSATION_ANSWERS = 4
 IDLE_SECONDS = 30  # an older connection is not used any more; servers close idle ones after some minutes
@@ -36,7 +38,7 @@ class MailError(Exception):
 
 
 class MailRefused(MailError):
-    """The server will never accept this message for this recipient."""
+    """The server will never accept this message, or nothing for this recipient."""
 
 
 class Mailer(Protocol):
@@ -82,8 +84,17 @@ class SmtpServer:
             user=None if parts.username is None else unquote(parts.username),
             password=None if parts.password is None else SecretStr(unquote(parts.password)),
             timeout=timeout,
-            name=name,
+            name=_ehlo_name(name),
         )
+
+
+def _ehlo_name(host: str) -> str:
+    """Return a host as EHLO names it: an address in brackets (RFC 5321 section 4.1.3), which strict servers demand."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"  # noqa: PLR2004
 
 
 class _Connection(smtplib.SMTP):
@@ -214,17 +225,22 @@ def _error_of(error: Exception) -> MailError:
     """Return the error for a failure. Replies to MAIL, to a login or as greeting are temporary: operators mend them."""
     match error:
         case smtplib.SMTPRecipientsRefused(recipients=refused):
-            codes = [code for code, _ in refused.values()]
-            kind = MailRefused if min(codes) >= PERMANENT else MailError
-            return kind(f"recipient refused: {codes[0]}")
-        case smtplib.SMTPDataError(smtp_code=code):
-            return (MailRefused if code >= PERMANENT else MailError)(f"message refused: {code}")
+            ((code, reply),) = refused.values()  # a message has one recipient
+            return _refusal("recipient refused", code, reply, to_recipient=True)
+        case smtplib.SMTPDataError(smtp_code=code, smtp_error=reply):
+            return _refusal("message refused", code, reply, to_recipient=False)
         case smtplib.SMTPNotSupportedError():
             return MailRefused("the server does not take such an address")
         case smtplib.SMTPResponseException(smtp_code=code):
             return MailError(f"{type(error).__name__}: {code}")
         case _:
             return MailError(type(error).__name__)
+
+
+def _refusal(text: str, code: int, reply: bytes | str, *, to_recipient: bool) -> MailError:
+    reply = reply if isinstance(reply, bytes) else reply.encode()
+    kind = MailRefused if is_final(code, reply, to_recipient=to_recipient) else MailError
+    return kind(f"{text}: {' '.join(filter(None, (str(code), enhanced_code(reply))))}")
 
 
 class LocalMailbox:

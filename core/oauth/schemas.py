@@ -3,6 +3,7 @@
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
@@ -22,13 +23,13 @@ class ClientForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    client_id: str | None = Field(
+    client_id: str | SkipJsonSchema[None] = Field(
         None,
         max_length=MAX_CLIENT_FIELD,
         description="Id of the client, where it does not authenticate by HTTP Basic.",
         examples=["twc_019365a0c0de7e5f8f6d9b1a2c3d4e5f"],
     )
-    client_secret: str | None = Field(
+    client_secret: str | SkipJsonSchema[None] = Field(
         None,
         max_length=MAX_CLIENT_FIELD,
         description="Its secret, with `client_id`; instead of HTTP Basic.",
@@ -43,29 +44,35 @@ class ClientForm(BaseModel):
 class TokenForm(ClientForm):
     """A token request (RFC 6749)."""
 
-    grant_type: str | None = Field(
-        None, description="`password`, `refresh_token` or `client_credentials`.", examples=["password"]
+    # The document says what is needed; its absence is told in the terms of the RFC, by `invalid_request`.
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"required": ["grant_type"]})
+
+    grant_type: str | SkipJsonSchema[None] = Field(
+        None,
+        description="What to exchange for tokens.",
+        examples=["password"],
+        json_schema_extra={"enum": ["password", "refresh_token", "client_credentials"]},
     )
-    username: str | None = Field(
+    username: str | SkipJsonSchema[None] = Field(
         None,
         max_length=addresses.MAX_LENGTH,
         description="E-mail address, for the grant `password`.",
         examples=["ann@example.com"],
     )
-    password: PasswordText | None = Field(None, description="Password, for the grant `password`.")
-    refresh_token: str | None = Field(
+    password: PasswordText | SkipJsonSchema[None] = Field(None, description="Password, for the grant `password`.")
+    refresh_token: str | SkipJsonSchema[None] = Field(
         None,
         description="Refresh token, for the grant `refresh_token`.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )
-    scope: str | None = Field(
+    scope: str | SkipJsonSchema[None] = Field(
         None,
         max_length=MAX_SCOPE,
         description="Scopes separated by spaces; by default all that the client or the user may have, and for a "
         "refresh those of the session.",
         examples=["orders:read"],
     )
-    resource: str | None = Field(
+    resource: str | SkipJsonSchema[None] = Field(
         None,
         max_length=MAX_RESOURCE,
         description="The audience of the access token (RFC 8707); by default this service's own.",
@@ -86,13 +93,19 @@ class TokenForm(ClientForm):
 class InspectedTokenForm(ClientForm):
     """A token to inspect or to revoke (RFC 7662, RFC 7009). The hint may be wrong; both kinds are tried anyway."""
 
-    token: str | None = Field(
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"required": ["token"]})
+
+    token: str | SkipJsonSchema[None] = Field(
         None,
         description="An access or a refresh token.",
         examples=["twr_AZejwm8efTqbUgxqH06NIQ"],
     )
-    token_type_hint: str | None = Field(
-        None, max_length=100, description="`access_token` or `refresh_token`; not needed.", examples=["refresh_token"]
+    token_type_hint: str | SkipJsonSchema[None] = Field(
+        None,
+        max_length=100,
+        description="What the token is; it may be wrong, and is not needed.",
+        examples=["refresh_token"],
+        json_schema_extra={"enum": ["access_token", "refresh_token"]},
     )
 
 
@@ -100,7 +113,7 @@ class TokenAnswer(ResponseModel):
     """A token answer (RFC 6749 section 5.1)."""
 
     access_token: str = Field(description="JWT after RFC 9068.")
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    token_type: Literal["Bearer"]
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
     refresh_token: str | None = Field(None, description="Opaque, single use; not for `client_credentials`.")
     scope: str | None = Field(None, description="The granted scopes, where there are any.", examples=["orders:read"])
@@ -110,6 +123,7 @@ class TokenAnswer(ResponseModel):
         """Show what was granted."""
         return cls(
             access_token=grant.access_token,
+            token_type="Bearer",  # noqa: S106 - a scheme
             expires_in=grant.expires_in,
             refresh_token=grant.refresh_token,
             scope=grant.scope,

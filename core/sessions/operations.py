@@ -17,7 +17,7 @@ REFRESH = Operation(
     tag=Tag.TOKENS,
     summary="Refresh",
     description="Exchange a refresh token for a new pair. The direct predecessor of the current token is given "
-    "the same successor again for 10 seconds (a setting), so that tabs and retries that race keep the session. "
+    "the same successor again for 60 seconds (a setting), so that tabs, retries and lost answers keep the session. "
     "Anything older ends the session: two parties hold it.",
     json=RefreshRequest,
     response=TokenPair,

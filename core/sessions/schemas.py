@@ -31,7 +31,7 @@ class TokenPair(ResponseModel):
     """An access token and the refresh token that replaces it."""
 
     access_token: str = Field(description="JWT after RFC 9068.")
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme
+    token_type: Literal["Bearer"]
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
     refresh_token: str = Field(description="Opaque, single use.")
     refresh_expires_in: int = Field(description="Seconds until the refresh token expires unused.", examples=[2592000])
@@ -42,6 +42,7 @@ class TokenPair(ResponseModel):
         """Show a pair."""
         return cls(
             access_token=pair.access_token,
+            token_type="Bearer",  # noqa: S106 - a scheme
             expires_in=pair.expires_in,
             refresh_token=pair.refresh_token,
             refresh_expires_in=pair.refresh_expires_in,

@@ -93,7 +93,7 @@ class TokenSettings(SettingsGroup):
         description="Seconds an access token lives",
     )
     refresh_grace: Seconds = Field(
-        timedelta(seconds=10),
+        timedelta(seconds=60),
         ge=timedelta(0),
         le=timedelta(seconds=300),
         description="Seconds in which a used refresh token gives its successor again",

@@ -21,6 +21,7 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
+from core.clock import elapsed
 from core.settings.groups import ThrottleSettings
 
 FAMILIAR = timedelta(days=90)
@@ -151,14 +152,15 @@ def _applied(counters: Mapping[CounterKind, Counter], now: datetime) -> Mapping[
 def state_of(counter: Counter, rule: Rule, now: datetime) -> tuple[int, timedelta]:
     """Return the number of attempts not yet forgotten, and the time left to wait before the next one.
 
-    A clock that was set back does not lengthen a wait.
+    A clock that was set back does not lengthen a wait, and an attempt that a clock far ahead has counted makes none:
+    refused attempts are not counted, so that nothing would ever replace its time.
     """
     remembered = max(counter.count - _forgotten(counter, rule, now), 0)
     beyond = remembered - rule.burst
     if beyond < 0:
         return remembered, ZERO
     wait = min(FIRST_WAIT * 2 ** min(beyond, 32), rule.longest_wait)
-    return remembered, max(wait - max(now - counter.at, ZERO), ZERO)
+    return remembered, max(wait - elapsed(counter.at, now), ZERO)
 
 
 def after_attempt(counter: Counter, rule: Rule, now: datetime) -> Counter:
@@ -170,7 +172,7 @@ def after_attempt(counter: Counter, rule: Rule, now: datetime) -> Counter:
 
 
 def _forgotten(counter: Counter, rule: Rule, now: datetime) -> int:
-    return max(now - (counter.since or counter.at), ZERO) // rule.refill_interval
+    return elapsed(counter.since or counter.at, now) // rule.refill_interval
 
 
 def undo(counter: Counter) -> Counter:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from jwt import PyJWK
 
 from core.audit.model import EventKind, event
@@ -19,7 +20,7 @@ from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.errors import KeyNumberTakenError
 from core.tokens.key_material import PrivateKey, Seal, generate, public_jwk
-from core.tokens.model import SigningKey, current, is_due, published, retired
+from core.tokens.model import SigningKey, current, is_due, premature, published, retired
 
 # How long a process uses its copy of the ring: far below the propagation time, so that every process knows a key
 # before any process signs with it.
@@ -27,6 +28,8 @@ REFRESH = timedelta(seconds=30)
 REFRESHES_A_PROPAGATION = 4
 # An unknown kid may be a new key. But with junk kids, each request would read the ring again.
 UNKNOWN_KID_COOLDOWN = timedelta(seconds=1)
+
+log = structlog.get_logger("keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,13 @@ class KeyRing:
                 return False
             self._succeed(work, keys, key)
             work.commit()
+        for wrong in premature(keys, key.created_at, self._settings):
+            log.error(
+                "a clock was ahead when it published a signing key; the next key takes its place",
+                kid=wrong.kid,
+                activates_at=wrong.activates_at.isoformat(),
+                next_kid=key.kid,
+            )
         return True
 
     def _succeed(self, work: UnitOfWork, keys: list[SigningKey], key: SigningKey) -> SigningKey:

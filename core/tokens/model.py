@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import re
 import uuid
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
+from core.clock import CLOCK_SKEW
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.tokens.errors import UnknownCursor
 
@@ -68,11 +68,12 @@ def retired(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
     signing = current(keys, now)
     if signing is None:
         return []
-    successor = {key.number: later for key, later in itertools.pairwise(keys)}
+    long_ago = now - MAX_ACCESS_TTL - SKEW
     return [
         key
         for key in keys
-        if key.number < signing.number and successor[key.number].activates_at + MAX_ACCESS_TTL + SKEW <= now
+        if key.number < signing.number
+        and any(later.number > key.number and later.activates_at <= long_ago for later in keys)
     ]
 
 
@@ -82,9 +83,19 @@ def published(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
     return [key for key in keys if key.kid not in expired]
 
 
+def premature(keys: list[SigningKey], now: datetime, settings: TokenSettings) -> list[SigningKey]:
+    """Return the keys that were published by a clock that was ahead: they sign later than a key published now."""
+    return [key for key in keys if key.activates_at > now + settings.key_propagation + CLOCK_SKEW]
+
+
 def is_due(keys: list[SigningKey], now: datetime, settings: TokenSettings) -> bool:
-    """Whether a successor of the newest key must be published now; an empty ring has no key to succeed."""
-    return bool(keys) and now >= keys[-1].activates_at + settings.key_lifetime - settings.key_propagation
+    """Whether a successor of the newest key must be published now; an empty ring has no key to succeed.
+
+    A premature key does not count: it would put every rotation off until the time that the wrong clock showed.
+    """
+    wrong = premature(keys, now, settings)
+    latest = max((key.activates_at for key in keys if key not in wrong), default=None)
+    return bool(keys) and (latest is None or now >= latest + settings.key_lifetime - settings.key_propagation)
 
 
 class RevocationKind(StrEnum):

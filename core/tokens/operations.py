@@ -15,6 +15,7 @@ JWKS = Operation(
     description="The public keys that verify access tokens (RFC 7517). A key stands here before it signs and "
     "until the last token it signed has expired.",
     response=JsonWebKeySet,
+    omit_null=True,
     success="The keys.",
     other_statuses={HTTPStatus.NOT_MODIFIED: "`If-None-Match` names this version."},
     cache=PUBLIC,
@@ -33,6 +34,7 @@ REVOCATIONS = Operation(
     media_type=JWT,
     errors=(UnknownCursor,),
     success="The feed behind the cursor.",
+    headers=("ETag",),
     other_statuses={HTTPStatus.NOT_MODIFIED: "Nothing new, and `If-None-Match` names the cursor."},
 )
 

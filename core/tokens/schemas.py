@@ -1,10 +1,12 @@
 """Request and response models for verifiers."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from core.contract.fields import QueryModel, RequestModel, ResponseModel
+from core.settings.groups import Algorithm
 from core.tokens import revocation_feed
 from core.tokens.access import AccessRequest
 
@@ -41,15 +43,22 @@ class RevocationsQuery(QueryModel):
     wait: int = Field(0, ge=0, le=revocation_feed.MAX_WAIT, description="Seconds to wait where there is nothing new.")
 
 
+def _number(description: str) -> Any:
+    return Field(None, description=f"{description}, in base64url.")
+
+
 class JsonWebKey(ResponseModel):
-    """The public half of a signing key (RFC 7517)."""
+    """The public half of a signing key (RFC 7517, RFC 7518 section 6, RFC 8037). What its type has not is left out."""
 
-    model_config = ConfigDict(extra="allow")
-
-    kty: str = Field(examples=["EC"])
+    kty: Literal["EC", "RSA", "OKP"] = Field(examples=["EC"])
     kid: str = Field(description="RFC 7638 thumbprint.", examples=["NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"])
-    use: Literal["sig"] = "sig"
-    alg: str = Field(examples=["ES256"])
+    use: Literal["sig"]
+    alg: Algorithm = Field(examples=["ES256"])
+    crv: Literal["P-256", "Ed25519"] | SkipJsonSchema[None] = Field(None, description="Curve, of EC and OKP.")
+    x: str | SkipJsonSchema[None] = _number("Coordinate, of EC; public key, of OKP")
+    y: str | SkipJsonSchema[None] = _number("Coordinate, of EC")
+    n: str | SkipJsonSchema[None] = _number("Modulus, of RSA")
+    e: str | SkipJsonSchema[None] = _number("Exponent, of RSA")
 
 
 class JsonWebKeySet(ResponseModel):

@@ -11,6 +11,9 @@ from core.errors import FieldError, InvalidInput
 MAX_LENGTH = 254
 MAX_LOCAL_LENGTH = 64
 
+INVALID = "This is not an e-mail address that can receive mail."
+TOO_LONG = "The address is too long."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailAddress:
@@ -38,8 +41,7 @@ def parse_email(text: str, *, field: str = "email") -> EmailAddress:
     try:
         found = validate_email(text, check_deliverability=False)
     except EmailNotValidError:
-        message = "This is not an e-mail address that can receive mail."
-        raise InvalidInput(FieldError(field=field, code="email_invalid", message=message)) from None
+        raise InvalidInput(FieldError(field=field, code="email_invalid", message=INVALID)) from None
     _require_short(found.normalized, field)  # NFC can make a text longer
     domain = found.ascii_domain.lower()
     local = unicodedata.normalize("NFC", found.local_part.lower())
@@ -48,7 +50,7 @@ def parse_email(text: str, *, field: str = "email") -> EmailAddress:
 
 def _require_short(text: str, field: str) -> None:
     if len(text) > MAX_LENGTH or len(text.rpartition("@")[0]) > MAX_LOCAL_LENGTH:
-        raise InvalidInput(FieldError(field=field, code="email_too_long", message="The address is too long."))
+        raise InvalidInput(FieldError(field=field, code="email_too_long", message=TOO_LONG))
 
 
 def canonical_or_none(text: str) -> str | None:

@@ -26,6 +26,7 @@ from lab.faults.history import (
     violations,
 )
 from lab.faults.postgres import own_postgres
+from lab.faults.setup import GRACE as GRACE_OF_THE_SERVICE
 from lab.faults.workload import Account, Service, Users, remains_of
 from migrations.runner import upgrade
 from tests.support.api import Api
@@ -692,7 +693,7 @@ def test_a_database_that_acknowledges_what_it_has_not_written_is_found_out(*, li
         assert eventually(lambda: door.get("/readyz").status == 200, 10)
         users.ask_for_everything()
         operations = record.operations
-        found = violations(operations, remains_of(url, operations), grace=GRACE)
+        found = violations(operations, remains_of(url, operations), grace=GRACE_OF_THE_SERVICE)
         auth.close()
     assert sum(operation.is_ok for operation in operations if operation.kind == Kind.SIGNUP) == 20
     assert any("an acknowledged signup is lost" in violation for violation in found) == lies, found

@@ -73,6 +73,12 @@ include-operation-id = ["token", "revoke", "introspect"]
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", 400, 401, 429]
 
+# A hint of a kind that is not known is no mistake (RFC 7009 section 2.1): both kinds are tried anyway.
+[[operations]]
+include-operation-id = ["revoke", "introspect"]
+[operations.checks.negative_data_rejection]
+expected-statuses = [200, 400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
+
 # A cursor is a text to whoever asks, so the document does not say how it is made; one that is none of ours is refused.
 [[operations]]
 include-operation-id = "revocations"

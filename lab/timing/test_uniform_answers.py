@@ -66,8 +66,8 @@ class Asked:
         return answer
 
     def assert_accepted(self, classes: int) -> None:
-        status, _, body = self.uniform_answer(classes)
-        assert (status, body) == (202, b"")
+        status, *_ = self.uniform_answer(classes)
+        assert status == 202
 
     def medians(self) -> dict[str, float]:
         """How long the answers of each class take, where the median of each round is 1."""

@@ -82,7 +82,9 @@ def test_both_doors_answer_alike_and_fastapi_makes_the_same_document(doors: dict
     assert flask.get("/openapi.json").body == fastapi.get("/openapi.json").body
     router = router_of(NoteBook(store=flask.auth.store, clock=flask.clock))
     generated = create_fastapi(flask.auth, router).openapi()
-    assert json.loads(json.dumps(generated)) == json.loads(json.dumps(document(flask.auth.contract)))
+    assert json.loads(json.dumps(generated)) == json.loads(
+        json.dumps(document(flask.auth.contract, flask.auth.settings.http.public_url))
+    )
     token = flask.signed_in()["access_token"]
     asked = [api.post("/v1/notes", {"text": "tea"}, token=token) for api in (flask, fastapi)]
     assert [answer.status for answer in asked] == [201, 409]

@@ -210,5 +210,5 @@ def test_the_document_leads_below_the_prefix_wherever_it_is(store: SqlStore, loo
     service = open_service(store, loop)
     for place in PLACES.values():
         document = place(service.auth, loop).send("GET", "/openapi.json", [], b"").json
-        (server,) = document["servers"]
-        assert urljoin(f"https://example.com{PREFIX}/openapi.json", server["url"]) == f"https://example.com{PREFIX}/"
+        _, beside = document["servers"]
+        assert urljoin(f"https://example.com{PREFIX}/openapi.json", beside["url"]) == f"https://example.com{PREFIX}/"

@@ -1,6 +1,7 @@
 """What settings change of the contract: HTTPS, CORS, proxies, pages, algorithms, links."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,17 @@ def test_who_answered_is_named_where_that_is_switched_on(
     assert answer.status == status
     assert answer.header("X-Served-By") == request.node.callspec.params["door"]
     assert door().get(path).header("X-Served-By") is None
+
+
+def test_without_the_assets_of_its_pages_there_is_no_documentation_to_read(
+    door: OpenDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `pip install twinauth` leaves it, without the extra `docs`: half a page would be a blank one."""
+    monkeypatch.setitem(sys.modules, "fastapi_offline", None)
+    api = door()
+    for path in ("/docs", "/redoc", "/assets/swagger-ui.css", "/assets/redoc.css"):
+        assert api.get(path).status == 404, path
+    assert api.get("/openapi.json").status == 200
 
 
 def test_no_origin_is_allowed_by_default(door: OpenDoor) -> None:

@@ -64,6 +64,23 @@ def test_a_signup_that_is_refused_sends_nothing(api: Api) -> None:
     assert api.deliver() == []
 
 
+def test_all_mistakes_of_a_body_are_told_at_once(api: Api) -> None:
+    """A form that shows one kind after another is sent three times."""
+    answer = api.post("/v1/signup", {"email": "ann@", "password": "too short", "display_name": 7, "roles": ["admin"]})
+    assert answer.status == 422
+    assert {(error["pointer"], error["code"]) for error in answer.json["errors"]} == {
+        ("/email", "email_invalid"),
+        ("/password", "password_too_short"),
+        ("/display_name", "wrong_type"),
+        ("/roles", "unknown_member"),
+    }
+    answer = api.post("/v1/signup", {"password": f"I am {EMAIL}", "display_name": "\x07"})
+    assert {(error["pointer"], error["code"]) for error in answer.json["errors"]} == {
+        ("/email", "missing"),
+        ("/display_name", "control_character"),
+    }, "what is made of an address is told when there is one"
+
+
 def test_letters_that_only_look_alike_are_different_accounts(api: Api) -> None:
     api.signup("mike@example.org")
     api.signup("m\N{LATIN SMALL LETTER DOTLESS I}ke@example.org")

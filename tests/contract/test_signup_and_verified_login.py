@@ -28,7 +28,7 @@ def mail() -> MailSettings:
 
 def sign_up(api: Api, email: str = EMAIL, password: str = PASSWORD) -> None:
     answer = api.post("/v1/signup", {"email": email, "password": password})
-    assert (answer.status, answer.body) == (202, b"")
+    assert (answer.status, answer.json) == (202, {"message": "A message is on its way to this address."})
 
 
 def log_in(api: Api, password: str = PASSWORD, email: str = EMAIL) -> tuple[int, str | None]:
@@ -54,11 +54,12 @@ class TestSigningUp:
             )
             api.deliver()
         for answer in answers:
-            assert (answer.status, answer.body) == (202, b"")
+            assert (answer.status, answer.json) == (202, {"message": "A message is on its way to this address."})
             assert sorted((name.lower(), value) for name, value in answer.headers) == [
                 ("cache-control", "no-store"),
-                ("content-length", "0"),
+                ("content-length", "54"),
                 ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+                ("content-type", "application/json"),
                 ("referrer-policy", "no-referrer"),
                 ("x-content-type-options", "nosniff"),
                 ("x-request-id", "r"),

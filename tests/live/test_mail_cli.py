@@ -147,7 +147,7 @@ def test_dead_letters_are_listed_without_saying_who_they_are_for_and_tried_anew(
         with relaying(tmp_path, AUTH_SMTP_URL=server.url, **settings) as relay:
             assert eventually(lambda: relay.printed().count("mail given up") == 3, STOP_SECONDS), relay.printed()
             lines = outbox("dead")
-            form = r"[0-9a-f-]{36}  \d{4}-\d\d-\d\d \d\d:\d\dZ    1 attempts  [a-z_]+ +recipient refused: 550"
+            form = r"[0-9a-f-]{36}  \d{4}-\d\d-\d\d \d\d:\d\dZ    1 attempts  [a-z_]+ +recipient refused: 550 5.1.1"
             assert [bool(re.fullmatch(form, line)) for line in lines] == [True] * 3
             assert "example.com" not in "".join(lines)
             first = lines[0].split()[0]

@@ -219,6 +219,27 @@ def test_a_door_without_a_terminal_goes_on_after_what_operators_send(framework: 
         assert server.process.popen.poll() is None
 
 
+def test_what_operators_send_ends_no_worker_and_no_parent(framework: str, tmp_path: Path) -> None:
+    """`pkill -HUP`, and a logrotate that names every process: without a handler, either signal ends a process."""
+    with serving(tmp_path, framework, options=["--workers", "2"], **CHEAP) as (server,):
+        parent = server.process.popen.pid
+        assert eventually(lambda: len(workers_of(parent)) == 2, START_SECONDS)
+        workers = workers_of(parent)
+        for number, processes in ((signal.SIGUSR1, [parent, *workers]), (signal.SIGHUP, workers)):
+            for process in processes:
+                os.kill(process, number)
+            time.sleep(1.5)  # longer than either parent takes to replace a worker that has ended
+            assert (server.process.popen.poll(), workers_of(parent)) == (None, workers)
+        os.kill(parent, signal.SIGHUP)  # both begin workers anew
+        assert eventually(lambda: len(workers_of(parent)) == 2 and server.is_ready(), START_SECONDS)
+        assert server.process.popen.poll() is None
+
+
+def workers_of(parent: int) -> list[int]:
+    """The processes that serve; Python keeps one beside them for what they share, which serves nothing."""
+    return [child for child in family_of(parent)[1:] if b"resource_tracker" not in command_of(child)]
+
+
 def test_signals_reach_both_doors(tmp_path: Path) -> None:
     """One that comes by two ways lets requests finish; a second one does not wait for them."""
     file = tmp_path / "app.db"
@@ -236,7 +257,14 @@ def test_signals_reach_both_doors(tmp_path: Path) -> None:
 
 
 def is_door(process: int) -> bool:
-    return bool(re.search(rb"--framework\0", Path(f"/proc/{process}/cmdline").read_bytes()))
+    return bool(re.search(rb"--framework\0", command_of(process)))
+
+
+def command_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def sockets_of(process: int) -> set[str]:

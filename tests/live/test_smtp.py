@@ -160,7 +160,7 @@ def test_failure_is_told_without_an_address_and_without_the_servers_words() -> N
             server.replies["RCPT"] = [reply]
             with pytest.raises(MailError) as caught:
                 sender.send(letter())
-            assert str(caught.value) == f"recipient refused: {reply[:3]}"
+            assert str(caught.value) == f"recipient refused: {reply[:9]}"
 
 
 # From here on the relay is there as well, and what it makes of a failure.
@@ -286,7 +286,7 @@ def test_recipient_that_is_refused_for_good_is_given_up_at_once_and_holds_up_nob
         assert service.later(days=1) == 0
     assert_sent_at_all(service, first, last)
     (dead,) = service.dead()
-    assert (dead.id, dead.attempts, dead.last_error) == (gone.id, 1, "recipient refused: 550")
+    assert (dead.id, dead.attempts, dead.last_error) == (gone.id, 1, "recipient refused: 550 5.1.1")
 
 
 def assert_sent_at_all(post: Post, *put: Message) -> None:
@@ -299,7 +299,7 @@ def test_recipient_that_is_refused_for_now_is_tried_again_and_holds_up_nobody(po
         service = post(server.url)
         busy, last = service.put("busy@example.com", "last@example.com")
         assert service.run() == 2
-        assert_waits(service, busy, "recipient refused: 450")
+        assert_waits(service, busy, "recipient refused: 450 4.2.1")
         assert_sent(service, last)
         server.refused.clear()
         assert service.later(seconds=5) == 1
@@ -307,7 +307,10 @@ def test_recipient_that_is_refused_for_now_is_tried_again_and_holds_up_nobody(po
     assert_sent(service, busy)
 
 
-@pytest.mark.parametrize(("reply", "is_dead"), [("451 later", False), ("554 never", True)])
+@pytest.mark.parametrize(
+    ("reply", "is_dead"),
+    [("451 4.3.0 later", False), ("550 5.4.5 daily quota exceeded", False), ("550 5.2.1 disabled", True)],
+)
 def test_message_that_is_refused_after_its_content_waits_or_is_given_up(
     post: Posts, reply: str, *, is_dead: bool
 ) -> None:
@@ -317,7 +320,7 @@ def test_message_that_is_refused_after_its_content_waits_or_is_given_up(
         refused, last = service.put("refused@example.com", "last@example.com")
         assert service.run() == 2
         assert_sent(service, last)
-    error = f"message refused: {reply[:3]}"
+    error = f"message refused: {reply[:9]}"
     if is_dead:
         assert [(dead.id, dead.last_error) for dead in service.dead()] == [(refused.id, error)]
     else:

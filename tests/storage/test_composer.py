@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from core.audit.model import EventKind
+from core.clock import CLOCK_SKEW
 from core.derived_keys import derive_keys
 from core.mail.composer import Composer
 from core.mail.model import Message, MessageKind, Purpose
@@ -662,3 +663,30 @@ def test_an_address_that_was_taken_between_two_attempts_gets_no_second_letter_wi
     second = setup.letter(asked)
     assert (second.kind, second.token) == (MessageKind.SIGNUP_ATTEMPTED, None)
     assert not setup.works(first)
+
+
+# A clock that was wrong
+
+
+@pytest.mark.parametrize("kind", [MessageKind.PASSWORD_RESET, MessageKind.EMAIL_VERIFICATION])
+def test_a_link_of_a_clock_that_was_ahead_keeps_the_user_from_no_later_one(setup: Setup, kind: MessageKind) -> None:
+    """It would overtake each later link until that time, and letters sent then would fill the limit for as long."""
+    setup.settings = MailSettings(mail_limit=2)
+    right = setup.clock.at
+    setup.clock.at += timedelta(days=4000)
+    wrong = [setup.send(kind) for _ in range(2)]
+    setup.clock.at = right
+    letters = [setup.send(kind) for _ in range(3)]
+    assert sent(letters) == [True, True, False]
+    assert [setup.works(letter) for letter in (*wrong, letters[0], letters[1])] == [False, False, False, True]
+
+
+def test_a_message_of_a_clock_that_was_ahead_overtakes_no_later_one_when_it_is_sent(setup: Setup) -> None:
+    right = setup.clock.at
+    setup.clock.at += timedelta(days=4000)
+    early = setup.ask(MessageKind.EMAIL_VERIFICATION)
+    setup.clock.at = right
+    assert setup.prepare(early) is not None
+    setup.clock.at += CLOCK_SKEW
+    late = setup.send(MessageKind.EMAIL_VERIFICATION)
+    assert setup.works(late)

@@ -113,9 +113,9 @@ def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: SqlStor
     oldest, middle, newest = (_aged(ann.user.id, seconds) for seconds in range(3))
     stored(store, middle, newest, oldest)
     with store.begin() as work:
-        assert work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET) == newest
+        assert work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1)) == newest
         work.one_time_tokens.use(newest.id, at=NOW)
-        ended = work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET)
+        ended = work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1))
     assert ended == replace(newest, ended_at=NOW, address="")
 
 
@@ -124,8 +124,10 @@ def test_the_latest_is_of_this_user_and_purpose(store: SqlStore, ann: Account) -
     mine = _aged(ann.user.id, 0)
     stored(store, bob, mine, _aged(ann.user.id, 1, Purpose.EMAIL_CHANGE), _aged(bob.user.id, 2))
     with store.reading() as read:
-        assert read.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET) == mine
-        assert read.one_time_tokens.latest(ann.user.id, Purpose.EMAIL_VERIFICATION) is None
+        assert read.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1)) == mine
+        assert (
+            read.one_time_tokens.latest(ann.user.id, Purpose.EMAIL_VERIFICATION, until=NOW + timedelta(days=1)) is None
+        )
 
 
 def test_the_tokens_of_a_user_come_oldest_first_and_no_others(store: SqlStore, ann: Account) -> None:

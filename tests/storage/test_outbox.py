@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from core.clock import new_id
-from core.mail.model import MAX_ERROR, Message, MessageKind
+from core.mail.model import FURTHEST_DUE, MAX_ERROR, Message, MessageKind
 from core.mail.sql import outbox
 from core.sql_store import SqlStore
 from core.store import UnitOfWork
@@ -185,6 +185,21 @@ def test_a_message_is_due_at_its_moment_and_not_before(store: SqlStore) -> None:
     assert _claim(store) is not None
 
 
+@pytest.mark.parametrize("wrong_at", [NOW + FURTHEST_DUE + TICK, NOW + timedelta(days=4000)])
+def test_a_message_of_a_clock_that_was_ahead_is_due_at_once(store: SqlStore, wrong_at: datetime) -> None:
+    """Stored, taken or postponed while the clock was wrong: it would wait until that time."""
+    stored(store, message(due_at=wrong_at))
+    assert _is_due(store, NOW)
+    assert _claimed(store).due_at == NOW + LEASE
+    assert _claim(store) is None
+
+
+def test_the_longest_delay_is_waited_for_though_another_clock_is_a_little_ahead(store: SqlStore) -> None:
+    stored(store, message(due_at=NOW + FURTHEST_DUE))
+    assert not _is_due(store, NOW)
+    assert _claim(store) is None
+
+
 def test_asking_whether_something_is_due_takes_nothing(store: SqlStore) -> None:
     stored(store, message())
     assert _is_due(store, NOW)
@@ -272,7 +287,7 @@ def _prepared(
 def _count(store: SqlStore, user_id: uuid.UUID, excluding: uuid.UUID | None = None) -> int:
     with store.reading() as read:
         return read.outbox.prepared_since(
-            user_id, MessageKind.PASSWORD_RESET, since=SINCE, excluding=excluding or uuid.uuid4()
+            user_id, MessageKind.PASSWORD_RESET, since=SINCE, until=LATER, excluding=excluding or uuid.uuid4()
         )
 
 

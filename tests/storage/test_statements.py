@@ -205,7 +205,7 @@ def _explained(store: SqlStore, action: Callable[[UnitOfWork], object]) -> str:
 ASKED_OFTEN = {
     "ix_outbox_due_at": lambda work: work.outbox.claim(now=NOW, lease=timedelta(minutes=2)),
     "ix_outbox_user_id_kind_prepared_at": lambda work: work.outbox.prepared_since(
-        uuid.uuid4(), MessageKind.PASSWORD_RESET, since=NOW, excluding=uuid.uuid4()
+        uuid.uuid4(), MessageKind.PASSWORD_RESET, since=NOW, until=NOW, excluding=uuid.uuid4()
     ),
     "ix_outbox_dead_at": lambda work: work.outbox.failed(),
     "uq_email_tokens_digest": lambda work: work.one_time_tokens.find(bytes(32), list(Purpose), now=NOW),
@@ -259,7 +259,7 @@ def test_values_of_mail_never_stand_in_the_text_of_a_statement(postgres_store: S
             claimed = work.outbox.claim(now=NOW, lease=timedelta(minutes=2))
             assert claimed is not None
             work.outbox.prepare(one.id, user_id=ann.user.id, at=NOW)
-            work.outbox.prepared_since(ann.user.id, one.kind, since=NOW, excluding=one.id)
+            work.outbox.prepared_since(ann.user.id, one.kind, since=NOW, until=NOW, excluding=one.id)
             work.outbox.give_up(claimed, at=NOW, error=evil)
             work.outbox.retry(one.id, at=NOW)
             work.outbox.purge(sent_before=NOW, dead_before=NOW, limit=7)

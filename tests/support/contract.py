@@ -13,4 +13,4 @@ status_of = PROBLEMS.status_of
 
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
-    return openapi.document(CONTRACT)
+    return openapi.document(CONTRACT, "http://127.0.0.1:8000")

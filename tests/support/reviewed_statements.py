@@ -102,7 +102,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "outbox.is_due": lambda work: work.outbox.is_due(now=NOW),
     "outbox.claim": lambda work: work.outbox.claim(now=NOW, lease=timedelta(minutes=2)),
     "outbox.prepare": lambda work: work.outbox.prepare(LETTER.id, user_id=ANNS, at=NOW),
-    "outbox.prepared_since": lambda work: work.outbox.prepared_since(ANNS, LETTER.kind, since=NOW, excluding=LETTER.id),
+    "outbox.prepared_since": lambda work: work.outbox.prepared_since(
+        ANNS, LETTER.kind, since=NOW, until=NOW, excluding=LETTER.id
+    ),
     "outbox.cancel": lambda work: work.outbox.cancel(ANNS, LETTER.kind),
     "outbox.forget_address": lambda work: work.outbox.forget_address("ann@reviewed.example"),
     "outbox.remove": lambda work: work.outbox.remove(LETTER.id),
@@ -116,7 +118,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
         sent_before=NOW - timedelta(days=1), dead_before=NOW - timedelta(days=30), limit=500
     ),
     "one_time_tokens.save": lambda work: work.one_time_tokens.save(email_token(ANNS)),
-    "one_time_tokens.latest": lambda work: work.one_time_tokens.latest(ANNS, TOKEN.purpose),
+    "one_time_tokens.latest": lambda work: work.one_time_tokens.latest(ANNS, TOKEN.purpose, until=LATER),
     "one_time_tokens.by_id": lambda work: work.one_time_tokens.by_id(TOKEN.id),
     "one_time_tokens.find": lambda work: work.one_time_tokens.find(TOKEN.digest, list(Purpose), now=NOW),
     "one_time_tokens.use": lambda work: work.one_time_tokens.use(TOKEN.id, at=NOW),

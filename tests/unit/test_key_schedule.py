@@ -7,16 +7,18 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from core.app import build
+from core.clock import CLOCK_SKEW
 from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
-from core.settings.groups import TokenSettings
+from core.settings.groups import MAX_ACCESS_TTL, TokenSettings
 from core.sql_store import SqlStore
 from core.tokens.errors import KeyRingLockedError
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
-from core.tokens.model import SigningKey, current
+from core.tokens.model import SKEW, SigningKey, current
 from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import START, FakeClock
 from tests.support.settings import SECRET, make_settings
@@ -218,3 +220,61 @@ def test_the_newest_key_whose_time_has_come_signs(store: SqlStore, clock: FakeCl
     assert current(keys, clock.now()) == keys[0]
     clock.advance(minutes=10)
     assert current(keys, clock.now()) == keys[1]
+
+
+# A clock that was wrong
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=40), timedelta(days=4000)])
+def test_a_clock_that_was_once_ahead_stops_no_rotation(store: SqlStore, clock: FakeClock, ahead: timedelta) -> None:
+    ring(store, clock).ensure()
+    clock.at = START + ahead
+    ring(store, clock).rotate_when_due()
+    _, wrong = keys_in(store)
+    clock.at = START + LIFETIME
+    with capture_logs() as lines:
+        ring(store, clock).rotate_when_due()
+        ring(store, clock).rotate_when_due()
+    *_, successor = keys_in(store)
+    assert [key.number for key in keys_in(store)] == [1, 2, 3]
+    assert [(line["log_level"], line["kid"], line["next_kid"]) for line in lines] == [
+        ("error", wrong.kid, successor.kid)
+    ]
+    assert ring(store, clock).signer()[0].number == 1
+    clock.advance(minutes=10)
+    assert ring(store, clock).signer()[0].number == 3
+
+
+def test_keys_of_a_clock_that_was_ahead_leave_when_their_successor_has_signed(
+    store: SqlStore, clock: FakeClock
+) -> None:
+    ring(store, clock).ensure()
+    clock.at = START + timedelta(days=4000)
+    ring(store, clock).rotate_when_due()
+    clock.at = START + LIFETIME
+    ring(store, clock).rotate_when_due()
+    clock.advance(minutes=10)
+    assert len(ring(store, clock).jwks()["keys"]) == 3
+    clock.at += MAX_ACCESS_TTL + SKEW
+    assert ring(store, clock).jwks()["keys"] == [keys_in(store)[2].public_jwk]
+
+
+def test_a_first_key_of_a_clock_that_was_ahead_signs_until_the_next_one_does(store: SqlStore, clock: FakeClock) -> None:
+    clock.at = START + timedelta(days=4000)
+    ring(store, clock).ensure()
+    clock.at = START
+    ring(store, clock).rotate_when_due()
+    assert ring(store, clock).signer()[0].number == 1
+    clock.advance(minutes=10)
+    ring(store, clock).rotate_when_due()
+    assert ring(store, clock).signer()[0].number == 2
+    assert len(keys_in(store)) == 2
+
+
+def test_a_key_of_a_clock_that_is_a_little_ahead_is_no_reason_to_rotate(store: SqlStore, clock: FakeClock) -> None:
+    ring(store, clock).ensure()
+    clock.at = START + CLOCK_SKEW
+    ring(store, clock).rotate()
+    clock.at = START
+    ring(store, clock).rotate_when_due()
+    assert len(keys_in(store)) == 2

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from core.authentication.passwords.policy import PasswordPolicy
 from core.errors import (
     AuthError,
     InvalidInput,
@@ -20,6 +21,7 @@ from core.errors import (
 )
 from core.http.reading import (
     MAX_FIELDS,
+    Input,
     bearer_token,
     client_credentials,
     invalid,
@@ -30,9 +32,11 @@ from core.http.reading import (
 )
 from core.oauth.errors import InvalidClient, InvalidRequest
 from core.oauth.model import Credentials
+from core.settings.groups import PasswordSettings
 from tests.support.contract import OPERATIONS
 
 FORM = "application/x-www-form-urlencoded"
+RIGHT = {"email": "ann@example.com", "password": "correct horse battery"}
 
 
 class TestContentTypes:
@@ -375,27 +379,62 @@ class TestOperations:
         ("body", "expected"),
         [
             ({}, {("email", "missing"), ("password", "missing")}),
-            ({"email": "a", "password": "b", "is_superuser": True}, {("is_superuser", "unknown_member")}),
-            ({"email": "a", "password": "b", "<canary>": 1}, {("", "unknown_member")}),
+            (RIGHT | {"is_superuser": True}, {("is_superuser", "unknown_member")}),
+            (RIGHT | {"<canary>": 1}, {("", "unknown_member")}),
             ({"email": ["canary"], "password": 1}, {("email", "wrong_type"), ("password", "wrong_type")}),
-            ({"email": "", "password": "b"}, {("email", "too_short")}),
-            ({"email": "canary" * 50, "password": "b"}, {("email", "too_long")}),
-            ({"email": "a", "password": "b", "display_name": 7}, {("display_name", "wrong_type")}),
-            ({"email": "a", "password": "b", "display_name": "canary\x1b"}, {("display_name", "control_character")}),
+            (RIGHT | {"email": ""}, {("email", "too_short")}),
+            (RIGHT | {"email": "canary" * 50}, {("email", "too_long")}),
+            (RIGHT | {"email": "canary" * 11 + "@example.com"}, {("email", "email_too_long")}),
+            (RIGHT | {"email": "canary"}, {("email", "email_invalid")}),
+            (RIGHT | {"display_name": 7}, {("display_name", "wrong_type")}),
+            (RIGHT | {"display_name": "canary\x1b"}, {("display_name", "control_character")}),
+            (
+                {"email": "canary", "password": "canary", "display_name": 7, "roles": []},
+                {
+                    ("email", "email_invalid"),
+                    ("password", "password_too_short"),
+                    ("display_name", "wrong_type"),
+                    ("roles", "unknown_member"),
+                },
+            ),
+            ({"password": "password1234"}, {("email", "missing"), ("password", "password_too_common")}),
+            (
+                {"email": "canary@example.com", "password": "so is canary@example.com", "x": 1},
+                {("password", "password_contains_email"), ("x", "unknown_member")},
+            ),
+            ({"email": "ann@example.com", "password": "a" * 600}, {("password", "too_long")}),
         ],
-        ids=["missing", "unknown", "hostile name", "wrong type", "empty", "long", "optional", "control character"],
+        ids=[
+            "missing",
+            "unknown",
+            "hostile name",
+            "wrong type",
+            "empty",
+            "long",
+            "long local part",
+            "no address",
+            "optional",
+            "control character",
+            "all at once",
+            "common, without an address",
+            "made of the address",
+            "far too long",
+        ],
     )
     def test_name_each_wrong_member_with_our_code_and_never_with_its_value(
         self, body: dict[str, Any], expected: set[tuple[str, str]]
     ) -> None:
         found = refused_by(OPERATIONS["signup"].json, body)
-        error = invalid(OPERATIONS["signup"], found)
+        error = invalid(OPERATIONS["signup"], found, Input(json=body), PasswordPolicy(PasswordSettings()))
         assert isinstance(error, InvalidInput)
         assert {(reason.field, reason.code) for reason in error.errors} == expected
         assert "canary" not in str([(reason.field, reason.message) for reason in error.errors])
 
     def test_of_oauth_tell_it_in_the_terms_of_oauth(self) -> None:
-        error: AuthError = invalid(OPERATIONS["token"], refused_by(OPERATIONS["token"].form, {"username": "a" * 300}))
+        form = {"username": "a" * 300}
+        found = refused_by(OPERATIONS["token"].form, form)
+        policy = PasswordPolicy(PasswordSettings())
+        error: AuthError = invalid(OPERATIONS["token"], found, Input(form=form), policy)
         assert isinstance(error, InvalidRequest)
 
 

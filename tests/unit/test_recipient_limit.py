@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.clock import CLOCK_SKEW
 from core.mail.recipient_limit import LIMIT_WINDOW, with_letter
 from core.throttling.model import Counter
 from tests.support.clock import START
@@ -40,7 +41,8 @@ CASES = {
     "a link that lives for longer than an hour": Case(
         count=5, ago=LIMIT_WINDOW, missed_after=24 * LIMIT_WINDOW, becomes=1
     ),
-    "a clock that was set back": Case(count=5, ago=-LIFE, missed_after=LIFE, becomes=None),
+    "a clock that was set back": Case(count=5, ago=-CLOCK_SKEW, missed_after=LIFE, becomes=None),
+    "a letter of a clock that was ahead": Case(count=5, ago=-CLOCK_SKEW - TICK, becomes=1),
     "a limit that was lowered": Case(count=9, ago=timedelta(0), becomes=None),
 }
 

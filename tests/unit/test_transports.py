@@ -53,8 +53,19 @@ def _email(subject: str = "Set a new password", to: str = "ann@example.com") -> 
         (smtplib.SMTPRecipientsRefused({"ann@example.com": (501, b"canary")}), MailRefused, "recipient refused: 501"),
         (smtplib.SMTPRecipientsRefused({"ann@example.com": (450, b"canary")}), MailError, "recipient refused: 450"),
         (smtplib.SMTPRecipientsRefused({"ann@example.com": (421, b"canary")}), MailError, "recipient refused: 421"),
-        (smtplib.SMTPDataError(554, b"canary"), MailRefused, "message refused: 554"),
-        (smtplib.SMTPDataError(500, b"canary"), MailRefused, "message refused: 500"),
+        (
+            smtplib.SMTPRecipientsRefused({"ann@example.com": (550, b"5.1.1 canary")}),
+            MailRefused,
+            "recipient refused: 550 5.1.1",
+        ),
+        (
+            smtplib.SMTPRecipientsRefused({"ann@example.com": (550, b"5.7.1 canary")}),
+            MailError,
+            "recipient refused: 550 5.7.1",
+        ),
+        (smtplib.SMTPDataError(552, b"5.6.3 canary"), MailRefused, "message refused: 552 5.6.3"),
+        (smtplib.SMTPDataError(550, b"5.4.5 canary"), MailError, "message refused: 550 5.4.5"),
+        (smtplib.SMTPDataError(554, b"canary"), MailError, "message refused: 554"),
         (smtplib.SMTPDataError(451, b"canary"), MailError, "message refused: 451"),
         # Replies to MAIL, to a login and at the greeting are the operator's matter, and pass.
         (smtplib.SMTPSenderRefused(550, b"canary", "no-reply@example.com"), MailError, "SMTPSenderRefused: 550"),
@@ -84,7 +95,10 @@ def test_a_failure_is_permanent_or_passes_and_its_text_names_nobody(
     [
         ("RCPT", "550 5.1.1 no such user", MailRefused),
         ("RCPT", "450 4.2.1 later", MailError),
-        ("DATA", "554 5.7.1 spam", MailRefused),
+        ("RCPT", "550-5.1.1 no such user\r\n550 5.1.1 try another", MailRefused),
+        ("RCPT", "554 5.7.1 relay access denied", MailError),
+        ("DATA", "550 5.2.1 this mailbox is disabled", MailRefused),
+        ("DATA", "550 5.4.5 daily quota exceeded", MailError),
         ("DATA", "451 4.3.0 later", MailError),
         ("MAIL", "550 5.7.1 not from you", MailError),
         ("MAIL", "452 4.3.1 no room", MailError),
@@ -104,6 +118,29 @@ def test_a_reply_of_a_server_is_permanent_or_passes_and_the_next_email_goes_thro
         finally:
             mailer.close()
         assert [str(email["Subject"]) for email in server.emails] == ["Next"]
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("auth.example.com", "auth.example.com"),
+        ("localhost", "localhost"),
+        ("192.0.2.1", "[192.0.2.1]"),
+        ("2001:db8::1", "[IPv6:2001:db8::1]"),
+    ],
+)
+def test_an_address_introduces_itself_in_brackets(host: str, name: str) -> None:
+    """RFC 5321 section 4.1.3; a strict server answers a bare address 501, and no letter leaves."""
+    public_url = f"http://[{host}]:8000" if ":" in host else f"http://{host}:8000"
+    with MailServer() as server:
+        mail = MailSettings(smtp_url=SecretStr(server.url))
+        mailer = build_mailer(make_settings(http=HttpSettings(public_url=public_url), mail=mail))
+        try:
+            mailer.send(_email())
+        finally:
+            mailer.close()
+        (delivery,) = server.deliveries
+    assert delivery.session.host_name == name
 
 
 def _mailer(url: str) -> SmtpMailer:

@@ -43,13 +43,16 @@ class PasswordPolicy:
             InvalidInput: names ``field`` and the one reason.
 
         """
+        if refusal := self.refusal(password, address=address, field=field):
+            raise InvalidInput(refusal)
+
+    def refusal(self, password: str, *, address: str | None, field: str) -> FieldError | None:
+        """Return the one reason to refuse a new password, if any; without an address, it may be made of one."""
         reason = _weakness(password, minimum=self._min_length, address=address)
-        if reason:
-            code, message = reason
-            raise InvalidInput(FieldError(field=field, code=code, message=message))
+        return FieldError(field=field, code=reason[0], message=reason[1]) if reason else None
 
 
-def _weakness(typed: str, *, minimum: int, address: str) -> tuple[str, str] | None:
+def _weakness(typed: str, *, minimum: int, address: str | None) -> tuple[str, str] | None:
     if len(typed) > MAX_TYPED:
         return _TOO_LONG
     password = normalise(typed)
@@ -57,7 +60,7 @@ def _weakness(typed: str, *, minimum: int, address: str) -> tuple[str, str] | No
         return "password_too_short", f"A password has at least {minimum} characters."
     if len(password) > MAX_CHARACTERS:
         return _TOO_LONG
-    if _contains_address(password, address):
+    if address is not None and _contains_address(password, address):
         return "password_contains_email", "A password must not contain the e-mail address."
     if _is_common(password):
         return "password_too_common", "This password is among the first that an attacker tries."
