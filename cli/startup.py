@@ -22,7 +22,7 @@ log = structlog.get_logger("settings")
 def startup(workers: int) -> Settings:
     """Create what development needs, and find mistakes while they can be reported in one line."""
     found = settings_of_process()
-    warn_of_exposed_files()
+    warn_of_exposed_files(found)
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # The workers share the cores: together they hash as much at once as one process would.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
@@ -52,12 +52,12 @@ def _try_texts(found: Settings) -> None:
     Pages(texts, found, CONTRACT)
 
 
-def warn_of_exposed_files() -> None:
+def warn_of_exposed_files(settings: Settings) -> None:
     """Warn that other users of the machine may read the files of secrets.
 
-    It is no reason to refuse: a machine or a container may have only one user.
+    It is no reason to refuse: a machine or a container may have only one user, and some volumes open all files.
     """
-    for found in exposed_files():
+    for found in exposed_files(settings):
         log.warning("setting_file_readable_by_others", variable=found.variable, mode=f"{found.mode:04o}")
 
 
