@@ -5,7 +5,7 @@ import os
 
 import structlog
 
-from cli.messages import exit_with_message, settings
+from cli.messages import database_named, exit_with_message, place_in, settings
 from cli.migrate import migrate_database
 from core.app import build_key_ring, build_renderer, open_texts
 from core.capabilities import CONTRACT
@@ -15,6 +15,8 @@ from core.logs import configure
 from core.settings.loading import exposed_files
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
+from core.storage.engine import is_unusable
+from core.storage.reasons import reason_of
 
 log = structlog.get_logger("settings")
 
@@ -28,7 +30,7 @@ def startup(workers: int) -> Settings:
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
-        with exit_with_message():
+        with exit_with_message(), database_named(found):
             _try_texts(found)
             _prepare_database(found, store)
     finally:
@@ -67,10 +69,11 @@ def _prepare_database(found: Settings, store: SqlStore) -> None:
         ring = build_key_ring(found, store=store)
         ring.ensure()
         ring.signer()  # a wrong secret fails now, not at the first login
-    except DatabaseUnavailable:
-        if not found.is_production:
+    except DatabaseUnavailable as error:
+        if not found.is_production or is_unusable(error):
             raise
         # In production the process starts nevertheless and answers 503 until the database is back.
+        log.warning("database_unavailable", database=place_in(found), reason=reason_of(error))
 
 
 def _require_schema(found: Settings, store: SqlStore) -> None:
