@@ -28,6 +28,7 @@ from core.settings.secret_key import secret_file
 from core.settings.whole import RulesError, Settings
 
 G = TypeVar("G", bound=SettingsGroup)
+NEAR = 0.7  # of 1: SECRET to SECRET_KEY, and not PORT to LOG_FORMAT
 Mistakes = dict[str, str]
 """The line about each variable that is wrong; the first of several says enough."""
 
@@ -80,13 +81,16 @@ def _wrong_names() -> Iterator[tuple[str, str]]:
     for name in names:
         setting = name.removesuffix(SUFFIX)
         if name not in known and setting not in known and not is_of_a_neighbour(name, found[name]):
-            suffix = name.removeprefix(setting)
-            meant = "".join(
-                f"; did you mean {close}{suffix}?" for close in difflib.get_close_matches(setting, known, 1)
-            )
-            yield name, f"unknown setting {name}{meant}"
+            yield name, f"unknown setting {name}{_meant(setting, name.removeprefix(setting))}"
         if name in known and name + SUFFIX in names:
             yield name, f"{name} and {name}{SUFFIX} are both set"
+
+
+def _meant(setting: str, suffix: str) -> str:
+    """Ask for the nearest name; the prefix, which all have, makes none near."""
+    names = [name.removeprefix(PREFIX) for name in variables()]
+    near = difflib.get_close_matches(setting.removeprefix(PREFIX), names, n=1, cutoff=NEAR)
+    return "".join(f" (did you mean {PREFIX}{name}{suffix}?)" for name in near)
 
 
 def _read(group: type[G], mistakes: Mistakes, **values: Any) -> G | None:

@@ -45,15 +45,13 @@ _POSTGRESQL = re.compile(
     rf"(postgresql|postgres)(\+psycopg)?://([^/?#:]*(:[^/?#@]*)?@)?{_HOST}(,{_HOST})*(/[^?#@]*)?(\?[^@]*)?"
 )
 _SQLITE = re.compile(r"sqlite:///[^:?#][^?#]*")
-_ENCODING = (
-    "in USER and PASSWORD all but letters, digits and -._~ is percent-encoded (/ is %2F, # %23, @ %40, + %2B, : %3A)"
-)
+_ENCODING = "with USER and PASSWORD percent-encoded (/ is %2F, # is %23, @ is %40, + is %2B)"
 
 
 def _database_url(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if text and not _POSTGRESQL.fullmatch(text) and not _SQLITE.fullmatch(text):
-        raise ValueError(f"must be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH; {_ENCODING}")
+        raise ValueError(f"must be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH, {_ENCODING}")
     return value
 
 
@@ -71,7 +69,7 @@ def _smtp_url(value: SecretStr) -> SecretStr:
     except ValueError:  # a bad port or bad brackets; the text of the error may contain the password
         usable = False
     if not usable:
-        raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT; {_ENCODING}")
+        raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT, {_ENCODING}")
     return value
 
 

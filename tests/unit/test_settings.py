@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import subprocess
@@ -310,9 +311,9 @@ class TestVariables:
             "AUTH_PASSWORD_BCRYPT_COST": "4",
         }
         lines = refusal(load, AUTH_ENV="production", **given).split("; ")
-        named = [line.removeprefix("unknown setting ").split(":")[0].split(" ")[0] for line in lines if "AUTH_" in line]
-        wrong = {*given, "AUTH_PUBLIC_URL"} - {"AUTH_DOCS_FILE"}
-        assert {name for name in named if not name.startswith("did")} == wrong
+        named = {re.sub(r"unknown setting ", "", line).split(" ")[0].rstrip(":") for line in lines}
+        assert named == {*given, "AUTH_PUBLIC_URL"} - {"AUTH_DOCS_FILE"}
+        assert len(lines) == len(named)
         assert "canary" not in str(lines)
 
     @pytest.mark.parametrize(
@@ -321,7 +322,10 @@ class TestVariables:
             ("AUTH_SECRET_KEI", "AUTH_SECRET_KEY"),
             ("AUTH_TOKEN_ACESS_TTL", "AUTH_TOKEN_ACCESS_TTL"),
             ("auth_smtp_ulr", "AUTH_SMTP_URL"),
-            ("AUTH_DATABASE_NAMESPACE", None),
+            ("AUTH_DATABASE_NAMESPACE", "AUTH_DATABASE_SCHEMA"),
+            ("AUTH_SECRET", "AUTH_SECRET_KEY"),
+            ("AUTH_ACCESS_TTL", "AUTH_TOKEN_ACCESS_TTL"),
+            ("AUTH_PORT", None),
             ("AUTH_XYZZY", None),
         ],
     )
@@ -329,9 +333,7 @@ class TestVariables:
         self, load: Load, name: str, meant: str | None
     ) -> None:
         text = refusal(load, **{name: "canary"})
-        assert text.startswith(f"unknown setting {name.upper()}")
-        if meant:
-            assert text.endswith(f"; did you mean {meant}?")
+        assert text == f"unknown setting {name.upper()}" + (f" (did you mean {meant}?)" if meant else "")
 
     def test_that_are_empty_are_as_if_unset(self, load: Load) -> None:
         """Compose makes an empty one of each `${NAME:-}` that nobody has chosen."""
@@ -772,7 +774,7 @@ class TestByFile:
         assert "canary" not in text
 
     def test_what_is_no_setting_has_no_file_either(self, load: Load) -> None:
-        line = "unknown setting AUTH_SECRET_KEI_FILE; did you mean AUTH_SECRET_KEY_FILE?"
+        line = "unknown setting AUTH_SECRET_KEI_FILE (did you mean AUTH_SECRET_KEY_FILE?)"
         assert refusal(load, AUTH_SECRET_KEI_FILE="/x") == line
         assert refusal(load, AUTH_FILE="/x", AUTH_SECRET_KEI_FILE="/x").startswith("unknown setting AUTH_FILE")
 
