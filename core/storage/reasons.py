@@ -11,6 +11,8 @@ _HINTS = {
 }
 """What to do, by the SQLSTATE: duplicate_table."""
 
+_ALL_FAILURES = "All failures were:"  # of several addresses; before it psycopg says the last one, which follows again
+
 
 def reason_of(error: BaseException) -> str:
     """Return what the server or its driver said, or else what the error says.
@@ -31,7 +33,7 @@ def reason_of(error: BaseException) -> str:
 def _line(raised: BaseException) -> str:
     said = str(raised)
     if isinstance(raised, psycopg.Error):
-        said = raised.diag.message_primary or said
+        said = raised.diag.message_primary or said.rpartition(_ALL_FAILURES)[2]
     if isinstance(raised, sqlite3.Error) and "already exists" in said:
         return f"{said}; it is another application's, and these need a file of their own"
     hint = _HINTS.get(getattr(raised, "sqlstate", None) or "")

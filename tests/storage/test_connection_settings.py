@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, text
@@ -14,6 +15,7 @@ from migrations.runner import upgrade
 from tests.support.database_faults import opened
 from tests.support.databases import postgres_url
 from tests.support.pooler import pooling
+from tests.support.postgres import free_port
 from tests.support.values import account, account_in, stored
 
 
@@ -46,3 +48,39 @@ def test_the_defaults_of_a_database_change_nothing(postgres: str, *, pooler: boo
             ann = account(display_name="\u0141ukasz \U0001f98a")
             stored(store, ann)
             assert account_in(store, ann.user.id) == ann
+
+
+def test_of_several_hosts_the_one_that_is_there_is_used(postgres: str) -> None:
+    login, _, place = postgres.rpartition("@")
+    url = f"{login}@127.0.0.1:{free_port()},127.0.0.1:{free_port()},{place}"
+    with opened(url) as store, store.engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_of_several_hosts_that_are_away_each_is_told_once() -> None:
+    ports = [free_port(), free_port()]
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    with opened(f"postgresql://app:canary@{hosts}/app") as store, pytest.raises(DatabaseUnavailable) as refused:
+        store.check()
+    reason = reason_of(refused.value)
+    assert [reason.count(f"port: '{port}'") for port in ports] == [1, 1]
+    assert "\n" not in reason
+    assert "canary" not in reason
+
+
+def test_while_the_breaker_is_open_the_reason_is_that_of_the_failure() -> None:
+    with opened(f"postgresql://app:canary@127.0.0.1:{free_port()}/app") as store:
+        reasons = []
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable) as refused:
+                store.check()
+            reasons.append(reason_of(refused.value))
+        assert reasons[0] == reasons[1]
+        assert "Connection refused" in reasons[0]
+
+
+def test_a_pool_that_is_used_up_is_told(postgres: str) -> None:
+    with opened(postgres, pool_size=1, timeout=timedelta(milliseconds=200)) as store, store.reading():
+        with pytest.raises(DatabaseUnavailable) as refused:
+            store.check()
+        assert reason_of(refused.value) == "every connection was in use (AUTH_DATABASE_POOL_SIZE)"
