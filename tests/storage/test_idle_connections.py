@@ -129,6 +129,12 @@ def test_a_connection_that_was_idle_for_long_is_asked_once_and_kept(postgres_sto
         assert driver_of(store) is before
 
 
+def test_a_connection_that_was_closed_on_this_side_is_replaced(postgres_store: SqlStore) -> None:
+    with opened(url_of(postgres_store), pool_size=1) as store:
+        driver_of(store).close()
+        read(store)
+
+
 def test_a_connection_with_a_notice_for_it_is_kept(postgres_store: SqlStore) -> None:
     with opened(url_of(postgres_store), pool_size=1) as store:
         before = driver_of(store)

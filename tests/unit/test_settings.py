@@ -394,6 +394,10 @@ class TestVariables:
         (tmp_path / ".env").write_bytes(f"AUTH_SECRET_KEY={STRONG}\nNAME=Zoë\n".encode("utf-8-sig"))
         assert load().secrets[0].get_secret_value() == STRONG
 
+    def test_in_a_dotenv_file_that_cannot_be_read_are_refused_in_one_line(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").symlink_to("/proc/self/mem")
+        assert refusal(load) == ".env: Input/output error"
+
     def test_in_a_folder_in_place_of_the_dotenv_file_are_none(self, load: Load, tmp_path: Path) -> None:
         """Docker makes a folder of a file to mount that is not there."""
         (tmp_path / ".env").mkdir()
