@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from cli.messages import exit_with_message, open_checked_store
+from cli.messages import exit_with_message, open_checked_store, say_none
 from core.app import build_clients
 from core.oauth.clients import ClientService
 
@@ -31,11 +31,15 @@ def create(name: str, scopes: tuple[str, ...], audiences: tuple[str, ...]) -> No
 @clients.command("list")
 def list_clients() -> None:
     """List the clients, oldest first."""
-    with _service() as service:
-        for client in service.all():
-            used = f"{client.last_used_at:%Y-%m-%d %H:%M}Z" if client.last_used_at else "never"
-            state = "active" if client.is_active else "disabled"
-            click.echo(f"{client.id}  {state:8}  used {used:17}  {client.name}  {' '.join(client.scopes)}")
+    with exit_with_message(), open_checked_store() as (settings, store):
+        with store.reading() as read:
+            found = read.clients.all()
+        if not found:
+            say_none(settings, "clients")
+    for client in found:
+        used = f"{client.last_used_at:%Y-%m-%d %H:%M}Z" if client.last_used_at else "never"
+        state = "active" if client.is_active else "disabled"
+        click.echo(f"{client.id}  {state:8}  used {used:17}  {client.name}  {' '.join(client.scopes)}")
 
 
 @clients.command()

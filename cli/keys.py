@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import click
 
-from cli.messages import exit_with_message, open_checked_store
+from cli.messages import exit_with_message, open_checked_store, say_none
 from core.app import build_key_ring
 from core.clock import SystemClock
 from core.settings.groups import Algorithm
@@ -21,9 +21,11 @@ def keys() -> None:
 @keys.command("list")
 def list_keys() -> None:
     """List the signing keys, oldest first."""
-    with _ring() as ring:
-        ring.ensure()
-        found = ring.keys()
+    with exit_with_message(), open_checked_store() as (settings, store):
+        with store.reading() as read:
+            found = read.keys.all()
+        if not found:
+            say_none(settings, "signing keys")
     now = SystemClock().now()
     signing = current(found, now)
     for key in found:

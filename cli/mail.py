@@ -2,6 +2,7 @@
 
 import time
 from email.message import EmailMessage
+from pathlib import Path
 
 import click
 
@@ -19,7 +20,11 @@ POLL = 0.1  # seconds
 def mail(context: click.Context) -> None:
     """List the messages that were kept on this machine, newest first."""
     if context.invoked_subcommand is None:
-        for email in _messages():
+        folder = _folder()
+        found = _messages(folder)
+        if not found:
+            click.echo(f"no messages in {folder}", err=True)
+        for email in found:
             click.echo(f"{email['Date']}  {recipient_of(email):30}  {email['Subject']}")
 
 
@@ -29,23 +34,27 @@ def mail(context: click.Context) -> None:
 @click.option("--wait", type=click.FloatRange(0), default=0, help="Seconds to wait for one.")
 def read(address: str, kind: str | None, wait: float) -> None:
     """Print the newest message to an address."""
-    deadline = time.monotonic() + wait
-    while (found := _newest(address, kind)) is None and time.monotonic() < deadline:
+    folder, deadline = _folder(), time.monotonic() + wait
+    while (found := _newest(folder, address, kind)) is None and time.monotonic() < deadline:
         time.sleep(POLL)
     if found is None:
-        raise click.ClickException("there is no such message")
+        raise click.ClickException(f"there is no such message in {folder}")
     click.echo(text_of(found), nl=False)
 
 
-def _newest(address: str, kind: str | None) -> EmailMessage | None:
+def _newest(folder: Path, address: str, kind: str | None) -> EmailMessage | None:
     canonical = canonical_or_none(address)  # a domain may be in Unicode or in ASCII
-    wanted = (email for email in _messages() if canonical_or_none(recipient_of(email)) == canonical)
+    wanted = (email for email in _messages(folder) if canonical_or_none(recipient_of(email)) == canonical)
     return next((email for email in wanted if kind in (None, email[KIND_HEADER])), None)
 
 
-def _messages() -> list[EmailMessage]:
+def _folder() -> Path:
+    found = settings()
+    if found.mail.smtp_url is not None:
+        raise click.ClickException("messages go to AUTH_SMTP_URL; none are kept here")
+    return found.mailbox_dir.absolute()
+
+
+def _messages(folder: Path) -> list[EmailMessage]:
     with exit_with_message():
-        found = settings()
-        if found.mail.smtp_url is not None:
-            raise click.ClickException("messages go to AUTH_SMTP_URL; none are kept here")
-        return LocalMailbox(found.mailbox_dir).all()
+        return LocalMailbox(folder).all()

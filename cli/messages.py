@@ -13,6 +13,8 @@ from core.settings.files import SettingsError
 from core.settings.loading import load_settings
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
+from core.storage.reasons import reason_of
+from core.storage.urls import place_of
 from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
 
 
@@ -26,20 +28,38 @@ def settings() -> Settings:
 
 @contextmanager
 def open_checked_store() -> Iterator[tuple[Settings, SqlStore]]:
-    """Open the store, and check that it has the schema of this version."""
+    """Open the store, and check that it has the schema of this version. Nothing is made."""
     found = settings()
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
-        store.check()
-        yield found, store
+        with database_named(found):
+            store.check()
+            yield found, store
     finally:
         store.close()
 
 
+@contextmanager
+def database_named(found: Settings) -> Iterator[None]:
+    """Say in one line of which database an error speaks, and what the server said: never user and password."""
+    try:
+        yield
+    except (DatabaseUnavailable, NotReady, DBAPIError) as error:
+        needs = "; run twinauth migrate" if isinstance(error, NotReady) else ""
+        raise click.ClickException(f"{place_in(found)}: {reason_of(error)}{needs}") from None
+
+
+def place_in(found: Settings) -> str:
+    """Name the database of the settings, and the variable that chooses it."""
+    return f"database {place_of(found.database.url.get_secret_value())} (AUTH_DATABASE_URL)"
+
+
+def say_none(found: Settings, what: str) -> None:
+    """Say that a list is empty and of which database, on stderr: the folder or the settings may be the wrong ones."""
+    click.echo(f"no {what} in {place_in(found)}", err=True)
+
+
 _LINES: dict[type[Exception], str] = {
-    DatabaseUnavailable: "the database cannot be reached; see AUTH_DATABASE_URL",
-    NotReady: "the database needs its migrations: twinauth migrate",
-    DBAPIError: "AUTH_DATABASE_URL leads to something that is no usable database",
     KeyRingLockedError: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
     KeyNumberTakenError: "another process rotated the keys at the same moment",
     NotFound: "there is none with this id",

@@ -2,7 +2,7 @@
 
 import click
 
-from cli.messages import exit_with_message, settings
+from cli.messages import database_named, exit_with_message, place_in, settings
 from core.settings.whole import Settings
 from core.sql_store import open_store
 from core.storage.engine import database_errors
@@ -27,9 +27,13 @@ def migrate_database(found: Settings) -> None:
     long_timeout = found.database.model_copy(update={"timeout": found.database.timeout * 30})
     store = open_store(found.database.url.get_secret_value(), long_timeout)
     try:
-        with database_errors():
-            upgrade(store.engine)
-    except CommandError:
-        raise click.ClickException("the database has a schema that this version does not know") from None
+        with database_named(found), database_errors():
+            try:
+                upgrade(store.engine)
+            except CommandError:
+                store.check()  # says so, if what it found is another application's
+                raise click.ClickException(
+                    f"{place_in(found)}: its schema is of a newer version than this one"
+                ) from None
     finally:
         store.close()

@@ -4,7 +4,7 @@ import uuid
 
 import click
 
-from cli.messages import exit_with_message, open_checked_store
+from cli.messages import exit_with_message, open_checked_store, say_none
 from core.clock import SystemClock
 
 
@@ -16,12 +16,16 @@ def outbox() -> None:
 @outbox.command()
 def dead() -> None:
     """List the messages that were given up, oldest first, without their recipients."""
-    with exit_with_message(), open_checked_store() as (_, store), store.reading() as read:
-        for message in read.outbox.failed():
-            click.echo(
-                f"{message.id}  {message.dead_at:%Y-%m-%d %H:%M}Z  {message.attempts:3} attempts  "
-                f"{message.kind:22}  {message.last_error}"
-            )
+    with exit_with_message(), open_checked_store() as (settings, store):
+        with store.reading() as read:
+            found = list(read.outbox.failed())
+        if not found:
+            say_none(settings, "messages that were given up")
+    for message in found:
+        click.echo(
+            f"{message.id}  {message.dead_at:%Y-%m-%d %H:%M}Z  {message.attempts:3} attempts  "
+            f"{message.kind:22}  {message.last_error}"
+        )
 
 
 @outbox.command()

@@ -17,7 +17,7 @@ def relay() -> None:
     """Send the messages of the outbox until a signal ends the process. Several may run at once."""
     with exit_with_message(), open_checked_store() as (found, store):
         configure(found)
-        warn_of_exposed_files()
+        warn_of_exposed_files(found)
         if found.is_production and found.mail.smtp_url is None:
             raise click.ClickException("AUTH_SMTP_URL must be set when AUTH_ENV=production")
         worker = build_mail_worker(found, store=store)

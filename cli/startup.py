@@ -5,7 +5,7 @@ import os
 
 import structlog
 
-from cli.messages import exit_with_message, settings
+from cli.messages import database_named, exit_with_message, place_in, settings
 from cli.migrate import migrate_database
 from core.app import build_key_ring, build_renderer, open_texts
 from core.capabilities import CONTRACT
@@ -15,6 +15,8 @@ from core.logs import configure
 from core.settings.loading import exposed_files
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
+from core.storage.engine import is_unusable
+from core.storage.reasons import reason_of
 
 log = structlog.get_logger("settings")
 
@@ -22,13 +24,13 @@ log = structlog.get_logger("settings")
 def startup(workers: int) -> Settings:
     """Create what development needs, and find mistakes while they can be reported in one line."""
     found = settings_of_process()
-    warn_of_exposed_files()
+    warn_of_exposed_files(found)
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # The workers share the cores: together they hash as much at once as one process would.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
-        with exit_with_message():
+        with exit_with_message(), database_named(found):
             _try_texts(found)
             _prepare_database(found, store)
     finally:
@@ -52,12 +54,12 @@ def _try_texts(found: Settings) -> None:
     Pages(texts, found, CONTRACT)
 
 
-def warn_of_exposed_files() -> None:
+def warn_of_exposed_files(settings: Settings) -> None:
     """Warn that other users of the machine may read the files of secrets.
 
-    It is no reason to refuse: a machine or a container may have only one user.
+    It is no reason to refuse: a machine or a container may have only one user, and some volumes open all files.
     """
-    for found in exposed_files():
+    for found in exposed_files(settings):
         log.warning("setting_file_readable_by_others", variable=found.variable, mode=f"{found.mode:04o}")
 
 
@@ -67,10 +69,11 @@ def _prepare_database(found: Settings, store: SqlStore) -> None:
         ring = build_key_ring(found, store=store)
         ring.ensure()
         ring.signer()  # a wrong secret fails now, not at the first login
-    except DatabaseUnavailable:
-        if not found.is_production:
+    except DatabaseUnavailable as error:
+        if not found.is_production or is_unusable(error):
             raise
         # In production the process starts nevertheless and answers 503 until the database is back.
+        log.warning("database_unavailable", database=place_in(found), reason=reason_of(error))
 
 
 def _require_schema(found: Settings, store: SqlStore) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import structlog
+
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
 from core.accounts.password_reset import PasswordReset
@@ -21,7 +23,7 @@ from core.capability import Capability
 from core.clock import Clock, SystemClock
 from core.contract.contract import Contract
 from core.derived_keys import derive_keys
-from core.errors import Stopping
+from core.errors import DatabaseUnavailable, NotReady, Stopping
 from core.housekeeping import Housekeeper
 from core.mail.composer import Composer
 from core.mail.one_time_tokens import OneTimeTokenMaker
@@ -37,6 +39,8 @@ from core.sessions.refresh_tokens import RefreshTokens
 from core.sessions.service import SessionService
 from core.settings.whole import Settings
 from core.sql_store import open_store
+from core.storage.reasons import reason_of
+from core.storage.urls import place_of
 from core.store import Store
 from core.throttling.counters import CounterStore
 from core.throttling.model import rules
@@ -46,6 +50,8 @@ from core.tokens.access_tokens import AccessTokens
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.revocation_feed import RevocationFeed
+
+log = structlog.get_logger("readiness")
 
 CLOSE_SECONDS = 2 * STOP_SECONDS  # at most: first the mail worker, then the housekeeper
 
@@ -86,7 +92,12 @@ class AuthApp:
         """
         if self.stopping.is_set():
             raise Stopping
-        self.store.check()
+        try:
+            self.store.check()
+        except (NotReady, DatabaseUnavailable) as error:
+            place = place_of(self.settings.database.url.get_secret_value())
+            log.warning("not_ready", database=place, reason=reason_of(error))
+            raise
 
     def start(self) -> None:
         """Load the common passwords, so that no request waits for them, and start the background work."""

@@ -19,7 +19,8 @@ from core.settings.groups import DatabaseSettings
 from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
 from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
-from core.storage.schema import HEAD_REVISION
+from core.storage.reasons import reason_of
+from core.storage.sqlite import has_file
 from core.store import Port
 from core.throttling.sql import SqlCounters
 from core.tokens.sql import SqlKeys, SqlRevocations
@@ -117,7 +118,7 @@ class SqlStore:
                 yield connection
         except (DBAPIError, DatabaseUnavailable) as error:
             if is_away(error if isinstance(error, DBAPIError) else error.__cause__):
-                self._breaker.trip()
+                self._breaker.trip(reason_of(error))
             raise
 
     @contextmanager
@@ -141,15 +142,23 @@ class SqlStore:
 
     def check(self) -> None:
         """Check the schema. A newer one will do: schemas only grow from one release to the next (decision 12)."""
+        try:
+            schema.require_revision(self._revision())
+        except schema.SchemaMismatchError as error:
+            raise NotReady from error
+
+    def _revision(self) -> str | None:
+        """Read the revision of the schema; None where there is no schema."""
+        if self.engine.dialect.name == "sqlite" and not has_file(self.engine):
+            return None
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
             try:
-                revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+                found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
             except DBAPIError as error:
                 if sqlstate_of(error) == UNDEFINED_TABLE or "no such table" in str(error.orig):
-                    raise NotReady from error
+                    return None
                 raise
-        if revision is None or revision < HEAD_REVISION:
-            raise NotReady
+        return found
 
     def close(self) -> None:
         self.engine.dispose()

@@ -8,6 +8,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, text
 
+from core.storage.postgresql import SCHEMA
+from core.storage.sqlite import make_file
+
 # The key of the advisory lock; it must differ from those of other users of the database. The bytes of "twin".
 _LOCK = 0x7477696E
 
@@ -24,6 +27,8 @@ def config(connection: Connection | None = None) -> Config:
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Migrate up in one transaction; a second process waits and finds the work done."""
+    if engine.dialect.name == "sqlite":
+        make_file(engine)
     with _locked(engine) as connection:
         command.upgrade(config(connection), revision)
 
@@ -46,4 +51,13 @@ def _locked(engine: Engine) -> Iterator[Connection]:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+            _make_schema(connection)
         yield connection
+
+
+def _make_schema(connection: Connection) -> None:
+    """Make the schema that the settings name. `IF NOT EXISTS` alone would need the permission even if it is there."""
+    name = connection.get_execution_options().get(SCHEMA)
+    is_missing = text("SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = :name)")
+    if name and connection.scalar(is_missing, {"name": name}):
+        connection.execute(text(f"CREATE SCHEMA {name}"))  # its form is checked by the settings

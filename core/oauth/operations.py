@@ -89,6 +89,7 @@ METADATA = Operation(
     omit_null=True,
     success="The metadata.",
     other_statuses={HTTPStatus.NOT_MODIFIED: "`If-None-Match` names this version."},
+    headers=("ETag",),
     cache=PUBLIC,
     uses_database=False,
 )

@@ -17,6 +17,7 @@ from core.settings.values import (
     Origins,
     PublicUrl,
     RootPath,
+    SchemaName,
     ScopesByRole,
     Seconds,
     SmtpUrl,
@@ -45,6 +46,8 @@ def named(prefix: str) -> SettingsConfigDict:
         frozen=True,
         hide_input_in_errors=True,
         validate_default=False,  # empty defaults are replaced later by `Settings`
+        validate_by_name=True,  # a field with an alias has its own name too
+        loc_by_alias=False,
     )
 
 
@@ -58,6 +61,13 @@ class DatabaseSettings(SettingsGroup):
         description="URL of a PostgreSQL or SQLite database; without it, an SQLite file in the data folder",
     )
     pool_size: int = Field(20, ge=1, le=200, description="Connections that a process keeps at most")
+    # `schema` is a method of every model of pydantic.
+    namespace: SchemaName = Field(
+        "",
+        validation_alias="AUTH_DATABASE_SCHEMA",
+        description="Schema of PostgreSQL for the tables, beside those of other applications; `twinauth migrate` makes "
+        "it; without it, `public`",
+    )
     timeout: Seconds = Field(
         timedelta(seconds=2),
         gt=timedelta(0),

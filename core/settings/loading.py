@@ -1,33 +1,46 @@
-"""Reading the settings: every mistake becomes one line."""
+"""Reading the settings: all mistakes become one line."""
 
+import difflib
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from core.settings.files import SUFFIX, ExposedFile, SettingsError, SettingsGroup, given, mode_for_all
+from core.settings.files import (
+    SUFFIX,
+    ExposedFile,
+    SettingFileError,
+    SettingsError,
+    SettingsGroup,
+    given,
+    is_group,
+    mode_for_all,
+    mode_for_others,
+    own_fields,
+    variable,
+)
 from core.settings.groups import ENV_FILE, PREFIX
-from core.settings.whole import Settings
+from core.settings.neighbours import is_of_a_neighbour
+from core.settings.secret_key import secret_file
+from core.settings.whole import RulesError, Settings
+
+G = TypeVar("G", bound=SettingsGroup)
+NEAR = 0.7  # of 1: SECRET to SECRET_KEY, and not PORT to LOG_FORMAT
+Mistakes = dict[str, str]
+"""The line about each variable that is wrong; the first of several says enough."""
 
 GROUPS: dict[str, type[SettingsGroup]] = {
     "": Settings,
-    **{
-        name: field.annotation
-        for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup)
-    },
+    **{name: field.annotation for name, field in Settings.model_fields.items() if is_group(field.annotation)},
 }
 
 
 def variables() -> dict[str, FieldInfo]:
     """Return every variable with its field, for the README and for refusing misspelt ones."""
-    return {
-        f"{group.model_config['env_prefix']}{name.upper()}": field
-        for group in GROUPS.values()
-        for name, field in group.model_fields.items()
-        if name not in GROUPS
-    }
+    return {variable(group, name): field for group in GROUPS.values() for name, field in own_fields(group).items()}
 
 
 def settings_table() -> list[str]:
@@ -47,36 +60,72 @@ def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings.
 
     Raises:
-        SettingsError: a setting is wrong; one line names it and shows no value.
+        SettingsError: settings are wrong; one line names all of them and shows no value.
 
     """
-    # If a misspelt AUTH_TOKEN_ACESS_TTL were ignored, a security setting would silently have no effect.
-    names = {name for name in given(ENV_FILE) if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")}
-    known = variables().keys()
-    unknown = sorted(name for name in names if name not in known and name.removesuffix(SUFFIX) not in known)
-    if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}")
-    doubled = sorted(name for name in names & known if name + SUFFIX in names)
-    if doubled:
-        raise SettingsError("; ".join(f"{name} and {name}{SUFFIX} are both set" for name in doubled))
+    mistakes = dict(_wrong_names())
+    groups = {name: _read(group, mistakes) for name, group in GROUPS.items() if name}
+    settings = _read(Settings, mistakes, **groups | overrides)
+    if settings is None or mistakes:
+        raise SettingsError("; ".join(mistakes.values()))
+    return settings
+
+
+def _wrong_names() -> Iterator[tuple[str, str]]:
+    """Find misspelt names and doubled ones.
+
+    If a misspelt AUTH_TOKEN_ACESS_TTL were ignored, a security setting would silently have no effect.
+    """
+    found, known = given(ENV_FILE), variables().keys()
+    names = sorted(name for name in found if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_"))
+    for name in names:
+        setting = name.removesuffix(SUFFIX)
+        if name not in known and setting not in known and not is_of_a_neighbour(name, found[name]):
+            yield name, f"unknown setting {name}{_meant(setting, name.removeprefix(setting))}"
+        if name in known and name + SUFFIX in names:
+            yield name, f"{name} and {name}{SUFFIX} are both set"
+
+
+def _meant(setting: str, suffix: str) -> str:
+    """Ask for the nearest name; the prefix, which all have, makes none near."""
+    names = [name.removeprefix(PREFIX) for name in variables()]
+    near = difflib.get_close_matches(setting.removeprefix(PREFIX), names, n=1, cutoff=NEAR)
+    return "".join(f" (did you mean {PREFIX}{name}{suffix}?)" for name in near)
+
+
+def _read(group: type[G], mistakes: Mistakes, **values: Any) -> G | None:
+    """Read a group, note its mistakes, and read on with defaults in their place, so that none hides another."""
     try:
-        return Settings(**overrides)
+        return group(**values)
+    except SettingFileError as error:
+        wrong = {error.field_name}
+        mistakes.setdefault(error.variable, str(error))
     except ValidationError as error:
-        raise SettingsError("; ".join(_messages(error))) from None
+        wrong = {str(found["loc"][0]) for found in error.errors() if found["loc"]}
+        for name, line in _lines(group, error):
+            mistakes.setdefault(name, line)
+    if not wrong:
+        return None
+    defaults = {name: group.model_fields[name].get_default(call_default_factory=True) for name in wrong}
+    return _read(group, mistakes, **values | defaults)
 
 
-def exposed_files() -> list[ExposedFile]:
-    """Return the files of settings that every user of the machine may read; call it after `load_settings`."""
+def _lines(group: type[SettingsGroup], error: ValidationError) -> Iterator[tuple[str, str]]:
+    for found in error.errors(include_url=False, include_input=False):
+        cause = found.get("ctx", {}).get("error")
+        if isinstance(cause, RulesError):
+            yield from ((name, f"{name}: {text}") for name, text in cause.broken.items())
+        else:
+            name = variable(group, str(found["loc"][0]))
+            yield name, f"{name}: {found['msg'].removeprefix('Value error, ')}"
+
+
+def exposed_files(settings: Settings) -> list[ExposedFile]:
+    """Return the files of settings that other users of the machine may read."""
     found = given(ENV_FILE)
-    named = {name: found[name] for name in sorted(f"{known}{SUFFIX}" for known in variables()) if name in found}
+    named = {name: Path(found[name]) for name in sorted(f"{known}{SUFFIX}" for known in variables()) if name in found}
     modes = {name: mode_for_all(path) for name, path in named.items()}
+    if settings.secret_key is None:
+        path = secret_file(settings.data_dir)
+        modes[str(path)] = mode_for_others(path)
     return [ExposedFile(name, mode) for name, mode in modes.items() if mode is not None]
-
-
-def _messages(error: ValidationError) -> list[str]:
-    prefix = next((g.model_config["env_prefix"] for g in GROUPS.values() if g.__name__ == error.title), PREFIX)
-    return [
-        (f"{prefix}{str(found['loc'][0]).upper()}: " if found["loc"] else "")
-        + found["msg"].removeprefix("Value error, ")
-        for found in error.errors(include_url=False, include_input=False, include_context=False)
-    ]

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -9,6 +11,7 @@ from pydantic import SecretStr
 from core.settings.files import SettingsError
 
 MIN_SECRET_LENGTH = 32
+WRITTEN_WITHIN = 0.5  # seconds from the making of a file to its content, in another process
 # Placeholders of examples, templates and tutorials; a secret that contains one of them is public.
 PLACEHOLDERS = (
     "changeme",
@@ -31,33 +34,55 @@ def refuse_weak(secret: str) -> None:
     """
     lowered = secret.lower()
     if len(secret) < MIN_SECRET_LENGTH:
-        raise ValueError(f"AUTH_SECRET_KEY is shorter than {MIN_SECRET_LENGTH} characters")
+        raise ValueError(f"is shorter than {MIN_SECRET_LENGTH} characters")
     if any(word in lowered for word in PLACEHOLDERS) or len(set(secret)) < 8:  # noqa: PLR2004
-        raise ValueError("AUTH_SECRET_KEY is a placeholder, not a secret")
+        raise ValueError("is a placeholder, not a secret")
+
+
+def secret_file(folder: Path) -> Path:
+    """Return where the secret of a folder is."""
+    return folder / "secret_key"
 
 
 def development_secret(folder: Path) -> SecretStr:
-    """Read the secret of this folder, or make it once, readable by its owner alone.
-
-    It is written under another name and then linked: of two first starts one wins, and neither reads half a file.
-    """
-    path = folder / "secret_key"
+    """Read the secret of this folder, or make it once, readable by its owner alone."""
+    path = secret_file(folder)
     if not path.exists():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = folder / f"secret_key.{secrets.token_hex(8)}"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    if path.stat().st_mode & 0o077:
-        raise SettingsError(f"{path} may be read by others; chmod 600 it")
-    secret = path.read_text().strip()
+        _make(path)
+    secret = _read(path)
     try:
         refuse_weak(secret)
     except ValueError:
         raise SettingsError(f"{path} holds no usable secret; remove it to have a new one made") from None
     return SecretStr(secret)
+
+
+def _make(path: Path) -> None:
+    """Write it under another name and link that: of two first starts one wins, and neither reads half a file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    secret = secrets.token_urlsafe(48)
+    _write(draft, secret)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        # Shares of virtual machines, exFAT and some network mounts have no links. One start wins here too, and the
+        # others wait for what it writes.
+        with suppress(FileExistsError):
+            _write(path, secret)
+    finally:
+        draft.unlink()
+
+
+def _write(path: Path, secret: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret)
+
+
+def _read(path: Path) -> str:
+    deadline = time.monotonic() + WRITTEN_WITHIN
+    while not (secret := path.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return secret

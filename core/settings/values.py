@@ -73,13 +73,28 @@ def _seconds(value: object) -> object:
     return timedelta(seconds=float(value))
 
 
+_HOST = r"([^/?#@:,\[\]]*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?"
+# A user may have `@` in it, as in Azure; elsewhere it is encoded. Otherwise a part of the password would be taken for
+# the host or the name of the database, and shown in errors.
+_POSTGRESQL = re.compile(
+    rf"(postgresql|postgres)(\+psycopg)?://([^/?#:]*(:[^/?#@]*)?@)?{_HOST}(,{_HOST})*(/[^?#@]*)?(\?[^@]*)?"
+)
+_SQLITE = re.compile(r"sqlite:///[^:?#][^?#]*")
+_ENCODING = "with USER and PASSWORD percent-encoded (/ is %2F, # is %23, @ is %40, + is %2B)"
+
+
 def _database_url(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
-    if not re.fullmatch(
-        r"(postgresql|postgres)(\+psycopg)?://([^/?#]*@)?[^/?#@:\[]*(\[[0-9a-fA-F:.]+\])?(:[0-9]{1,5})?(/[^?#]*)?(\?.*)?|sqlite:///[^:?#][^?#]*",
-        text,
-    ):
-        raise ValueError("must be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH")
+    if text and not _POSTGRESQL.fullmatch(text) and not _SQLITE.fullmatch(text):
+        raise ValueError(f"must be postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH, {_ENCODING}")
+    return value
+
+
+def _schema_name(value: str) -> str:
+    if not re.fullmatch(r"(?!pg_)([a-z_][a-z0-9_]{0,62})?", value):
+        raise ValueError(
+            "must be up to 63 small letters, digits and underscores, and begin neither with a digit nor pg_"
+        )
     return value
 
 
@@ -89,7 +104,7 @@ def _smtp_url(value: SecretStr) -> SecretStr:
     except ValueError:  # a bad port or bad brackets; the text of the error may contain the password
         usable = False
     if not usable:
-        raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT")
+        raise ValueError(f"must be {', '.join(SMTP_SCHEMES)}, each with ://USER:PASSWORD@HOST:PORT, {_ENCODING}")
     return value
 
 
@@ -111,13 +126,14 @@ def _mailbox(value: str) -> str:
         usable = is_one and value.isprintable() and bool(Address(name, addr_spec=address).domain)
     except (ValueError, IndexError, HeaderParseError):
         usable = False
-    if not usable:
+    if value and not usable:
         raise ValueError("must be an address such as no-reply@example.com or Name <no-reply@example.com>")
     return value
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+SchemaName = Annotated[str, AfterValidator(_schema_name)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]

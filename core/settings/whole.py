@@ -1,13 +1,14 @@
 """All settings together: the requirements of production, and the defaults that follow from other settings."""
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from core.settings.files import SettingsGroup
 from core.settings.groups import (
@@ -32,8 +33,16 @@ FREE_THREADS = 32  # for requests that neither hash nor wait in the hash queue
 Environment = Literal["development", "production"]
 
 
+class RulesError(ValueError):
+    """Settings do not go together, or not with production. The text of each variable shows no value."""
+
+    def __init__(self, broken: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in broken.items()))
+        self.broken = broken
+
+
 class Settings(SettingsGroup):
-    """All settings. Load them with `load_settings`, which turns every mistake into one line."""
+    """All settings. Load them with `load_settings`, which tells all mistakes in one line."""
 
     model_config = named("")
 
@@ -57,37 +66,40 @@ class Settings(SettingsGroup):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
 
-    @model_validator(mode="after")
-    def _strong_secret(self) -> Self:
-        if self.secret_key is not None:
-            refuse_weak(self.secret_key.get_secret_value())
-        return self
+    @field_validator("secret_key")
+    @classmethod
+    def _strong_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            refuse_weak(value.get_secret_value())
+        return value
 
     @model_validator(mode="after")
-    def _production(self) -> Self:
-        if self.env != "production":
-            return self
-        missing = [
-            name
-            for name, is_given in (
-                ("AUTH_SECRET_KEY", self.secret_key is not None),
-                ("AUTH_PUBLIC_URL", "public_url" in self.http.model_fields_set),
-            )
-            if not is_given
-        ]
-        if missing:
-            raise ValueError(f"{', '.join(missing)} must be set when AUTH_ENV=production")
-        if self.tokens.key_propagation < MIN_PROPAGATION:
-            raise ValueError("AUTH_TOKEN_KEY_PROPAGATION must be at least 360 when AUTH_ENV=production")
-        if self.mail.smtp_url is None and self.mail.relay:
-            raise ValueError(
-                "AUTH_SMTP_URL must be set when AUTH_ENV=production, or AUTH_RELAY=false, and no mail leaves"
-            )
-        if self.mail.smtp_url and _sends_password_in_clear(self.mail.smtp_url.get_secret_value()):
-            raise ValueError("AUTH_SMTP_URL would send a password unencrypted: use smtps:// or smtp+starttls://")
-        if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
-            raise ValueError("AUTH_PASSWORD_BCRYPT_COST must be at least 10 when AUTH_ENV=production")
+    def _rules(self) -> Self:
+        broken = dict(self._broken_rules())
+        if broken:
+            raise RulesError(broken)
         return self
+
+    def _broken_rules(self) -> Iterator[tuple[str, str]]:
+        if self.database.namespace and not self.database.url.get_secret_value().startswith("postgres"):
+            yield "AUTH_DATABASE_SCHEMA", "goes with a PostgreSQL database; SQLite has no schemas"
+        if self.env == "production":
+            yield from self._broken_in_production()
+
+    def _broken_in_production(self) -> Iterator[tuple[str, str]]:
+        smtp_url = self.mail.smtp_url
+        if self.secret_key is None:
+            yield "AUTH_SECRET_KEY", "must be set when AUTH_ENV=production"
+        if "public_url" not in self.http.model_fields_set:
+            yield "AUTH_PUBLIC_URL", "must be set when AUTH_ENV=production"
+        if self.tokens.key_propagation < MIN_PROPAGATION:
+            yield "AUTH_TOKEN_KEY_PROPAGATION", "must be at least 360 when AUTH_ENV=production"
+        if smtp_url is None and self.mail.relay:
+            yield "AUTH_SMTP_URL", "must be set when AUTH_ENV=production, or AUTH_RELAY=false, and no mail leaves"
+        if smtp_url and _sends_password_in_clear(smtp_url.get_secret_value()):
+            yield "AUTH_SMTP_URL", "would send a password unencrypted: use smtps:// or smtp+starttls://"
+        if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
+            yield "AUTH_PASSWORD_BCRYPT_COST", "must be at least 10 when AUTH_ENV=production"
 
     @model_validator(mode="after")
     def _resolved(self) -> Self:

@@ -25,6 +25,10 @@ LEAST_SECONDS = 0.1  # always left to return a connection to the pool
 OPEN_SECONDS = 0.5  # the circuit breaker stays open for this time after a failure
 
 
+class AwayError(Exception):
+    """The server was away a moment ago; the text is the reason of then."""
+
+
 class NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time. A retry at once would only wait as long again."""
 
@@ -112,6 +116,7 @@ class CircuitBreaker:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._open_until = 0.0
+        self._reason = ""
 
     def check(self) -> None:
         """Allow the caller to use the server.
@@ -125,15 +130,16 @@ class CircuitBreaker:
         with self._lock:
             now = time.monotonic()
             if now < self._open_until:
-                raise DatabaseUnavailable
+                raise DatabaseUnavailable from AwayError(self._reason)
             if self._open_until:
                 # This caller alone tries the server. The breaker stays open for the others during its timeout, and a
                 # little longer, until the caller has reported the outcome.
                 self._open_until = now + self._timeout + OPEN_SECONDS
 
-    def trip(self) -> None:
+    def trip(self, reason: str) -> None:
         """Open the breaker: the server is away."""
         with self._lock:
+            self._reason = reason
             self._open_until = time.monotonic() + OPEN_SECONDS
 
     def reset(self) -> None:

@@ -1,5 +1,6 @@
 """The metadata of all tables. Every constraint has a name, by which its violation is recognised."""
 
+import re
 from datetime import UTC, datetime
 
 from sqlalchemy import DateTime, Dialect, MetaData
@@ -7,6 +8,31 @@ from sqlalchemy.types import TypeDecorator
 
 # The migration that this version of the code needs; `readyz` compares it with the database's.
 HEAD_REVISION = "0006"
+
+_REVISION = re.compile(r"[0-9]{4}")
+
+
+class SchemaMismatchError(Exception):
+    """The database has not the schema of this version. The text is for the operator."""
+
+
+def require_revision(found: str | None) -> None:
+    """Require the schema of this version, or of a later one: schemas only grow (decision 12).
+
+    Raises:
+        SchemaMismatchError: it is older, or another application's, which also keeps its revision in `alembic_version`.
+
+    """
+    if found is None:
+        raise SchemaMismatchError("it has no tables of this service yet")
+    if not _REVISION.fullmatch(found):
+        raise SchemaMismatchError(
+            "its table alembic_version is another application's; AUTH_DATABASE_SCHEMA names a schema of its own for "
+            "this service"
+        )
+    if found < HEAD_REVISION:
+        raise SchemaMismatchError(f"its schema is at revision {found}, and this version needs {HEAD_REVISION}")
+
 
 metadata = MetaData(
     naming_convention={

@@ -18,6 +18,7 @@ JWKS = Operation(
     omit_null=True,
     success="The keys.",
     other_statuses={HTTPStatus.NOT_MODIFIED: "`If-None-Match` names this version."},
+    headers=("ETag",),
     cache=PUBLIC,
 )
 

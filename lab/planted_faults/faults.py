@@ -199,7 +199,7 @@ FAULTS = (
     Fault(
         name="a failed statement is logged with its values",
         heading=SECRETS,
-        file="core/storage/engine.py",
+        file="core/storage/postgresql.py",
         text="        hide_parameters=True,\n    )\n    if settings.pooler:\n",
         replacement="    )\n    if settings.pooler:\n",
         tests=("lab/secrets/test_secrets_stay_inside.py::test_nobodys_address_was_written_down",),

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
+import sqlite3
 import subprocess
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from cli.serve import links_lead_past
 from core.settings.whole import Settings
+from core.storage.urls import place_of
 from tests.support.commands import invoked
 from tests.support.contract import OPERATIONS, document
-from tests.support.databases import migrated_store, sqlite_url
+from tests.support.databases import migrated_store, postgres_url, sqlite_url
 from tests.support.postgres import free_port
-from tests.support.servers import HOST, Server, run_command, serving
+from tests.support.servers import (
+    FRAMEWORKS,
+    HOST,
+    START_SECONDS,
+    Server,
+    eventually,
+    listens,
+    run_command,
+    running,
+    serving,
+)
 from tests.support.settings import SECRET
 
-OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps"
+OTHER_SECRET = "7Vq1Zt6Rk0Xb3Wn8Gm5Yc2Hd4Jf9Ps5Ka"
 PLACEHOLDER = "changeme-changeme-changeme-changeme"
 COMMANDS = {
     "serve": ["--framework", "--host", "--port", "--fastapi-port", "--flask-port", "--workers", "--reload"],
@@ -54,14 +72,120 @@ def plain_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--framework", "fastapi"], ["migrate"], ["keys", "list"]])
-def test_database_that_is_away_is_named_by_its_variable_and_not_by_its_url(
-    arguments: list[str], tmp_path: Path
-) -> None:
-    url = f"postgresql://app:pa55word@{HOST}:{free_port()}/app"
+def test_database_that_is_away_is_named_without_user_and_password(arguments: list[str], tmp_path: Path) -> None:
+    place = f"{HOST}:{free_port()}"
     port = ["--port", str(free_port())] if arguments[0] == "serve" else []
+    url = f"postgresql://ann:pa55word@{place}/app"
     line = plain_line(run_command(tmp_path, *arguments, *port, AUTH_DATABASE_URL=url))
-    assert "AUTH_DATABASE_URL" in line
+    assert line.startswith(f"Error: database app at {place} (AUTH_DATABASE_URL): ")
+    assert "refused" in line
     assert "pa55word" not in line
+
+
+@pytest.fixture
+def reader(postgres: str) -> Iterator[str]:
+    """A role that may make nothing."""
+    name = f"reader_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'pa55word'")
+        yield name
+        connection.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": "pa55word"}, "password authentication failed for user"),
+        ({"username": "nobody", "password": "pa55word"}, 'failed for user "nobody"'),
+        ({"database": "missing"}, 'database "missing" does not exist'),
+        ({"query": {"sslmode": "require"}}, "server does not support SSL"),
+        ({"query": {"schema": "public"}}, 'invalid connection option "schema"'),
+        ({"query": {"options": "-c colour=red"}}, 'unrecognized configuration parameter "colour"'),
+        ({"host": "nowhere.invalid"}, "nowhere.invalid"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.parametrize("arguments", [["migrate"], ["clients", "list"]])
+def test_what_a_server_says_when_it_refuses_is_told(
+    postgres: str, tmp_path: Path, change: dict[str, Any], said: str, arguments: list[str]
+) -> None:
+    url = make_url(postgres).set(**change).render_as_string(hide_password=False)
+    line = plain_line(invoked(tmp_path, *arguments, AUTH_DATABASE_URL=url))
+    assert line.startswith(f"Error: database {place_of(url)} (AUTH_DATABASE_URL): ")
+    assert said in line
+    assert "pa55word" not in line
+    assert str(make_url(postgres).password) not in line
+
+
+def test_role_that_may_make_no_tables_is_told(postgres: str, reader: str, tmp_path: Path) -> None:
+    with postgres_url(postgres) as url:
+        as_reader = make_url(url).set(username=reader, password="pa55word").render_as_string(hide_password=False)
+        line = plain_line(invoked(tmp_path, "migrate", AUTH_DATABASE_URL=as_reader))
+        assert "permission denied for schema public" in line
+        assert "pa55word" not in line
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (
+            "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('ae1027a6acf')",
+            "its table alembic_version is another application's; AUTH_DATABASE_SCHEMA names",
+        ),
+        ("CREATE TABLE users (id int)", 'relation "users" already exists; another application'),
+    ],
+    ids=["alembic", "users"],
+)
+def test_another_applications_tables_are_told_and_a_schema_of_its_own_helps(
+    postgres: str, tmp_path: Path, theirs: str, said: str
+) -> None:
+    with postgres_url(postgres) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            for statement in theirs.split("; "):
+                connection.execute(statement)
+        assert said in plain_line(invoked(tmp_path, "migrate", AUTH_DATABASE_URL=url))
+        own = {"AUTH_DATABASE_URL": url, "AUTH_DATABASE_SCHEMA": "twinauth"}
+        assert invoked(tmp_path, "migrate", **own).returncode == 0
+        assert invoked(tmp_path, "clients", "create", "Reports", **own).returncode == 0
+
+
+def test_another_applications_sqlite_file_is_told(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("CREATE TABLE users (id int)")
+    line = plain_line(invoked(tmp_path, "migrate", AUTH_DATABASE_URL=f"sqlite:///{tmp_path / 'app.db'}"))
+    assert "table users already exists; it is another application's" in line
+
+
+def test_schema_of_a_newer_version_is_told(tmp_path: Path) -> None:
+    url = migrated(tmp_path)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "a newer version than this one" in plain_line(invoked(tmp_path, "migrate", AUTH_DATABASE_URL=url))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_production_does_not_serve_with_a_database_of_another_encoding(
+    postgres: str, tmp_path: Path, framework: str
+) -> None:
+    with postgres_url(postgres, "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'") as url:
+        arguments = ("serve", "--framework", framework, "--port", str(free_port()))
+        line = plain_line(run_command(tmp_path, *arguments, **PRODUCTION, AUTH_DATABASE_URL=url))
+        assert "the encoding of the database is LATIN1 and must be UTF8" in line
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_production_logs_why_its_database_refuses(postgres: str, tmp_path: Path, framework: str) -> None:
+    url = make_url(postgres).set(password="canary").render_as_string(hide_password=False)
+    arguments = ("serve", "--framework", framework, "--port", str(port := free_port()))
+    with running(tmp_path, *arguments, **PRODUCTION, AUTH_DATABASE_URL=url) as process:
+        server = Server(framework, port, process)
+        assert eventually(lambda: listens(port), START_SECONDS)
+        assert server.api.get("/readyz").status == 503
+        for event in ("database_unavailable", "not_ready"):
+            (line, *_) = [line for line in process.printed().splitlines() if f'"{event}"' in line]
+            assert place_of(url) in line
+            assert "password authentication failed" in line
+        assert "canary" not in process.printed()
 
 
 PRODUCTION = {
@@ -123,10 +247,10 @@ def test_misspelt_setting_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_serve_with_another_secret_than_the_stored_keys_gives_up_with_one_line(tmp_path: Path) -> None:
     url = migrated(tmp_path)
-    assert invoked(tmp_path, "keys", "list", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
     arguments = ("serve", "--framework", "flask", "--port", str(free_port()))
     line = plain_line(run_command(tmp_path, *arguments, AUTH_SECRET_KEY=OTHER_SECRET, AUTH_DATABASE_URL=url))
-    assert "AUTH_SECRET_KEY" in line
+    assert "AUTH_SECRET_KEY does not open the signing keys" in line
     assert OTHER_SECRET not in line
 
 
@@ -181,8 +305,51 @@ def test_migrate_a_second_time_changes_nothing(empty_database: str, tmp_path: Pa
 @pytest.mark.parametrize("arguments", [["keys", "list"], ["clients", "list"], ["outbox", "dead"], ["relay"]])
 def test_command_that_needs_a_schema_says_how_to_get_it(arguments: list[str], tmp_path: Path) -> None:
     run = run_command if arguments == ["relay"] else invoked
-    line = plain_line(run(tmp_path, *arguments))
-    assert line == "Error: the database needs its migrations: twinauth migrate"
+    path = tmp_path / "twinauth.db"
+    line = plain_line(run(tmp_path, *arguments, AUTH_DATABASE_URL=f"sqlite:///{path}"))
+    assert line == (
+        f"Error: database {path} (AUTH_DATABASE_URL): it has no tables of this service yet; run twinauth migrate"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+READING = [["keys", "list"], ["clients", "list"], ["outbox", "dead"]]
+
+
+@pytest.mark.parametrize("arguments", [*READING, ["mail"], ["mail", "read", "ann@example.com"]])
+def test_command_that_reads_makes_nothing_in_the_wrong_folder_and_says_where_it_looked(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = invoked(tmp_path, *arguments)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path / "data") in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", READING)
+def test_command_that_reads_makes_no_secret_and_no_key_and_names_the_database_that_has_nothing(
+    arguments: list[str], empty_database: str, tmp_path: Path
+) -> None:
+    with migrated_store(empty_database):
+        done = invoked(tmp_path, *arguments, AUTH_DATABASE_URL=empty_database)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert f"database {place_of(empty_database)} (AUTH_DATABASE_URL)" in done.stderr
+        assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("arguments", [["migrate"], ["serve", "--framework", "flask"]])
+def test_folder_that_cannot_be_made_for_a_database_is_told_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    port = ["--port", str(free_port())] if arguments[0] == "serve" else []
+    assert str(tmp_path / "data") in plain_line(run_command(tmp_path, *arguments, *port))
+
+
+@pytest.mark.parametrize("arguments", [["keys", "rotate"], ["clients", "create", "x"]])
+def test_folder_that_cannot_be_made_for_a_secret_is_told_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    url = migrated(tmp_path)
+    (tmp_path / "data").write_text("no folder")
+    assert str(tmp_path / "data") in plain_line(invoked(tmp_path, *arguments, AUTH_DATABASE_URL=url))
 
 
 def listed(folder: Path, url: str) -> list[tuple[str, str, str]]:
@@ -194,12 +361,12 @@ def listed(folder: Path, url: str) -> list[tuple[str, str, str]]:
 
 def test_rotated_key_is_published_before_it_signs_and_keys_are_sealed_anew(tmp_path: Path) -> None:
     url = migrated(tmp_path)
-    ((first, *rest),) = listed(tmp_path, url)
-    assert rest == ["ES256", "signing"]
     done = invoked(tmp_path, "keys", "rotate", "--algorithm", "RS256", AUTH_DATABASE_URL=url)
     assert done.returncode == 0
     second = done.stdout.split()[0]
-    assert listed(tmp_path, url) == [(first, "ES256", "signing"), (second, "RS256", "next")]
+    (first, *second_and_more) = listed(tmp_path, url)
+    assert first[1:] == ("ES256", "signing")
+    assert second_and_more == [(second, "RS256", "next")]
     assert "2 keys" in invoked(tmp_path, "keys", "reseal", AUTH_DATABASE_URL=url).stdout
 
 

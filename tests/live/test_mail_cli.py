@@ -113,7 +113,8 @@ def test_mail_to_an_address_beyond_ascii_is_kept_and_read(door: Server, folder: 
 
 def test_reading_where_there_is_nothing_says_so_plainly_after_as_long_as_it_is_told_to_wait(tmp_path: Path) -> None:
     started = time.monotonic()
-    assert plain_line(read(tmp_path, "ann@example.com", "--wait", "1.5")) == "Error: there is no such message"
+    line = plain_line(read(tmp_path, "ann@example.com", "--wait", "1.5"))
+    assert line == f"Error: there is no such message in {tmp_path / 'data' / 'mail'}"
     assert time.monotonic() - started >= 1.5
     nothing = invoked(tmp_path, "mail")
     assert (nothing.returncode, nothing.stdout) == (0, "")

@@ -324,19 +324,6 @@ def test_a_connection_lost_during_the_commit_is_not_a_conflict(postgres_store: S
         _write(store)
 
 
-def test_connections_lost_in_the_pool_are_a_conflict_once(postgres_store: SqlStore) -> None:
-    with mortal(postgres_store) as store:
-        with store.begin() as one, store.begin() as two, store.reading() as three:
-            for work in (one, two, three):
-                work.keys.all()
-        end_connections(store)
-        with pytest.raises(TransactionConflict):
-            _read(store)
-        for _ in range(3):
-            _read(store)
-            _write(store)
-
-
 # At another schema
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,85 +17,21 @@ from sqlalchemy import text
 from core.errors import DatabaseUnavailable, TransactionConflict
 from core.sql_store import SqlStore
 from core.storage.deadlines import LEAST_SECONDS, OPEN_SECONDS, DeadlineConnection
-from tests.support.database_faults import opened, within
+from tests.support.database_faults import opened, url_of, within
 from tests.support.databases import assert_nothing_checked_out
 from tests.support.servers import eventually
 from tests.support.values import NOW, account, audit_event, events_in, stored
+from tests.support.wires import Wire, wire_to
 
 TIMEOUT = timedelta(seconds=1)
 # What a unit of work may take, and some for a busy machine: far less than a second time-out would add.
 IN_TIME = TIMEOUT.total_seconds() + 0.8
 
 
-class Wire:
-    """A TCP proxy before a server, which can be cut off without anybody being told."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = host, port
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._passing = threading.Event()
-        self._passing.set()
-        self._sockets: list[socket.socket] = []
-        self.connections = 0
-        """How many there were."""
-        self.is_refusing = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
-
-    def go_silent(self) -> None:
-        """Take everything, pass nothing on."""
-        self._passing.clear()
-
-    def pass_on(self) -> None:
-        self._passing.set()
-
-    def close(self) -> None:
-        self._listener.close()
-        self.reset()
-        self._passing.set()
-
-    def reset(self) -> None:
-        """Break every connection."""
-        for found in self._sockets:
-            with suppress(OSError):
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                found.close()
-        self._sockets.clear()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                if self.is_refusing:
-                    client.close()
-                    continue
-                server = socket.create_connection(self._upstream)
-                self._sockets += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                self._passing.wait()
-                sink.sendall(data)
-        for found in (source, sink):
-            with suppress(OSError):
-                found.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
 def wire(postgres_store: SqlStore) -> Iterator[Wire]:
-    url = postgres_store.engine.url
-    assert url.host is not None
-    assert url.port is not None
-    made = Wire(url.host, url.port)
-    yield made
-    made.close()
+    with wire_to(url_of(postgres_store)) as made:
+        yield made
 
 
 @contextmanager
@@ -293,11 +227,17 @@ def test_a_server_that_closes_the_door_is_asked_by_one_at_a_time(wire: Wire, pos
         assert eventually(lambda: goes_through(read, store), OPEN_SECONDS + 5)
 
 
-def test_connections_that_break_are_a_conflict_and_trip_nothing(store: SqlStore, wire: Wire) -> None:
-    """As after a restart of the server: what was lost before the commit may be run again at once, and succeeds."""
-    wire.reset()
+def test_connections_that_break_in_a_unit_of_work_are_a_conflict_and_trip_nothing(store: SqlStore, wire: Wire) -> None:
+    """As in a restart of the server: what was lost before the commit may be run again at once, and succeeds."""
+
+    def break_in_the_middle() -> None:
+        with store.begin() as work:
+            work.audit.add(audit_event())
+            wire.reset()
+            work.audit.add(audit_event())
+
     with pytest.raises(TransactionConflict):
-        read(store)
+        break_in_the_middle()
     assert goes_through(read, store)
     assert goes_through(write, store)
 

@@ -35,13 +35,13 @@ def sqlite_url(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def postgres_url(server: str) -> Iterator[str]:
-    """An empty PostgreSQL database."""
+def postgres_url(server: str, options: str = "") -> Iterator[str]:
+    """An empty PostgreSQL database, made with these options."""
     name = f"test_{secrets.token_hex(6)}"
     admin = create_engine(make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     try:
         with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} {options}"))
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -51,14 +51,14 @@ def test_everybody_passes_while_nothing_is_known_against_the_server(breaker: Cir
 
 
 def test_whoever_finds_the_server_away_spares_the_others_the_question(breaker: CircuitBreaker, clock: Clock) -> None:
-    breaker.trip()
+    breaker.trip("away")
     assert [passes(breaker) for _ in range(10)] == [False] * 10
     clock.at += OPEN_SECONDS - 0.001
     assert not passes(breaker)
 
 
 def test_after_a_rest_one_asks_and_the_others_are_refused_meanwhile(breaker: CircuitBreaker, clock: Clock) -> None:
-    breaker.trip()
+    breaker.trip("away")
     clock.at += OPEN_SECONDS
     assert [passes(breaker) for _ in range(10)] == [True] + [False] * 9
     clock.at += PATIENCE + OPEN_SECONDS - 0.001  # it has waited in vain, and not yet said so
@@ -66,7 +66,7 @@ def test_after_a_rest_one_asks_and_the_others_are_refused_meanwhile(breaker: Cir
 
 
 def test_an_answer_lets_everybody_through_again(breaker: CircuitBreaker, clock: Clock) -> None:
-    breaker.trip()
+    breaker.trip("away")
     clock.at += OPEN_SECONDS
     assert passes(breaker)
     assert not passes(breaker)
@@ -75,25 +75,25 @@ def test_an_answer_lets_everybody_through_again(breaker: CircuitBreaker, clock: 
 
 
 def test_who_asks_in_vain_starts_another_rest(breaker: CircuitBreaker, clock: Clock) -> None:
-    breaker.trip()
+    breaker.trip("away")
     for _ in range(5):
         clock.at += OPEN_SECONDS
         assert passes(breaker)
         clock.at += PATIENCE
-        breaker.trip()
+        breaker.trip("away")
         assert not passes(breaker)
 
 
 def test_who_asks_and_never_says_what_came_of_it_is_followed_by_another(breaker: CircuitBreaker, clock: Clock) -> None:
     """A thread that died, or found something other than the server amiss, must not keep all others out for good."""
-    breaker.trip()
+    breaker.trip("away")
     for _ in range(5):
         clock.at += PATIENCE + OPEN_SECONDS
         assert [passes(breaker) for _ in range(3)] == [True, False, False]
 
 
 def test_an_answer_to_somebody_who_asked_before_the_trip_ends_it(breaker: CircuitBreaker) -> None:
-    breaker.trip()
+    breaker.trip("away")
     breaker.reset()
     assert passes(breaker)
 
@@ -101,7 +101,7 @@ def test_an_answer_to_somebody_who_asked_before_the_trip_ends_it(breaker: Circui
 def test_of_many_at_once_exactly_one_asks(clock: Clock) -> None:
     for _ in range(50):
         breaker = CircuitBreaker(PATIENCE)
-        breaker.trip()
+        breaker.trip("away")
         clock.at += OPEN_SECONDS
         start = threading.Barrier(16)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import secrets
 import stat
 import subprocess
@@ -10,6 +13,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -18,6 +22,7 @@ from structlog.testing import capture_logs
 from cli.startup import warn_of_exposed_files
 from core.settings.files import MAX_LENGTH, ExposedFile, SettingsError
 from core.settings.loading import GROUPS, exposed_files, load_settings, variables
+from core.settings.neighbours import is_of_a_neighbour
 from core.settings.secret_key import development_secret
 from core.settings.whole import Settings
 
@@ -67,7 +72,7 @@ class TestProduction:
     def test_names_the_one_that_is_missing(self, load: Load, missing: str) -> None:
         given = {name: value for name, value in PRODUCTION.items() if name != missing}
         text = refusal(load, **given)
-        assert text.startswith(f"{missing} must be set")
+        assert text.startswith(f"{missing}: must be set")
         assert not any(value in text for name, value in given.items() if name != "AUTH_ENV")
 
     def test_names_both_where_both_are_missing(self, load: Load) -> None:
@@ -89,7 +94,7 @@ class TestProduction:
     @pytest.mark.parametrize("relay", ["true", "false"])
     def test_sends_no_password_in_clear(self, load: Load, url: str, relay: str) -> None:
         text = refusal(load, **PRODUCTION | {"AUTH_SMTP_URL": url, "AUTH_RELAY": relay})
-        assert text.startswith("AUTH_SMTP_URL would send a password unencrypted")
+        assert text.startswith("AUTH_SMTP_URL: would send a password unencrypted")
         assert "canary" not in text
 
     @pytest.mark.parametrize(
@@ -121,7 +126,6 @@ class TestWeakSecrets:
     @pytest.mark.parametrize(
         "secret",
         [
-            "",
             "canary",
             STRONG[:31],
             "x" * 64,
@@ -193,9 +197,7 @@ class TestVariables:
         [
             ("AUTH_ENV", "canary"),
             ("AUTH_ENV", "Production"),
-            ("AUTH_ENV", ""),
             ("AUTH_TOKEN_ACCESS_TTL", "canary"),
-            ("AUTH_TOKEN_ACCESS_TTL", ""),
             ("AUTH_TOKEN_ACCESS_TTL", "-901"),
             ("AUTH_TOKEN_ACCESS_TTL", "9e2"),
             ("AUTH_TOKEN_ACCESS_TTL", "nan"),
@@ -212,7 +214,6 @@ class TestVariables:
             ("AUTH_TOKEN_SESSION_IDLE", "0"),
             ("AUTH_TOKEN_SESSION_LIFETIME", "59"),
             ("AUTH_TOKEN_SESSION_LIMIT", "0"),
-            ("AUTH_TOKEN_CLIENT_ID", ""),
             ("AUTH_TOKEN_ALGORITHM", "HS256"),
             ("AUTH_TOKEN_ALGORITHM", "none"),
             ("AUTH_PASSWORD_MIN_LENGTH", "7"),
@@ -227,7 +228,6 @@ class TestVariables:
             ("AUTH_PASSWORD_HASH_QUEUE", "-1"),
             ("AUTH_DATABASE_POOL_SIZE", "0"),
             ("AUTH_DATABASE_TIMEOUT", "0"),
-            ("AUTH_PUBLIC_URL", ""),
             ("AUTH_PUBLIC_URL", "auth.example.com"),
             ("AUTH_PUBLIC_URL", "ftp://auth.example.com"),
             ("AUTH_PUBLIC_URL", "https://ann:canary@auth.example.com"),
@@ -248,7 +248,6 @@ class TestVariables:
             ("AUTH_DOCS", "canary"),
             ("AUTH_LOG_LEVEL", "canary"),
             ("AUTH_LOG_FORMAT", "canary"),
-            ("AUTH_SMTP_URL", ""),
             ("AUTH_SMTP_URL", "canary"),
             ("AUTH_SMTP_URL", "mail.example.com:25"),
             ("AUTH_SMTP_URL", "https://canary@mail.example.com"),
@@ -272,7 +271,6 @@ class TestVariables:
             ("AUTH_SMTP_URL", "smtps://ann:canary%C3%A9@mail.example.com"),
             ("AUTH_SMTP_TIMEOUT", "0.999"),
             ("AUTH_SMTP_TIMEOUT", "30.001"),
-            ("AUTH_MAIL_FROM", ""),
             ("AUTH_MAIL_FROM", "canary"),
             ("AUTH_MAIL_FROM", "canary@"),
             ("AUTH_MAIL_FROM", "@canary.example.com"),
@@ -301,10 +299,169 @@ class TestVariables:
         assert text.startswith(f"{name}: ")
         assert "canary" not in text.lower()
 
-    def test_with_wrong_values_in_one_group_are_all_named(self, load: Load) -> None:
-        text = refusal(load, AUTH_TOKEN_ACCESS_TTL="1", AUTH_TOKEN_REFRESH_GRACE="301")
-        assert "AUTH_TOKEN_ACCESS_TTL: " in text
-        assert "AUTH_TOKEN_REFRESH_GRACE: " in text
+    def test_that_are_wrong_are_all_named_at_once(self, load: Load) -> None:
+        """In one group and in several, misspelt, doubled, by file, and what production wants besides."""
+        given = {
+            "AUTH_TOKEN_ACCESS_TTL": "canary",
+            "AUTH_TOKEN_REFRESH_GRACE": "301",
+            "AUTH_SMTP_URL": "canary",
+            "AUTH_MAIL_FROM": "canary",
+            "AUTH_DATABASE_URL_FILE": "/nowhere/url",
+            "AUTH_SECRET_KEY_FILE": "/nowhere/secret",
+            "AUTH_CORS_ORIGINS": "canary,canary",
+            "AUTH_LOG_LEVLE": "canary",
+            "AUTH_DOCS": "true",
+            "AUTH_DOCS_FILE": "/nowhere/docs",
+            "AUTH_PASSWORD_BCRYPT_COST": "4",
+        }
+        lines = refusal(load, AUTH_ENV="production", **given).split("; ")
+        named = {re.sub(r"unknown setting ", "", line).split(" ")[0].rstrip(":") for line in lines}
+        assert named == {*given, "AUTH_PUBLIC_URL"} - {"AUTH_DOCS_FILE"}
+        assert len(lines) == len(named)
+        assert "canary" not in str(lines)
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("AUTH_SECRET_KEI", "AUTH_SECRET_KEY"),
+            ("AUTH_TOKEN_ACESS_TTL", "AUTH_TOKEN_ACCESS_TTL"),
+            ("auth_smtp_ulr", "AUTH_SMTP_URL"),
+            ("AUTH_DATABASE_NAMESPACE", "AUTH_DATABASE_SCHEMA"),
+            ("AUTH_SECRET", "AUTH_SECRET_KEY"),
+            ("AUTH_ACCESS_TTL", "AUTH_TOKEN_ACCESS_TTL"),
+            ("AUTH_PORT", None),
+            ("AUTH_XYZZY", None),
+        ],
+    )
+    def test_that_are_misspelt_are_told_with_the_one_that_is_near(
+        self, load: Load, name: str, meant: str | None
+    ) -> None:
+        text = refusal(load, **{name: "canary"})
+        assert text == f"unknown setting {name.upper()}" + (f" (did you mean {meant}?)" if meant else "")
+
+    def test_that_are_empty_are_as_if_unset(self, load: Load) -> None:
+        """Compose makes an empty one of each `${NAME:-}` that nobody has chosen."""
+        unset = load().model_dump()
+        empty = dict.fromkeys((*variables(), *(f"{name}_FILE" for name in variables()), "AUTH_XYZZY"), "")
+        assert load(**empty).model_dump() == unset
+
+    def test_that_are_empty_are_as_if_unset_in_the_dotenv_file_too(self, load: Load, tmp_path: Path) -> None:
+        unset = load().model_dump()
+        (tmp_path / ".env").write_text("".join(f"{name}=\n" for name in variables()) + "AUTH_XYZZY\n")
+        assert load().model_dump() == unset
+
+    def test_that_are_empty_leave_the_dotenv_file_its_say(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("AUTH_TOKEN_ACCESS_TTL=120\n")
+        assert load(AUTH_TOKEN_ACCESS_TTL="").tokens.access_ttl == timedelta(seconds=120)
+
+    def test_that_are_empty_are_none_beside_a_file(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / "key").write_text(STRONG)
+        settings = load(AUTH_SECRET_KEY="", AUTH_SECRET_KEY_FILE=str(tmp_path / "key"))
+        assert settings.secrets[0].get_secret_value() == STRONG
+
+    @pytest.mark.parametrize("service", ["AUTH", "AUTH_WEB", "AUTH_DATABASE", "AUTH_TOKEN_2"])
+    def test_of_a_neighbour_named_auth_are_left_alone(self, load: Load, service: str) -> None:
+        """Kubernetes tells every pod of every Service in this way, and links of Docker do the same."""
+        port = f"{service}_PORT_8000_TCP"
+        load(
+            **{
+                f"{service}_SERVICE_HOST": "10.0.0.9",
+                f"{service}_SERVICE_PORT": "8000",
+                f"{service}_SERVICE_PORT_HTTP": "8000",
+                f"{service}_PORT": "tcp://10.0.0.9:8000",
+                port: "tcp://10.0.0.9:8000",
+                f"{port}_PROTO": "tcp",
+                f"{port}_PORT": "8000",
+                f"{port}_ADDR": "10.0.0.9",
+                f"{service}_PORT_53_UDP": "udp://10.0.0.9:53",
+                f"{service}_NAME": "/door/auth",
+                "AUTH_ENV_PATH": "/usr/bin",
+            }
+        )
+
+    @pytest.mark.parametrize("name", ["AUTH_PORT", "AUTH_HOST", "AUTH_SERVICE", "AUTH_NAME", "AUTH_SMTP_PORT"])
+    def test_that_somebody_may_take_for_a_setting_are_no_neighbours(self, load: Load, name: str) -> None:
+        assert f"unknown setting {name}" in refusal(load, **{name: "8000"})
+
+    def test_are_not_those_of_a_neighbour(self) -> None:
+        values = ("", "8000", "tcp://10.0.0.9:8000", "/door/auth")
+        assert not [name for name in variables() for value in values if is_of_a_neighbour(name, value)]
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+    def test_in_a_dotenv_file_of_another_encoding_are_refused_in_one_line(
+        self, load: Load, tmp_path: Path, encoding: str
+    ) -> None:
+        (tmp_path / ".env").write_bytes(f"AUTH_SECRET_KEY={STRONG}\nNAME=Zoë\n".encode(encoding))
+        assert refusal(load) == ".env is not in UTF-8; save it as UTF-8"
+
+    def test_in_a_dotenv_file_may_come_after_a_byte_order_mark(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_bytes(f"AUTH_SECRET_KEY={STRONG}\nNAME=Zoë\n".encode("utf-8-sig"))
+        assert load().secrets[0].get_secret_value() == STRONG
+
+    def test_in_a_dotenv_file_that_cannot_be_read_are_refused_in_one_line(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / ".env").symlink_to("/proc/self/mem")
+        assert refusal(load) == ".env: Input/output error"
+
+    def test_in_a_folder_in_place_of_the_dotenv_file_are_none(self, load: Load, tmp_path: Path) -> None:
+        """Docker makes a folder of a file to mount that is not there."""
+        (tmp_path / ".env").mkdir()
+        load()
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "smtp+starttls://AKIA:ab/canary+ef=@smtp.example.com:587",
+            "smtps://ann:a#canary@smtp.example.com",
+            "smtps://ann:a?canary@smtp.example.com",
+        ],
+    )
+    def test_with_a_mail_server_and_a_raw_password_say_that_it_is_encoded(self, load: Load, url: str) -> None:
+        text = refusal(load, AUTH_SMTP_URL=url)
+        assert "percent-encoded" in text
+        assert "canary" not in text
+
+    @pytest.mark.parametrize(
+        "login",
+        [
+            "ann:a/canary",
+            "ann:a#canary",
+            "ann:a?canary",
+            "ann:a@canary",
+            "ann:5/canary",
+            "ann:5?canary",
+            "ann:5#canary",
+        ],
+    )
+    def test_with_a_database_and_a_raw_password_say_that_it_is_encoded(self, load: Load, login: str) -> None:
+        text = refusal(load, AUTH_DATABASE_URL=f"postgresql://{login}@db.example.com/auth")
+        assert "percent-encoded" in text
+        assert "canary" not in text
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql:///auth",
+            "postgresql://db.example.com",
+            "postgres://ann:p%2F%23%40%2B@db.example.com:5432/auth?sslmode=verify-full&sslrootcert=/ca.crt",
+            "postgresql://ann@server:pass+word@db.example.com/auth",
+            "postgresql://ann:pass@[::1]:5432/auth",
+            "postgresql://ann:pass@one:5432,two:5433,[::1]:5434/auth?target_session_attrs=read-write",
+            "postgresql://one,two/auth",
+        ],
+    )
+    def test_take_these_databases(self, load: Load, url: str) -> None:
+        assert load(AUTH_DATABASE_URL=url).database.url.get_secret_value() == url
+
+    def test_name_a_schema_for_postgresql_alone(self, load: Load) -> None:
+        url = "postgresql://ann:pass@db.example.com/auth"
+        assert load(AUTH_DATABASE_URL=url, AUTH_DATABASE_SCHEMA="auth_2").database.namespace == "auth_2"
+        assert refusal(load, AUTH_DATABASE_URL="").startswith("AUTH_DATABASE_SCHEMA: goes with a PostgreSQL database")
+
+    @pytest.mark.parametrize("name", ["Auth", "a-b", "2a", "pg_auth", "a" * 64, 'a"b', "a,public", " a"])
+    def test_with_a_schema_that_is_no_plain_name_are_refused(self, load: Load, name: str) -> None:
+        url = "postgresql://ann:pass@db.example.com/auth"
+        text = refusal(load, AUTH_DATABASE_URL=url, AUTH_DATABASE_SCHEMA=name)
+        assert text.startswith("AUTH_DATABASE_SCHEMA: must be")
 
     def test_are_read_into_their_groups(self, load: Load) -> None:
         settings = load(
@@ -455,6 +612,11 @@ def test_secrets_are_in_no_error_about_them(load: Load, monkeypatch: pytest.Monk
     assert "canary" not in repr(refused.value)
 
 
+def refuse_links(_source: Path, _target: Path) -> None:
+    """As exFAT, and the shares of virtual machines."""
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
 class TestDevelopmentSecret:
     def test_is_made_once_and_kept(self, load: Load, tmp_path: Path) -> None:
         first = load().secrets[0].get_secret_value()
@@ -473,6 +635,25 @@ class TestDevelopmentSecret:
     def test_is_another_in_another_folder(self, load: Load) -> None:
         assert load().secrets[0] != load(AUTH_DATA_DIR="elsewhere/deep").secrets[0]
 
+    def test_is_made_in_a_folder_without_hard_links(
+        self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "link", refuse_links)
+        first = load().secrets[0]
+        assert load().secrets[0] == first
+        (file,) = (tmp_path / ".twinauth").iterdir()
+        assert (file.name, stat.S_IMODE(file.stat().st_mode)) == ("secret_key", 0o600)
+
+    @pytest.mark.parametrize("mode", [0o660, 0o640, 0o604, 0o777])
+    def test_that_others_may_read_is_used_and_told_of(self, load: Load, tmp_path: Path, mode: int) -> None:
+        """Kubernetes opens every file of a volume to its group, and some shares open all to everybody."""
+        first = load().secrets[0]
+        (tmp_path / ".twinauth" / "secret_key").chmod(mode)
+        settings = load()
+        assert settings.secrets[0] == first
+        assert exposed_files(settings) == [ExposedFile(".twinauth/secret_key", mode)]
+        assert exposed_files(load(AUTH_SECRET_KEY=STRONG)) == []
+
     def test_would_be_strong_enough_as_a_setting(self, load: Load) -> None:
         made = load().secrets[0].get_secret_value()
         assert load(**PRODUCTION | {"AUTH_SECRET_KEY": made}).secrets[0].get_secret_value() == made
@@ -489,9 +670,11 @@ class TestDevelopmentSecret:
             load().secrets[0].get_secret_value()
         assert "canary" not in str(refused.value)
 
+    @pytest.mark.parametrize("link", [os.link, refuse_links])
     def test_is_one_for_all_that_find_none_at_the_same_moment(
-        self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: Any
     ) -> None:
+        monkeypatch.setattr(os, "link", link)
         seen: list[str] = []
         all_found_none = threading.Barrier(8)
         make = secrets.token_urlsafe
@@ -600,22 +783,23 @@ class TestByFile:
         assert "canary" not in text
 
     def test_what_is_no_setting_has_no_file_either(self, load: Load) -> None:
-        assert refusal(load, AUTH_SECRET_KEI_FILE="/x") == "unknown setting AUTH_SECRET_KEI_FILE"
+        line = "unknown setting AUTH_SECRET_KEI_FILE (did you mean AUTH_SECRET_KEY_FILE?)"
+        assert refusal(load, AUTH_SECRET_KEI_FILE="/x") == line
         assert refusal(load, AUTH_FILE="/x", AUTH_SECRET_KEI_FILE="/x").startswith("unknown setting AUTH_FILE")
 
     @pytest.mark.parametrize("mode", [0o644, 0o444, 0o604])
     def test_one_that_everybody_may_read_is_told_of(self, load: Load, file: Callable[[bytes], str], mode: int) -> None:
         path = Path(file(STRONG.encode()))
         path.chmod(mode)
-        load(AUTH_SECRET_KEY_FILE=str(path))
-        assert exposed_files() == [ExposedFile("AUTH_SECRET_KEY_FILE", mode)]
+        settings = load(AUTH_SECRET_KEY_FILE=str(path))
+        assert exposed_files(settings) == [ExposedFile("AUTH_SECRET_KEY_FILE", mode)]
 
     @pytest.mark.parametrize("mode", [0o600, 0o440, 0o640])
     def test_one_that_others_may_not_read_is_not(self, load: Load, file: Callable[[bytes], str], mode: int) -> None:
         path = Path(file(STRONG.encode()))
         path.chmod(mode)
-        load(AUTH_SECRET_KEY_FILE=str(path))
-        assert exposed_files() == []
+        settings = load(AUTH_SECRET_KEY_FILE=str(path))
+        assert exposed_files(settings) == []
 
     @pytest.mark.parametrize("way", ["mounted/key", "mounted/../link/key"], ids=["directly", "by a link"])
     def test_one_that_a_platform_mounts_is_not(
@@ -627,10 +811,10 @@ class TestByFile:
         (tmp_path / "link").symlink_to(mounted)  # as /var/run is one to /run
         (mounted / "key").write_text(STRONG)
         (mounted / "key").chmod(0o444)
-        load(AUTH_SECRET_KEY_FILE=str(tmp_path / way))
-        assert len(exposed_files()) == 1
+        settings = load(AUTH_SECRET_KEY_FILE=str(tmp_path / way))
+        assert len(exposed_files(settings)) == 1
         monkeypatch.setattr("core.settings.files.MOUNTED", mounted)
-        assert exposed_files() == []
+        assert exposed_files(settings) == []
 
     def test_who_starts_is_warned_in_one_line_for_each(
         self, load: Load, file: Callable[[bytes], str], tmp_path: Path
@@ -638,9 +822,9 @@ class TestByFile:
         path = Path(file(STRONG.encode()))
         path.chmod(0o644)
         (tmp_path / ".env").write_text(f"AUTH_SECRET_KEY_FILE={path}\n")
-        load()
+        settings = load()
         with capture_logs() as lines:
-            warn_of_exposed_files()
+            warn_of_exposed_files(settings)
         assert lines == [
             {
                 "event": "setting_file_readable_by_others",
