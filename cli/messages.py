@@ -8,14 +8,13 @@ from sqlalchemy.exc import DBAPIError
 
 from core.errors import DatabaseUnavailable, InvalidInput, NotFound, NotReady
 from core.mail.texts.editions import TextsError
-from core.oauth.errors import InvalidScope
 from core.settings.files import SettingsError
 from core.settings.loading import load_settings
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from core.storage.reasons import reason_of
 from core.storage.urls import place_of
-from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
+from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError, ScopeNotGranted
 
 
 def settings() -> Settings:
@@ -63,7 +62,7 @@ _LINES: dict[type[Exception], str] = {
     KeyRingLockedError: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
     KeyNumberTakenError: "another process rotated the keys at the same moment",
     NotFound: "there is none with this id",
-    InvalidScope: "a scope has 1 to 64 printable characters without blanks and quotes",
+    ScopeNotGranted: "a scope has 1 to 64 printable characters without blanks and quotes",
 }
 
 
