@@ -413,7 +413,7 @@ def test_what_a_client_writes_before_the_proxys_entry_changes_nothing(open_api: 
 def test_a_header_of_junk_falls_back_on_the_peer(open_api: OpenApi) -> None:
     api = open_api()
     api.signup()
-    junk = ["unknown", "junk", "203.0.113.7:80", "-", "999.1.1.1"]
+    junk = ["unknown", "junk", "203.0.113.7:http", "-", "999.1.1.1"]
     assert [log_in(api, OTHER_PASSWORD, ip=written).status for written in junk] == [401] * 5
     assert log_in(api, ip="another").status == 429
 
