@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -18,6 +19,12 @@ pytestmark = pytest.mark.browser
 
 DOCUMENTED = [operation for operation in OPERATIONS.values() if operation.documented]
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, str]:
+    """A proxy may stand in front that shows the service below a path, and leaves it in."""
+    return {"AUTH_ROOT_PATH": "/auth"}
 
 
 def test_docs_show_every_operation_ask_nobody_else_and_complain_of_nothing(visit: Visit) -> None:
@@ -43,10 +50,13 @@ def test_docs_show_every_operation_ask_nobody_else_and_complain_of_nothing(visit
 
 
 @AT_BOTH_DOORS
-def test_docs_try_whoami_before_and_after_authorizing_with_a_password_and_keep_no_token(visit: Visit) -> None:
+@pytest.mark.parametrize("prefix", ["", "/auth"])
+def test_docs_try_whoami_before_and_after_authorizing_with_a_password_and_keep_no_token(
+    visit: Visit, prefix: str
+) -> None:
     email = f"ann.{secrets.token_hex(6)}@example.com"
     user = visit.door.api.signup(email)
-    page = visit.open("/docs")
+    page = visit.open(f"{prefix}/docs")
     whoami = operation(page, "whoami")
     whoami.locator(".opblock-summary-control").click()
     assert executed(whoami)[0] == 401
@@ -59,6 +69,9 @@ def test_docs_try_whoami_before_and_after_authorizing_with_a_password_and_keep_n
     # The browser itself reports the answer 401 as an error; it is the only one.
     assert [text for text in visit.complaints if "401" not in text] == []
     assert len(visit.complaints) == 1
+    paths = [urlsplit(url).path for url in visit.requests if urlsplit(url).scheme == "http"]
+    assert [path for path in paths if not path.startswith(f"{prefix}/")] == []
+    assert f"{prefix}/v1/token" in paths
     assert visit.violations() == []
     assert visit.asked_elsewhere() == []
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,12 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
+from api_fastapi.app import create_app
 from core.settings.groups import HttpSettings, MailSettings, PasswordSettings, TokenSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
+from tests.support.databases import empty
+from tests.support.drivers import AsgiDriver
 from tests.support.mail import link_of
 from tests.support.services import FRAMEWORKS, OpenDoor, open_service
 
@@ -158,6 +162,25 @@ def test_forwarded_for_is_read_from_the_right_behind_a_trusted_proxy(door: OpenD
     assert ip_of(api, "198.51.100.1, 203.0.113.9") == "203.0.113.9"
     assert ip_of(api, "203.0.113.7:51234") == "203.0.113.7"
     assert ip_of(api, "[2001:db8::1]:4711") == "2001:db8::1"
+
+
+def test_a_client_that_has_sent_its_request_and_gone_is_no_proxy(
+    stores: Callable[[str], SqlStore], loop: asyncio.AbstractEventLoop
+) -> None:
+    """uvicorn finds no address of it then, as of the peer of a Unix socket, which is believed."""
+    store = stores("sqlite")
+    service = open_service(store, loop)
+    door = create_app(service.auth)
+
+    def at(server: tuple[str, int | None]) -> Api:
+        async def run(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            await door({**scope, "client": None, "server": server}, receive, send)
+
+        return replace(service.api("fastapi"), driver=AsgiDriver(run, loop))
+
+    assert ip_of(at(("127.0.0.1", 8000)), "203.0.113.9") == ""
+    assert ip_of(at(("/run/twinauth.sock", None)), "203.0.113.9") == "203.0.113.9"
+    empty(store)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/assets/swagger-ui.css"])

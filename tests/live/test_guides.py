@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -51,3 +52,39 @@ def test_a_service_is_protected_as_its_guide_says(name: str, tmp_path: Path) -> 
             orders.wait(20)
     assert told.returncode == 0, told.stderr
     assert told.stdout.split() == ["401", "200", "403", "401"]
+
+
+@pytest.mark.parametrize("name", ["fastapi", "flask"])
+def test_a_door_is_mounted_in_an_application_as_its_guide_says(name: str, tmp_path: Path) -> None:
+    guide = (GUIDES / "embed.md").read_text()
+    port = free_port()
+
+    def here(text: str) -> str:
+        twinauth = f"{shlex.quote(sys.executable)} -m cli.main"
+        return text.replace(":7000", f":{port}").replace("7000", str(port)).replace(".venv/bin/twinauth", twinauth)
+
+    prepare, *runs, walk = blocks(guide, "sh")
+    code, run = dict(zip(("fastapi", "flask"), zip(blocks(guide, "python"), runs, strict=True), strict=True))[name]
+    (install, *prepare_lines) = prepare.splitlines()
+    assert install.startswith("pip install '.[fastapi,flask,docs]'")
+    (tmp_path / "shop.py").write_text(here(code))
+    env = environment(tmp_path, **CHEAP)
+    env["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), env["PATH"]))
+
+    def shell(text: str) -> list[str]:
+        return ["bash", "-euo", "pipefail", "-c", here("\n".join([*prepare_lines, text]))]
+
+    server = subprocess.Popen(shell(f"exec {run}"), cwd=tmp_path, env=env)
+    try:
+        assert eventually(partial(listens, port), 30)
+        told = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", here(walk)],
+            cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        server.terminate()
+        assert server.wait(30) in (0, -15)
+    assert told.returncode == 0, told.stderr
+    expected = re.findall(r"^status .*# ([0-9]{3})$", walk, re.MULTILINE)
+    assert told.stdout.split() == expected
+    assert len(expected) == 7

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from core.contract.answer import Answer
 from core.errors import BodyTooLarge, RequestRefused, RequestTimeout
+from core.http.edge.client_address import UNIX_PEER
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY, MAX_SECONDS
 from core.http.edge.request_context import CONTEXT, RequestContext
@@ -64,7 +65,7 @@ class AsgiEdge:
                 target_length=len(b"?".join(filter(None, (target, scope["query_string"])))),
                 version=scope["http_version"],
                 fields=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
-                peer=(scope.get("client") or ("",))[0],
+                peer=_peer(scope),
                 prefix=scope.get("root_path", ""),
             )
         )
@@ -98,6 +99,14 @@ class _Sender:
             headers.append((b"content-length", str(len(answer.body)).encode()))
         await self({"type": "http.response.start", "status": int(answer.status), "headers": headers})
         await self({"type": "http.response.body", "body": answer.body})
+
+
+def _peer(scope: Scope) -> str:
+    """The address of the peer. Where it has none, the kind of the socket says whether it could have one."""
+    if client := scope.get("client"):
+        return str(client[0])
+    server = scope.get("server")
+    return UNIX_PEER if server and server[1] is None else ""
 
 
 def _below(root_path: str, path: str) -> str:

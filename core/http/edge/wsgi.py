@@ -12,6 +12,7 @@ import structlog
 
 from core.contract.answer import Answer
 from core.errors import BodyTooLarge, MalformedRequest, RequestRefused, RequestTimeout
+from core.http.edge.client_address import UNIX_PEER
 from core.http.edge.edge import Edge
 from core.http.edge.limits import MAX_BODY
 from core.http.edge.request_context import CONTEXT, RequestContext
@@ -57,7 +58,8 @@ class WsgiEdge:
                 target_length=len("?".join(filter(None, (environ.get("RAW_URI", path).partition("?")[0], query)))),
                 version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
                 fields=tuple(_fields(environ)),
-                peer=environ.get("REMOTE_ADDR", ""),
+                # gunicorn has an address of each TCP client, from `accept`, and an empty one at a Unix socket alone.
+                peer=UNIX_PEER if environ.get("REMOTE_ADDR") == "" else environ.get("REMOTE_ADDR", ""),
                 prefix=environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace"),
             )
         )
