@@ -84,7 +84,7 @@ coverage: $(VENV)/.dev ## make test, with branch coverage of the core and both f
 	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term --cov-fail-under=95 tests
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
-	$(BIN)/twinauth openapi > tests/contract/openapi.json
+	AUTH_PUBLIC_URL=http://127.0.0.1:8000 $(BIN)/twinauth openapi > tests/contract/openapi.json
 
 texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new entries wait for their translation.
 	$(BIN)/pybabel -q extract -F core/mail/texts/babel.cfg --no-location --sort-output --omit-header -o $(VENV)/texts.pot core/mail/texts
