@@ -8,7 +8,7 @@ FLASK_PORT ?= 5000
 # Where nothing keeps compiled files, each process that a test starts compiles the whole service.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test proofs lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
+.PHONY: help serve test proofs clients lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-11s %s\n", $$1, $$2 }'
@@ -24,6 +24,15 @@ PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder --durations 20
 proofs: $(VENV)/.dev ## A short round of everything in lab/; what measures time runs alone.
 	$(BIN)/pytest $(PARALLEL) -m "not alone" lab
 	$(BIN)/pytest -m alone lab
+
+clients: build/clients/package-lock.json ## Bring the linters and generators that lab/clients tries the document with (needs npm).
+
+build/clients/package-lock.json: lab/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "make clients needs npm: apt-get install nodejs npm" >&2; exit 1; }
+	@mkdir -p build/clients
+	cp lab/clients/package.json build/clients
+	cp lab/clients/package-lock.json $@
+	cd build/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { rm -f package-lock.json; exit 1; }
 
 # The long rounds: so many minutes for each search, each fault, each soak (make lab-fuzz MINUTES=60).
 LONG = AUTH_TEST_LAB_MINUTES=$(MINUTES) $(BIN)/pytest -o faulthandler_timeout=0 -o timeout=0
@@ -75,7 +84,7 @@ coverage: $(VENV)/.dev $(VENV)/.node ## make test, with branch coverage of the c
 	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term --cov-fail-under=95 tests
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
-	$(BIN)/twinauth openapi > tests/contract/openapi.json
+	AUTH_PUBLIC_URL=http://127.0.0.1:8000 $(BIN)/twinauth openapi > tests/contract/openapi.json
 
 texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new entries wait for their translation.
 	$(BIN)/pybabel -q extract -F core/mail/texts/babel.cfg --no-location --sort-output --omit-header -o $(VENV)/texts.pot core/mail/texts

@@ -50,7 +50,13 @@ def link_of(email: EmailMessage) -> str:
 
 def token_of(email: EmailMessage) -> str:
     """The token in the link of a message."""
-    token = link_of(email).partition("#token=")[2]
+    return token_in(text_of(email))
+
+
+def token_in(text: str) -> str:
+    """The token in the one link of a text."""
+    (link,) = _LINK.findall(text)
+    token = str(link).partition("#token=")[2]
     assert _TOKEN.fullmatch(token), token
     return token
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ALL = "make installs\nmake check\n"
+ALL = "make installs\nmake clients\nmake check\n"
 RUN = Path(__file__).parents[2] / ".ci" / "run"
 
 
@@ -24,17 +24,17 @@ def _run(tmp_path: Path, *programs: str, **variables: str) -> subprocess.Complet
 
 
 def test_what_is_missing_ends_the_run_of_ci_with_its_name(tmp_path: Path) -> None:
-    done = _run(tmp_path, "nginx", "pgbouncer", CI="true")
+    done = _run(tmp_path, "nginx", "npm", "pgbouncer", CI="true")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == ".ci/run: missing, and not to be installed here: chromium\n"
 
 
 def test_elsewhere_the_tests_that_need_it_say_so_themselves(tmp_path: Path) -> None:
     done = _run(tmp_path, "nginx", "pgbouncer")
-    assert (done.returncode, done.stdout, done.stderr) == (0, ALL, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "make installs\nmake check\n", "")
 
 
 @pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])
 def test_with_all_there_is_it_runs(tmp_path: Path, browser: str) -> None:
-    done = _run(tmp_path, browser, "nginx", "pgbouncer", CI="true")
+    done = _run(tmp_path, browser, "nginx", "npm", "pgbouncer", CI="true")
     assert (done.returncode, done.stdout, done.stderr) == (0, ALL, "")

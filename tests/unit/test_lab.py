@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "deploy" / "lab"
+CLIENTS = ROOT / "lab" / "clients"
 PAGE = (ROOT / "docs" / "guides" / "postgres.md").read_text(encoding="utf-8")
 HAPROXY = (LAB / "haproxy.cfg").read_text()
 # Of the service, in seconds: AUTH_DATABASE_TIMEOUT as it is where nobody sets it.
@@ -84,6 +86,18 @@ def test_pgbouncer_lends_by_the_transaction_and_outlasts_the_callers_patience(
     assert int(settings["query_wait_timeout"]) > PATIENCE
     assert int(settings["server_login_retry"]) == 1
     assert "ignore_startup_parameters" not in settings, "a limit that is silently dropped is none"
+
+
+def test_programs_for_node_are_pinned_and_their_lock_names_no_registry() -> None:
+    """Whoever installs them has a registry of their own."""
+    package = json.loads((CLIENTS / "package.json").read_text())
+    lock = (CLIENTS / "package-lock.json").read_text()
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in package["dependencies"].values())
+    assert json.loads(lock)["packages"][""]["dependencies"] == package["dependencies"]
+    found = [entry for name, entry in json.loads(lock)["packages"].items() if name]
+    assert found
+    assert all("integrity" in entry and "resolved" not in entry for entry in found)
+    assert "registry" not in re.sub(r"is-finalizationregistry", "", lock)
 
 
 def test_what_the_page_names_is_there() -> None:
