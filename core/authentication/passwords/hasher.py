@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from passlib.context import CryptContext
 
+from core.authentication.passwords.foreign import in_own_form
 from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.policy import normalise
 from core.settings.groups import PasswordSettings
@@ -19,7 +20,7 @@ _CEILINGS: dict[str, dict[str, int]] = {
     "argon2": {"rounds": 10, "memory_cost": 1024 * 1024, "parallelism": 16},
     "pbkdf2_sha256": {"rounds": 5_000_000},
     "pbkdf2_sha512": {"rounds": 5_000_000},
-    "scrypt": {"rounds": 18, "block_size": 16, "parallelism": 4},
+    "scrypt": {"rounds": 17, "block_size": 16, "parallelism": 8},
     "sha512_crypt": {"rounds": 1_000_000},
 }
 
@@ -83,7 +84,7 @@ class PasswordHasher:
     def _matches_hash(self, password: str, stored: str | None) -> bool:
         try:
             if stored is not None:
-                return bool(self._context.verify(password, stored))
+                return bool(self._context.verify(password, in_own_form(stored)))
         except Exception:  # noqa: BLE001 - handlers raise anything on a row that was tampered with
             # Also bcrypt with more than 72 bytes or NUL, which it refuses at once.
             log.warning("stored password hash could not be verified")
@@ -111,11 +112,12 @@ class PasswordHasher:
 
 def _parsed(context: CryptContext, stored: str) -> tuple[str, Any]:
     """Return the scheme of a stored hash and its parameters, which are None if the hash is damaged."""
-    scheme = context.identify(stored)
+    own = in_own_form(stored)
+    scheme = context.identify(own)
     if scheme is None:
         return "", None
     try:
-        return scheme, context.handler(scheme).from_string(stored)
+        return scheme, context.handler(scheme).from_string(own)
     except Exception:  # noqa: BLE001 - handlers raise anything; a damaged row matches no password and is never a 500
         return scheme, None
 
