@@ -383,9 +383,9 @@ TOO_DEAR = [
     "$argon2id$v=19$m=256,t=1,p=17" + ARGON2_TAIL,
     "$pbkdf2-sha256$4294967295" + SHA256_TAIL,
     "$pbkdf2-sha512$5000001$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 86,
-    "$scrypt$ln=19,r=8,p=1" + SHA256_TAIL,
+    "$scrypt$ln=18,r=8,p=1" + SHA256_TAIL,
     "$scrypt$ln=14,r=17,p=1" + SHA256_TAIL,
-    "$scrypt$ln=14,r=8,p=5" + SHA256_TAIL,
+    "$scrypt$ln=14,r=8,p=9" + SHA256_TAIL,
     "$6$rounds=999999999" + SHA512_TAIL,
 ]
 
