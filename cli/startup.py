@@ -12,7 +12,7 @@ from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
 from core.logs import configure
-from core.settings.loading import exposed_files
+from core.settings.loading import exposed_files, renamed_settings
 from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from core.storage.engine import is_unusable
@@ -25,6 +25,7 @@ def startup(workers: int) -> Settings:
     """Create what development needs, and find mistakes while they can be reported in one line."""
     found = settings_of_process()
     warn_of_exposed_files(found)
+    warn_of_earlier_names()
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # The workers share the cores: together they hash as much at once as one process would.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
@@ -61,6 +62,12 @@ def warn_of_exposed_files(settings: Settings) -> None:
     """
     for found in exposed_files(settings):
         log.warning("setting_file_readable_by_others", variable=found.variable, mode=f"{found.mode:04o}")
+
+
+def warn_of_earlier_names() -> None:
+    """Warn of settings under an earlier name, which the release after the next does not read any more."""
+    for name, today in renamed_settings().items():
+        log.warning("setting_renamed", variable=name, now=today)
 
 
 def _prepare_database(found: Settings, store: SqlStore) -> None:

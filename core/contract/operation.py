@@ -107,6 +107,8 @@ class Operation:
     cache: str = NO_STORE
     policy: str = API_POLICY
     documented: bool = True
+    is_open: bool = False
+    """Whether pages of any origin may read it, without credentials: the same public document for everybody."""
 
     @property
     def all_errors(self) -> tuple[type[AuthError], ...]:

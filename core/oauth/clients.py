@@ -6,7 +6,7 @@ import hmac
 from datetime import datetime, timedelta
 
 from core.audit.model import EventKind, event
-from core.clock import Clock, new_id
+from core.clock import Clock, elapsed, new_id
 from core.errors import FieldError, InvalidInput, NotFound
 from core.oauth.errors import InvalidClient
 from core.oauth.model import (
@@ -167,7 +167,7 @@ class ClientService:
     @retried
     def _record_use(self, client: RegisteredClient) -> None:
         now = self._clock.now()
-        if client.last_used_at is not None and now - client.last_used_at < USE_RESOLUTION:
+        if client.last_used_at is not None and elapsed(client.last_used_at, now) < USE_RESOLUTION:
             return
         with self._store.begin() as work:
             work.clients.touch(client.id, at=now)

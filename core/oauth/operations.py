@@ -92,6 +92,7 @@ METADATA = Operation(
     headers=("ETag",),
     cache=PUBLIC,
     uses_database=False,
+    is_open=True,
 )
 
 OPENID_CONFIGURATION = replace(

@@ -71,6 +71,7 @@ class _GivenSource(EnvSettingsSource):
     def _load_env_vars(self) -> Mapping[str, str | None]:
         config: Any = self.config
         found = given(config["env_file"])
+        found = {today: found[name] for name, today in earlier_names(found).items()} | found
         names = {variable(self.settings_cls, name) for name in own_fields(self.settings_cls)}
         return {name.lower(): found[name] for name in found if name.removesuffix(SUFFIX) in names}
 
@@ -84,6 +85,10 @@ class _GivenSource(EnvSettingsSource):
                 contents[name.lower()] = _content(field_name, name, path, may_be_empty=is_list)
         self.env_vars = {**self.env_vars, **contents}
         return super().__call__()
+
+
+RENAMED = {"AUTH_TOKEN_AUDIENCE": "AUTH_TOKEN_AUDIENCES"}
+"""Earlier names of settings, each with the one of today; they are read for two releases."""
 
 
 def own_fields(group: type[BaseSettings]) -> dict[str, FieldInfo]:
@@ -115,6 +120,16 @@ def given(env_file: str) -> dict[str, str]:
     for source in (_dotenv(Path(env_file)), os.environ):
         found |= {name.upper(): value for name, value in source.items() if value}
     return found
+
+
+def earlier_names(found: Mapping[str, str]) -> dict[str, str]:
+    """Return the earlier names among those that are given, each with the name of today."""
+    return {
+        name + suffix: today + suffix
+        for name, today in RENAMED.items()
+        for suffix in ("", SUFFIX)
+        if name + suffix in found
+    }
 
 
 def _dotenv(path: Path) -> Mapping[str, str | None]:

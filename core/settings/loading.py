@@ -15,6 +15,7 @@ from core.settings.files import (
     SettingFileError,
     SettingsError,
     SettingsGroup,
+    earlier_names,
     given,
     is_group,
     mode_for_all,
@@ -77,7 +78,10 @@ def _wrong_names() -> Iterator[tuple[str, str]]:
     If a misspelt AUTH_TOKEN_ACESS_TTL were ignored, a security setting would silently have no effect.
     """
     found, known = given(ENV_FILE), variables().keys()
-    names = sorted(name for name in found if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_"))
+    earlier = earlier_names(found)
+    yield from ((name, f"{name} is {today} now, and both are set") for name, today in earlier.items() if today in found)
+    ours = {name for name in found if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}TEST_")}
+    names = sorted(ours - earlier.keys())
     for name in names:
         setting = name.removesuffix(SUFFIX)
         if name not in known and setting not in known and not is_of_a_neighbour(name, found[name]):
@@ -118,6 +122,11 @@ def _lines(group: type[SettingsGroup], error: ValidationError) -> Iterator[tuple
         else:
             name = variable(group, str(found["loc"][0]))
             yield name, f"{name}: {found['msg'].removeprefix('Value error, ')}"
+
+
+def renamed_settings() -> dict[str, str]:
+    """Return the earlier names that are used, each with the name of today; call it after `load_settings`."""
+    return earlier_names(given(ENV_FILE))
 
 
 def exposed_files(settings: Settings) -> list[ExposedFile]:

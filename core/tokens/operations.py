@@ -20,6 +20,7 @@ JWKS = Operation(
     other_statuses={HTTPStatus.NOT_MODIFIED: "`If-None-Match` names this version."},
     headers=("ETag",),
     cache=PUBLIC,
+    is_open=True,
 )
 
 REVOCATIONS = Operation(

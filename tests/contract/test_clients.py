@@ -199,6 +199,14 @@ class TestSecrets:
         (found,) = client.api.auth.clients.all()
         assert found.last_used_at == client.api.clock.now()
 
+    def test_use_that_a_clock_ahead_has_noted_is_noted_anew(self, client: ServiceClient) -> None:
+        client.api.clock.advance(days=3650)
+        client.token()
+        client.api.clock.advance(days=-3649)
+        client.token()
+        (found,) = client.api.auth.clients.all()
+        assert found.last_used_at == client.api.clock.now()
+
 
 class TestIntrospection:
     def test_tells_what_an_access_token_is(self, client: ServiceClient) -> None:

@@ -4,10 +4,11 @@ import pytest
 from sqlalchemy import text
 
 from core.capabilities import CONTRACT
+from core.settings.groups import HttpSettings
 from core.storage.schema import HEAD_REVISION
 from tests.support.api import Api
 from tests.support.contract import OPERATIONS
-from tests.support.services import on_one_database
+from tests.support.services import OpenDoor, on_one_database
 
 
 def test_the_key_set_holds_public_keys_only(api: Api) -> None:
@@ -18,6 +19,9 @@ def test_the_key_set_holds_public_keys_only(api: Api) -> None:
     (key,) = answer.json["keys"]
     assert key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"}
     assert (key["kty"], key["crv"], key["use"], key["alg"]) == ("EC", "P-256", "sig", "ES256")
+
+
+OPEN = ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
 
 
 @on_one_database
@@ -39,10 +43,7 @@ def test_the_metadata_says_what_is_supported_and_nothing_else(api: Api) -> None:
 
 
 @on_one_database
-@pytest.mark.parametrize(
-    "path",
-    ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
-)
+@pytest.mark.parametrize("path", OPEN)
 def test_a_document_that_somebody_has_is_not_sent_again(api: Api, path: str) -> None:
     answer = api.get(path)
     tag = str(answer.header("ETag"))
@@ -129,3 +130,29 @@ def test_a_page_may_open_nothing_but_its_own_host(api: Api, path: str) -> None:
 @pytest.mark.parametrize("name", ["..%2fapp.py", "__init__.py", "swagger-ui.js.map", "%2e%2e", ""])
 def test_no_other_file_is_an_asset(api: Api, name: str) -> None:
     assert api.get(f"/assets/{name}").status == 404
+
+
+@on_one_database
+@pytest.mark.parametrize("path", OPEN)
+def test_pages_of_any_origin_may_read_the_documents(api: Api, path: str) -> None:
+    origin = ("Origin", "https://anybody.example.org")
+    answer = api.get(path, headers=[origin])
+    assert answer.header("Access-Control-Allow-Origin") == "*"
+    assert "ETag" in str(answer.header("Access-Control-Expose-Headers"))
+    assert answer.header("Access-Control-Allow-Credentials") is None
+    asked = [origin, ("Access-Control-Request-Method", "GET"), ("Access-Control-Request-Headers", "if-none-match")]
+    preflight = api.send("OPTIONS", path, headers=asked)
+    assert preflight.status == 204
+    assert preflight.header("Access-Control-Allow-Origin") == "*"
+    assert preflight.header("Access-Control-Allow-Headers") == "if-none-match"
+    assert api.get("/healthz", headers=[origin]).header("Access-Control-Allow-Origin") is None
+
+
+@pytest.mark.parametrize("name", ["oauth-authorization-server", "openid-configuration"])
+def test_the_metadata_of_an_issuer_with_a_path_stand_where_rfc_8414_looks(door: OpenDoor, name: str) -> None:
+    api = door(http=HttpSettings(public_url="https://example.com/a/b"))
+    for path in (f"/.well-known/{name}", f"/.well-known/{name}/a/b", f"/a/b/.well-known/{name}"):
+        answer = api.get(path)
+        assert (answer.status, answer.json["issuer"]) == (200, "https://example.com/a/b"), path
+    for path in (f"/.well-known/{name}/a", f"/.well-known/{name}/b", f"/.well-known/{name}/a/b/c"):
+        assert api.get(path).status == 404, path

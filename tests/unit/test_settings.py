@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from cli.startup import warn_of_exposed_files
-from core.settings.files import MAX_LENGTH, ExposedFile, SettingsError
-from core.settings.loading import GROUPS, exposed_files, load_settings, variables
+from core.settings.files import MAX_LENGTH, RENAMED, ExposedFile, SettingsError
+from core.settings.loading import GROUPS, exposed_files, load_settings, renamed_settings, variables
 from core.settings.neighbours import is_of_a_neighbour
 from core.settings.secret_key import development_secret
 from core.settings.whole import Settings
@@ -152,6 +152,42 @@ class TestWeakSecrets:
         text = refusal(load)
         assert "AUTH_SECRET_KEY" in text
         assert "canary" not in text
+
+
+class TestRenamedVariables:
+    """They are read for two releases: a misspelt setting stops the start, and an update must not."""
+
+    def test_are_read_under_their_earlier_name_which_is_told(self, load: Load) -> None:
+        settings = load(AUTH_TOKEN_AUDIENCE="https://api.example.com")
+        assert settings.tokens.audiences == ("https://api.example.com",)
+        assert renamed_settings() == {"AUTH_TOKEN_AUDIENCE": "AUTH_TOKEN_AUDIENCES"}
+
+    def test_are_read_from_files_too(self, load: Load, tmp_path: Path) -> None:
+        (tmp_path / "audience").write_text("https://api.example.com\n")
+        settings = load(AUTH_TOKEN_AUDIENCE_FILE=str(tmp_path / "audience"))
+        assert settings.tokens.audience == "https://api.example.com"
+
+    def test_are_refused_beside_the_name_of_today(self, load: Load) -> None:
+        text = refusal(load, AUTH_TOKEN_AUDIENCE="https://a.example.com", AUTH_TOKEN_AUDIENCES="https://b.example.com")
+        assert text == "AUTH_TOKEN_AUDIENCE is AUTH_TOKEN_AUDIENCES now, and both are set"
+
+    def test_are_no_others_than_those_of_today(self) -> None:
+        assert set(RENAMED.values()) <= variables().keys()
+        assert not RENAMED.keys() & variables().keys()
+
+
+class TestScopesByRole:
+    def test_are_read_from_a_json_object(self, load: Load) -> None:
+        settings = load(AUTH_TOKEN_SCOPES='{"*": "orders:read", "admin": "orders:read orders:write"}')
+        assert settings.tokens.scopes == {"*": ("orders:read",), "admin": ("orders:read", "orders:write")}
+
+    @pytest.mark.parametrize("value", ["x", "[]", '"a"', '{"*": 1}', '{"*": ["a"]}', '{"*": "a"'])
+    def test_that_are_no_such_object_are_refused(self, load: Load, value: str) -> None:
+        assert refusal(load, AUTH_TOKEN_SCOPES=value).startswith("AUTH_TOKEN_SCOPES: must be a JSON object such as")
+
+    def test_of_this_api_itself_are_refused(self, load: Load) -> None:
+        text = refusal(load, AUTH_TOKEN_SCOPES='{"*": "introspect a", "admin": "users:write"}')
+        assert text == "AUTH_TOKEN_SCOPES: must not have scopes of this API itself: introspect, users:write"
 
 
 class TestVariables:

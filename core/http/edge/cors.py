@@ -24,14 +24,16 @@ class Cors:
         """The headers of every answer, so that caches do not mix answers of different origins."""
         return (("Vary", "Origin"),) if self._origins else ()
 
-    def on_answer(self, headers: Fields) -> Headers:
+    def on_answer(self, headers: Fields, *, is_open: bool) -> Headers:
         """Return the headers for the answer to a request with these headers.
 
-        A listed origin may send credentials: HTTP authentication of a proxy in front, or cookies.
+        A listed origin may send credentials: HTTP authentication of a proxy in front, or cookies. Any other may read
+        what is open to all.
         """
         origin = headers.get("origin")
         if origin not in self._origins:
-            return self.vary
+            everybody = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", EXPOSED))
+            return (*self.vary, *(everybody if is_open and origin is not None else ()))
         return (
             *self.vary,
             ("Access-Control-Allow-Origin", origin),
@@ -39,7 +41,7 @@ class Cors:
             ("Access-Control-Expose-Headers", EXPOSED),
         )
 
-    def on_preflight(self, headers: Fields, allowed: Iterable[str]) -> Headers:
+    def on_preflight(self, headers: Fields, allowed: Iterable[str], *, is_open: bool) -> Headers:
         """Return further headers for the answer to OPTIONS, if it is a preflight request of an allowed origin.
 
         A page may send the header fields and the method that it asks for. Tracers add fields of their own
@@ -47,7 +49,7 @@ class Cors:
         the page learns by the 405, which it could not read behind a refused preflight.
         """
         method = headers.get("access-control-request-method")
-        if method is None or headers.get("origin") not in self._origins:
+        if method is None or not (is_open or headers.get("origin") in self._origins):
             return ()
         fields = headers.get("access-control-request-headers", "")
         return (

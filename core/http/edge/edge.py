@@ -8,7 +8,7 @@ import re
 import secrets
 from email.utils import formatdate
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from core.contract.answer import Answer
 from core.contract.contract import Contract
@@ -38,6 +38,7 @@ class Edge:
         self._cross_origin = Cors(settings.http.cors_origins)
         self._trusted = settings.http.trusted_proxies
         self._root_path = settings.http.root_path
+        self._issuer_path = urlsplit(settings.http.public_url).path
         self._always = (
             *_ALWAYS,
             *((("Strict-Transport-Security", HSTS),) if settings.http.public_url.startswith("https:") else ()),
@@ -45,7 +46,13 @@ class Edge:
         )
 
     def below(self, path: str) -> str:
-        """Return a path without the one under which a proxy shows the service; the proxy may have taken it away."""
+        """Return a path without the one under which a proxy shows the service; the proxy may have taken it away.
+
+        Documents that are well known stand at the root of the host as well, with the path of the issuer behind them
+        (RFC 8414 section 3.1).
+        """
+        if path.startswith("/.well-known/") and self._issuer_path and path.endswith(self._issuer_path):
+            path = path.removesuffix(self._issuer_path)
         is_below = path.startswith(f"{self._root_path}/") and not self._routes.at(path)
         return path.removeprefix(self._root_path) if is_below else path
 

@@ -53,6 +53,7 @@ class RequestContext:
         self.is_head = head.method == HTTPMethod.HEAD
         self.method = served_method(head.method, methods)
         self._operation = methods.get(self.method)
+        self._is_open = any(operation.is_open for operation in methods.values())
 
     def begin(self) -> None:
         """Add its id to every line that is logged from now on."""
@@ -87,7 +88,7 @@ class RequestContext:
             *self._always,
             ("Content-Security-Policy", operation.policy if operation and status == operation.status else API_POLICY),
             ("Cache-Control", cached),
-            *self._cross_origin.on_answer(self._headers),
+            *self._cross_origin.on_answer(self._headers, is_open=self._is_open),
         ]
         # Several Vary fields are one list (RFC 9110 section 12.5.5), such as the language and the origin.
         names = {name.lower() for name in present} - {"vary"}
@@ -111,7 +112,7 @@ class RequestContext:
         `OPTIONS *` is about the server (RFC 9110 section 9.3.7), a ping.
         """
         allowed = allowed_methods(self._methods) if self._methods else []
-        preflight = self._cross_origin.on_preflight(self._headers, allowed)
+        preflight = self._cross_origin.on_preflight(self._headers, allowed, is_open=self._is_open)
         named = (("Allow", ", ".join(allowed)),) if allowed else ()
         is_answered = named or preflight or self._head.path == "*"
         return Answer(HTTPStatus.NO_CONTENT, (*named, *preflight)) if is_answered else None
