@@ -78,7 +78,7 @@ class UnsupportedMediaType(RequestRefused):
 
 
 class UnsupportedCoding(UnsupportedMediaType):
-    """The body is compressed. 64 KiB of it may be gigabytes, so nothing is unpacked (RFC 9110 section 15.5.16)."""
+    """The body is compressed. 16 KiB of it may be gigabytes, so nothing is unpacked (RFC 9110 section 15.5.16)."""
 
     detail = "Send the body as it is, without a content coding."
 

@@ -11,12 +11,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.errors import AuthError, BodyTooLarge, HeadersTooLarge, MalformedRequest
-from core.http.edge.limits import MAX_BODY, MAX_SECONDS
+from core.http.edge.limits import MAX_SECONDS
 from servers.stopping import LINGER
 
 # Bytes of one request with its framing: a body in chunks of a byte is six times as long. What comes in one read with
 # its beginning is not counted, at most 256 KB.
-MAX_REQUEST = 8 * MAX_BODY
+MAX_REQUEST = 512 * 1024
 
 
 class GuardedProtocol(HttpToolsProtocol):

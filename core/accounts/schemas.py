@@ -1,18 +1,18 @@
 """Request models of accounts."""
 
-import unicodedata
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from core.accounts.display_names import is_showable
 from core.authentication.schemas import AddressText, NewPasswordText, PasswordText
 from core.contract.fields import RequestModel, ResponseModel, text_field, token_field
 
 
-def _printable(text: str) -> str:
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
-        raise PydanticCustomError("control_character", "Control characters are not allowed.")
+def _showable(text: str) -> str:
+    if not is_showable(text):
+        raise PydanticCustomError("control_character", "Characters that are not shown are not allowed.")
     return text
 
 
@@ -20,7 +20,7 @@ EmailTokenText = Annotated[str, token_field("The token of the link.", example="t
 DisplayName = Annotated[
     str,
     text_field("Name to show to others.", example="Ann", maximum=100),
-    AfterValidator(_printable),
+    AfterValidator(_showable),
 ]
 
 

@@ -55,7 +55,7 @@ _CODES = {
     "uuid_type": ("wrong_type", "This must be a UUID."),
     "string_too_short": ("too_short", "This must not be empty."),
     "string_too_long": ("too_long", "This is too long."),
-    "control_character": ("control_character", "Control characters are not allowed."),
+    "control_character": ("control_character", "Characters that are not shown are not allowed."),
     "email_invalid": ("email_invalid", addresses.INVALID),
     "email_too_long": ("email_too_long", addresses.TOO_LONG),
 }

@@ -45,7 +45,7 @@ PROBLEMS: ProblemForms = {
     BodyTooLarge: ProblemForm(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "Body too large",
-        "A body has at most 64 KiB, whether its length is announced or it comes in chunks.",
+        "A body has at most 16 KiB, whether its length is announced or it comes in chunks.",
     ),
     RequestTimeout: ProblemForm(
         HTTPStatus.REQUEST_TIMEOUT,

@@ -135,7 +135,7 @@ def test_a_refused_content_type_names_the_one_that_is_wanted(api: Api, path: str
 )
 @pytest.mark.parametrize("path", ["/v1/signup", "/v1/token"])
 def test_a_compressed_body_is_refused_and_told_how_it_is_wanted(api: Api, path: str, codings: list[str]) -> None:
-    """64 KiB of it may be gigabytes."""
+    """16 KiB of it may be gigabytes."""
     headers = [*JSON, *[("Content-Encoding", coding) for coding in codings]]
     answer = api.send("POST", path, content=GOOD, headers=headers)
     assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
@@ -161,14 +161,14 @@ def test_the_token_endpoint_takes_forms_only(api: Api, content_type: str | None)
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_over_64_kib_is_too_large(api: Api, chunked: bool) -> None:  # noqa: FBT001 - a case of the table
-    body = GOOD[:-1] + b', "display_name": "' + b"x" * (64 * 1024) + b'"}'
+    body = GOOD[:-1] + b', "display_name": "' + b"x" * (16 * 1024) + b'"}'
     answer = api.send("POST", "/v1/signup", content=body, headers=JSON, chunked=chunked)
     assert (answer.status, answer.json["code"]) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_64_kib_is_read(api: Api, chunked: bool) -> None:  # noqa: FBT001 - a case of the table
-    body = GOOD + b" " * (64 * 1024 - len(GOOD))
+    body = GOOD + b" " * (16 * 1024 - len(GOOD))
     assert api.send("POST", "/v1/signup", content=body, headers=JSON, chunked=chunked).status == 201
 
 

@@ -118,7 +118,7 @@ INVALID: tuple[tuple[dict[str, object], str, str], ...] = (
     ({"password": "elevenchars"}, "/password", "password_too_short"),
     ({"password": "😀" * 11}, "/password", "password_too_short"),
     ({"password": "x" * 129}, "/password", "too_long"),
-    ({"password": "\u0301\u0316" * 5_000}, "/password", "too_long"),
+    ({"password": "\u0301\u0316" * 1_000}, "/password", "too_long"),
     ({"password": "aaaaaaaaaaaaaaaa"}, "/password", "password_too_common"),
     ({"password": "passwordpassword"}, "/password", "password_too_common"),
     ({"password": "twinauthtwinauth"}, "/password", "password_too_common"),

@@ -19,7 +19,7 @@ from tests.support.unreadable import CLOSING, UNREAD, UNREADABLE
 # Nothing here depends on the database.
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
-LIMIT = 64 * 1024
+LIMIT = 16 * 1024
 JSON: Headers = [("Content-Type", "application/json")]
 
 BANNERS = re.compile(rb"gunicorn|uvicorn|werkzeug|flask|fastapi|starlette|python|twinauth/\d", re.IGNORECASE)

@@ -16,7 +16,7 @@ from core.errors import (
 from core.http.edge.request_head import Fields, RequestHead
 from core.http.edge.routing import METHODS, Methods, allowed_methods, served_method
 
-MAX_BODY = 64 * 1024
+MAX_BODY = 16 * 1024
 MAX_FIELD = 8190  # gunicorn's own limit; uvicorn has none and passes 100 KB on
 MAX_FIELDS = 100
 MAX_SECONDS = 10  # for a body to arrive behind its head; the servers give the head as long
