@@ -47,6 +47,7 @@ from core.throttling.model import rules
 from core.throttling.rejection_log import RejectionLog
 from core.throttling.throttle import NoThrottle, Throttle
 from core.tokens.access_tokens import AccessTokens
+from core.tokens.errors import KeysLocked
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.revocation_feed import RevocationFeed
@@ -88,6 +89,7 @@ class AuthApp:
             Stopping: the process has to stop.
             NotReady: the database has an older schema, or none.
             DatabaseUnavailable: the database cannot be reached.
+            KeysLocked: no signing key can be opened.
 
         """
         if self.stopping.is_set():
@@ -98,6 +100,9 @@ class AuthApp:
             place = place_of(self.settings.database.url.get_secret_value())
             log.warning("not_ready", database=place, reason=reason_of(error))
             raise
+        if self.keys.is_locked:
+            log.warning("not_ready", reason="AUTH_SECRET_KEY opens no signing key")
+            raise KeysLocked
 
     def start(self) -> None:
         """Load the common passwords, so that no request waits for them, and start the background work."""

@@ -7,6 +7,7 @@ from core.contract.operation import IMMUTABLE, LINKS_POLICY, PAGES_POLICY, PUBLI
 from core.contract.problem import ProblemType
 from core.errors import NotFound, NotReady, Stopping
 from core.site.schemas import Health
+from core.tokens.errors import KeysLocked
 
 # Pages are for people: they need no database, and the OpenAPI document leaves them out.
 _page = partial(
@@ -46,10 +47,10 @@ READYZ = Operation(
     path="/readyz",
     tag=Tag.HEALTH,
     summary="Ready",
-    description="The database answers and has the schema that this version needs.",
+    description="The database answers and has the schema that this version needs, and a signing key can be opened.",
     response=Health,
     success="It is ready.",
-    errors=(NotReady, Stopping),
+    errors=(NotReady, KeysLocked, Stopping),
 )
 
 OPENAPI = _page(

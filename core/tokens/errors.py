@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import AuthError
+from core.errors import AuthError, NotReady
 
 
 class ScopeNotGranted(AuthError):
@@ -18,6 +18,11 @@ class UnknownAudience(AuthError):
 class UnknownCursor(AuthError):
     code = "unknown_cursor"
     detail = "This cursor names no entry of the feed. Ask without one, and go on from there."
+
+
+class KeysLocked(NotReady):
+    code = "keys_locked"
+    detail = "No signing key can be opened."
 
 
 class KeyNumberTakenError(Exception):

@@ -18,7 +18,7 @@ from core.origin import LOCAL_ORIGIN
 from core.settings.groups import Algorithm, TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
-from core.tokens.errors import KeyNumberTakenError
+from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
 from core.tokens.key_material import PrivateKey, Seal, generate, public_jwk
 from core.tokens.model import SigningKey, current, is_due, premature, published, retired
 
@@ -55,25 +55,48 @@ class KeyRing:
         self._refresh = min(REFRESH, settings.key_propagation / REFRESHES_A_PROPAGATION)
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
-        self._opened: tuple[str, PrivateKey] | None = None
+        self._opened: dict[bytes, PrivateKey | None] = {}  # by what is stored, which `reseal` replaces
 
     def signer(self) -> tuple[SigningKey, PrivateKey]:
         """Return the key to sign with now, and its private half.
 
         Raises:
-            KeyRingLockedError: the private half was encrypted under another secret.
+            KeyRingLockedError: every private half was encrypted under another secret.
 
         """
         keys = self._fresh().keys
         if not keys:
             self.ensure()
             keys = self._fresh().keys
+        usable = self._usable(keys)
+        if not usable:
+            raise KeyRingLockedError
         # No key is active yet if this clock is behind that of the process that made the first key: then use that key.
-        key = current(keys, self._clock.now()) or keys[0]
-        opened = self._opened
-        if opened is None or opened[0] != key.kid:
-            opened = self._opened = (key.kid, self._seal.open(key.sealed_private_key, key.kid))
-        return key, opened[1]
+        key = current(usable, self._clock.now()) or usable[0]
+        private_key = self._open(key)
+        assert private_key is not None  # noqa: S101 - it is among the usable ones
+        return key, private_key
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether there are keys, and none of them can be opened: no token can be signed."""
+        keys = self._fresh().keys
+        return bool(keys) and not self._usable(keys)
+
+    def _usable(self, keys: list[SigningKey]) -> list[SigningKey]:
+        """Return the keys that can be opened. One that cannot decides nothing: it must not retire those that can."""
+        return [key for key in keys if self._open(key) is not None]
+
+    def _open(self, key: SigningKey) -> PrivateKey | None:
+        sealed = key.sealed_private_key
+        if sealed not in self._opened:
+            self._opened[sealed] = self._try_to_open(key)
+        return self._opened[sealed]
+
+    def _try_to_open(self, key: SigningKey) -> PrivateKey | None:
+        with contextlib.suppress(KeyRingLockedError):
+            return self._seal.open(key.sealed_private_key, key.kid)
+        return None
 
     def verifier(self, kid: str) -> PyJWK | None:
         """Return the public key with this id, from our own ring only."""
@@ -102,9 +125,12 @@ class KeyRing:
         """Publish a new key, which signs as soon as every verifier can have seen it, and remove old keys.
 
         Raises:
+            KeyRingLockedError: none of the present keys can be opened; one more, under another secret, would break
+                every login as soon as it signs.
             KeyNumberTakenError: another process rotated at the same moment.
 
         """
+        self.signer()
         key = self._add_next(self._make_next(algorithm or self._settings.algorithm))
         self._read()
         return key
@@ -115,7 +141,7 @@ class KeyRing:
         Any number of processes may call this again and again: one of them rotates. A late rotation does no harm: the
         old key signs until the new one has been published for the whole propagation time.
         """
-        if not self._is_due():
+        if self.is_locked or not self._is_due():
             return
         key = self._make_next(self._settings.algorithm)
         with contextlib.suppress(KeyNumberTakenError):  # another process rotated at the same moment
@@ -150,7 +176,7 @@ class KeyRing:
     @retried
     def _is_due(self) -> bool:
         with self._store.reading() as read:
-            return is_due(read.keys.all(), self._clock.now(), self._settings)
+            return is_due(self._usable(read.keys.all()), self._clock.now(), self._settings)
 
     @retried
     def _add_next(self, key: SigningKey) -> SigningKey:
@@ -164,7 +190,7 @@ class KeyRing:
         with self._store.begin() as work:
             keys = work.keys.all()
             # Checked again inside: while this key was being made, another process may have published its own.
-            if not is_due(keys, self._clock.now(), self._settings):
+            if not is_due(self._usable(keys), self._clock.now(), self._settings):
                 return False
             self._succeed(work, keys, key)
             work.commit()
@@ -179,7 +205,7 @@ class KeyRing:
 
     def _succeed(self, work: UnitOfWork, keys: list[SigningKey], key: SigningKey) -> SigningKey:
         """Add the successor of these keys, and remove retired ones."""
-        for old in retired(keys, self._clock.now()):
+        for old in retired(self._usable(keys), self._clock.now()):
             work.keys.remove(old.kid)
         key = replace(key, number=max((key.number for key in keys), default=0) + 1)
         work.keys.add(key)
@@ -225,7 +251,14 @@ class KeyRing:
     def _read(self) -> _Snapshot:
         now = self._clock.now()
         with self._store.reading() as read:
-            keys = published(read.keys.all(), now)
+            stored = read.keys.all()
+        usable = self._usable(stored)
+        locked = [key for key in stored if key not in usable]
+        keys = sorted((*published(usable, now), *locked), key=lambda key: key.number)
+        if usable and locked and self._snapshot is None:
+            log.error(
+                "signing keys were stored under another secret, and are passed over", kids=[k.kid for k in locked]
+            )
         known = self._snapshot.verifiers if self._snapshot else {}
         verifiers = {key.kid: known.get(key.kid) or PyJWK(key.public_jwk) for key in keys}
         self._snapshot = _Snapshot(now, keys, verifiers)

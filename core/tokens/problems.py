@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from core.contract.problem import ProblemForm, ProblemForms
-from core.tokens.errors import ScopeNotGranted, UnknownAudience, UnknownCursor
+from core.tokens.errors import KeysLocked, ScopeNotGranted, UnknownAudience, UnknownCursor
 
 PROBLEMS: ProblemForms = {
     ScopeNotGranted: ProblemForm(
@@ -11,6 +11,12 @@ PROBLEMS: ProblemForms = {
         "Scope not granted",
         "A scope is malformed, or the roles of the account give none of those that were asked for. Without `scope`, "
         "all are granted that the roles give.",
+    ),
+    KeysLocked: ProblemForm(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Keys locked",
+        "The signing keys in the database were stored under another AUTH_SECRET_KEY, so that this process can sign no "
+        "token. Its log names them.",
     ),
     UnknownCursor: ProblemForm(
         HTTPStatus.BAD_REQUEST,

@@ -254,6 +254,16 @@ def test_serve_with_another_secret_than_the_stored_keys_gives_up_with_one_line(t
     assert OTHER_SECRET not in line
 
 
+def test_another_secret_rotates_no_key(tmp_path: Path) -> None:
+    """The new key would break every login as soon as it signs."""
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    before = listed(tmp_path, url)
+    line = plain_line(invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=OTHER_SECRET, AUTH_DATABASE_URL=url))
+    assert "AUTH_SECRET_KEY does not open the signing keys" in line
+    assert listed(tmp_path, url) == before
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_door_alone_says_when_links_in_mail_lead_elsewhere(server: Server) -> None:
     assert (

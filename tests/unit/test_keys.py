@@ -424,6 +424,46 @@ class TestSeal:
             ring.signer()
         assert len(ring.keys()) == 1
 
+    def test_under_another_secret_lets_no_ring_rotate(self, store: SqlStore, clock: FakeClock) -> None:
+        """The new key could be opened by nobody else, and would break every login as soon as it signs."""
+        ring_of(store, clock).ensure()
+        ring = ring_of(store, clock, secret=bytes(32))
+        with pytest.raises(KeyRingLockedError):
+            ring.rotate()
+        clock.advance(days=40)
+        ring.rotate_when_due()
+        assert ring.is_locked
+        assert len(ring.keys()) == 1
+
+    def test_under_another_secret_of_a_later_key_leaves_the_earlier_one_in_its_place(
+        self, store: SqlStore, clock: FakeClock
+    ) -> None:
+        """It signs on, is published on, and is succeeded when it is due."""
+        ring = ring_of(store, clock)
+        first = ring.signer()[0]
+        private_key = generate("ES256")
+        kid = public_jwk(private_key, "ES256")["kid"]
+        foreign = replace(
+            first,
+            kid=kid,
+            number=2,
+            public_jwk=public_jwk(private_key, "ES256"),
+            sealed_private_key=Seal([bytes(32)]).close(private_key, kid),
+        )
+        with store.begin() as work:
+            work.keys.add(foreign)
+            work.commit()
+        for days in (0, 1, 28):
+            clock.advance(days=days)
+            ring = ring_of(store, clock)
+            assert ring.signer()[0].kid == first.kid
+            assert {key["kid"] for key in ring.jwks()["keys"]} == {first.kid, kid}
+            assert not ring.is_locked
+        clock.advance(days=1)
+        ring.rotate_when_due()
+        clock.advance(hours=1)
+        assert ring_of(store, clock).signer()[0].number == 3
+
     def test_leaves_no_sealed_key_in_a_repr(self) -> None:
         assert "canary" not in repr(replace(FIRST, sealed_private_key=b"canary"))
 
