@@ -256,9 +256,7 @@ class KeyRing:
         locked = [key for key in stored if key not in usable]
         keys = sorted((*published(usable, now), *locked), key=lambda key: key.number)
         if usable and locked and self._snapshot is None:
-            log.error(
-                "signing keys were stored under another secret, and are passed over", kids=[k.kid for k in locked]
-            )
+            log.error("signing keys of another secret are passed over", kids=[key.kid for key in locked])
         known = self._snapshot.verifiers if self._snapshot else {}
         verifiers = {key.kid: known.get(key.kid) or PyJWK(key.public_jwk) for key in keys}
         self._snapshot = _Snapshot(now, keys, verifiers)
