@@ -39,8 +39,8 @@ LOGIN = b"POST /v1/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r
 KINDS = {
     "silent": (b"", b""),
     "half a head": (LOGIN + b"X-Slow: ", b""),
-    "half a body": (LOGIN + b"Content-Length: 60000\r\n\r\n{", b""),
-    "trickling": (LOGIN + b"Content-Length: 60000\r\n\r\n{", b" "),
+    "half a body": (LOGIN + b"Content-Length: 16000\r\n\r\n{", b""),
+    "trickling": (LOGIN + b"Content-Length: 16000\r\n\r\n{", b" "),
     "taking no answer": (ASSET, b""),
 }
 

@@ -179,8 +179,8 @@ def test_nobody_is_told_to_send_what_is_refused_by_its_head(server: Server, head
 SLOW = {
     "silent": b"",
     "half a head": LOGIN + b"X-Slow: ",
-    "half a body": LOGIN + b"Content-Length: 60000\r\n\r\n{",
-    "half a chunk": LOGIN + CHUNKED + b"\r\nffff\r\n{",
+    "half a body": LOGIN + b"Content-Length: 16000\r\n\r\n{",
+    "half a chunk": LOGIN + CHUNKED + b"\r\n3fff\r\n{",
 }
 
 
