@@ -80,7 +80,13 @@ expected-statuses = [200, 400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428,
 [[operations]]
 include-operation-id = "revocations"
 [operations.checks.positive_data_acceptance]
-expected-statuses = ["2xx", 304, 422]
+expected-statuses = ["2xx", 304, 400, 422]
+
+# The roles of a user say which scopes can be granted, and a setting which audiences there are.
+[[operations]]
+include-operation-id = ["login", "refresh"]
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 400, 401, 429]
 
 # In rows of requests, Schemathesis takes the id from the events of an export, where it may be null, and asks for
 # `/v1/sessions/None`, which is no UUID.

@@ -236,7 +236,7 @@ def ask_garbage(client: RecordingClient, email: str, password: str, access: str,
     client.ask("POST", "/v1/login", 422, json={"email": password, "password": [password], password: email})
     client.ask("POST", "/v1/login", 413, content=password.encode() * 3000, headers=JSON)
     client.ask("POST", "/v1/token", 400, form={"grant_type": "refresh_token", "refresh_token": password})
-    client.ask("POST", "/v1/refresh", 422, json={"refresh_token": access})
+    client.ask("POST", "/v1/refresh", 401, json={"refresh_token": access})
     client.ask("GET", f"/v1/whoami?access_token={access}&password={quote(password)}", 401)
     client.ask("GET", f"/v1/{refresh}/{quote(email)}", 404)
     client.ask("DELETE", f"/v1/sessions/{refresh}", 422, token=access)
@@ -251,6 +251,7 @@ def ask_garbage(client: RecordingClient, email: str, password: str, access: str,
 
 def ask_account(client: RecordingClient, letters: Letters, access: str, password: str, wrong: str, new: str) -> None:
     client.ask("GET", "/v1/whoami", 200, token=access)
+    client.ask("GET", "/v1/forward-auth", 200, token=access)
     client.ask("PATCH", "/v1/account", 200, json={"display_name": "Anna"}, token=access)
     client.ask("GET", "/v1/sessions", 200, token=access)
     client.ask("DELETE", "/v1/sessions?keep_current=true", 204, token=access)
@@ -291,6 +292,7 @@ def ask_pages(client: RecordingClient, basic: Headers) -> None:
     for target in (
         "/.well-known/jwks.json",
         "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
         "/problems/email_taken",
         "/healthz",
         "/readyz",

@@ -73,6 +73,7 @@ class WsgiDriver:
         for name, value in _framed(headers, body, chunked=chunked):
             key = name.upper().replace("-", "_")
             key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+            value = value.strip(" \t")  # noqa: PLW2901 - as gunicorn does (RFC 9110 section 5.5)
             environ[key] = f"{environ[key]},{value}" if key in environ else value
         started: list[Any] = []
 
