@@ -27,7 +27,7 @@ def _outcomes(twins: Twins) -> Counter[tuple[str, bool]]:
 def test_every_request_is_answered_alike_at_both_doors(twins: Twins) -> None:
     twins.seen.clear()
 
-    @budget(2000)
+    @budget(3000)
     @given(st.data())
     def search(data: st.DataObject) -> None:
         asked = data.draw(countable_requests(twins.known), label="request")
