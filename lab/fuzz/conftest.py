@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +19,19 @@ from api_flask.app import create_app as create_flask
 from core.app import AuthApp, build
 from core.settings.groups import HttpSettings, TokenSettings
 from core.sql_store import SqlStore
-from lab.fuzz.twins import AGE, Known, Letterbox, Twins, copy_database, furnish, put_back, quick_store, rows_of
+from lab.fuzz.twins import (
+    AGE,
+    AUDIENCES,
+    SCOPES,
+    Known,
+    Letterbox,
+    Twins,
+    copy_database,
+    furnish,
+    put_back,
+    quick_store,
+    rows_of,
+)
 from lab.fuzz.wire import LiveTwins
 from lab.rounds import IS_LONG
 from tests.support.clock import START, FakeClock
@@ -83,7 +96,8 @@ def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def twins(copies: Copies, loop: asyncio.AbstractEventLoop) -> Twins:
     """Both doors in this process, each with a database of its own, and one clock that stands still."""
-    changes = {"http": HttpSettings(**HTTP)}
+    tokens = TokenSettings(audiences=AUDIENCES, scopes={"*": SCOPES.split()})
+    changes: dict[str, Any] = {"http": HttpSettings(**HTTP), "tokens": tokens}
     known, beginning = _furnished(copies.template, START, **changes)
     restore, clock = copies.restorer(), FakeClock(beginning)
     restore()
@@ -105,7 +119,7 @@ def twins(copies: Copies, loop: asyncio.AbstractEventLoop) -> Twins:
 def live_twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveTwins]:
     """Both servers, each in a process of its own and over a database of its own."""
     folder = tmp_path_factory.mktemp("live-twins")
-    tokens = TokenSettings(access_ttl=timedelta(hours=1))
+    tokens = TokenSettings(access_ttl=timedelta(hours=1), audiences=AUDIENCES, scopes={"*": SCOPES.split()})
     with quick_store(f"sqlite:///{folder / 'template.db'}") as store:
         known, _ = _furnished(store, datetime.now(UTC) - AGE, tokens=tokens)
     with ExitStack() as stack:
@@ -124,6 +138,8 @@ def _environment(database: Path) -> dict[str, str]:
         "AUTH_SECRET_KEY": SECRET,
         "AUTH_DATABASE_URL": f"sqlite:///{database}",
         "AUTH_TOKEN_ACCESS_TTL": "3600",
+        "AUTH_TOKEN_AUDIENCES": ",".join(AUDIENCES),
+        "AUTH_TOKEN_SCOPES": json.dumps({"*": SCOPES}),
         "AUTH_RELAY": "false",  # it would send at its own moment, and an export shows when
         "AUTH_TRUSTED_PROXIES": "127.0.0.0/8",
         "AUTH_CORS_ORIGINS": ORIGIN,

@@ -18,9 +18,9 @@ from pydantic import BaseModel
 from core.accounts.schemas import ResetPasswordRequest, VerifyEmailRequest
 from core.contract.operation import Auth, Operation
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
-from core.oauth.schemas import TokenForm
+from core.oauth.schemas import ClientForm, TokenForm
 from core.tokens.schemas import RevocationsQuery
-from lab.fuzz.twins import Asked, Known
+from lab.fuzz.twins import AUDIENCES, Asked, Known
 from tests.support.api import PASSWORD
 from tests.support.contract import OPERATIONS
 
@@ -167,6 +167,7 @@ def honest_values(name: str, known: Known) -> st.SearchStrategy[Any]:
         "token": st.sampled_from((*known.links, *known.access_tokens[:1], *known.refresh_tokens[:1])),
         "grant_type": st.sampled_from(("password", "refresh_token", "client_credentials")),
         "scope": st.sampled_from(("orders:read", "orders:write orders:read")),
+        "resource": st.sampled_from(AUDIENCES),
         "token_type_hint": st.sampled_from(("access_token", "refresh_token")),
     }.get(name, st.sampled_from(("Ann", "Änn ☃")))
 
@@ -185,6 +186,8 @@ def member_values(name: str, known: Known) -> st.SearchStrategy[Any]:
         right = st.sampled_from(("password", "refresh_token", "client_credentials", "Password", "implicit"))
     elif name == "scope":
         right = st.sampled_from(("orders:read", "orders:write orders:read", "orders:read  ", "admin", 'a"b', "ä", ""))
+    elif name == "resource":
+        right = st.sampled_from((*AUDIENCES, "https://nobody.example", "https://orders.example.com#x", ""))
     elif name == "token_type_hint":
         right = st.sampled_from(("access_token", "refresh_token", "x" * 100, "x" * 101))
     else:
@@ -199,11 +202,20 @@ _OF_GRANTS = {
 }
 
 
+def _client(draw: Draw, known: Known) -> dict[str, Any]:
+    """Who asks, in the form itself; mostly nobody, because the Authorization header says it."""
+    client_id, secret = known.clients[0]
+    return {} if draw(st.integers(0, 3)) else {"client_id": client_id, "client_secret": secret}
+
+
 def _consistent(draw: Draw, model: type[BaseModel], made: dict[str, Any], known: Known) -> dict[str, Any]:
-    """Members that go together: of a grant its own, and of a link's token one of a link of that kind."""
+    """Members that go together: of a grant its own, of a client all or none, of a link's token one of that kind."""
     if model is TokenForm:
         grant = draw(st.sampled_from(sorted(_OF_GRANTS)))
         return {"grant_type": grant} | {name: draw(honest_values(name, known)) for name in _OF_GRANTS[grant]}
+    if issubclass(model, ClientForm):
+        others = {name: value for name, value in made.items() if name not in ClientForm.model_fields}
+        return others | _client(draw, known)
     of_model = {ResetPasswordRequest: known.links[-2:], VerifyEmailRequest: known.links[:2]}
     return made | ({"token": draw(st.sampled_from(of_model[model]))} if model in of_model else {})
 
@@ -807,7 +819,7 @@ def right_requests(draw: Draw, operation: Operation, known: Known) -> Asked:
         token = draw(st.sampled_from((*[*known.access_tokens[:2]] * 12, *known.access_tokens)))
         asked = with_field(asked, "Authorization", f"Bearer {token}")
     of_client = 7 if b"client_credentials" in asked.body else 1
-    is_client = operation.auth is Auth.CLIENT
+    is_client = operation.auth is Auth.CLIENT and b"client_secret" not in asked.body
     if is_client or (operation.auth is Auth.OPTIONAL_CLIENT and draw(st.integers(0, 7)) < of_client):
         pair = draw(st.sampled_from((known.clients[0], *known.clients)))
         asked = with_field(asked, "Authorization", f"Basic {base64.b64encode(':'.join(pair).encode()).decode()}")

@@ -40,6 +40,11 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 _SECONDS = re.compile(r"""(["'](?:iat|exp|expires_in|refresh_expires_in)["']):\s?\d+""")
 
 
+AUDIENCES = ("https://auth.example.com", "https://orders.example.com")
+SCOPES = "orders:read orders:write"
+"""Of everybody."""
+
+
 @dataclass(frozen=True, repr=False)
 class Known:
     """What a client may know of a furnished database; the same values hold in both copies."""
@@ -218,7 +223,7 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
     sessions = auth.sessions.live(auth.sessions.whoami(second.access_token))
     sessions += auth.sessions.live(auth.sessions.whoami(other.access_token))
 
-    client, secret = auth.clients.create("bench", ("orders:read", "orders:write"))
+    client, secret = auth.clients.create("bench", tuple(SCOPES.split()))
     disabled, its_secret = auth.clients.create("disabled", ())
     of_client = auth.token_endpoint.grant(
         TokenRequest(grant_type="client_credentials"), Credentials(client_id=client.id, secret=secret), here
