@@ -13,6 +13,7 @@ from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
 from core.accounts.password_reset import PasswordReset
 from core.accounts.service import Accounts
+from core.authentication.attempts import PasswordAttempts
 from core.authentication.login import Authentication
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
@@ -232,6 +233,10 @@ class _Wiring:
         return PasswordHasher(self._settings.passwords)
 
     @cached_property
+    def attempts(self) -> PasswordAttempts:
+        return PasswordAttempts(passwords=self.passwords, throttle=self.throttle)
+
+    @cached_property
     def password_policy(self) -> PasswordPolicy:
         return PasswordPolicy(self._settings.passwords)
 
@@ -241,6 +246,7 @@ class _Wiring:
             store=self._store,
             clock=self._clock,
             passwords=self.passwords,
+            attempts=self.attempts,
             sessions=self.sessions,
             throttle=self.throttle,
             settings=self._settings.mail,
@@ -248,7 +254,13 @@ class _Wiring:
 
     @cached_property
     def reauthentication(self) -> Reauthentication:
-        return Reauthentication(store=self._store, clock=self._clock, passwords=self.passwords, throttle=self.throttle)
+        return Reauthentication(
+            store=self._store,
+            clock=self._clock,
+            passwords=self.passwords,
+            attempts=self.attempts,
+            throttle=self.throttle,
+        )
 
     @cached_property
     def accounts(self) -> Accounts:

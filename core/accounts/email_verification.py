@@ -38,7 +38,7 @@ class EmailVerification:
             TooManyAttempts: there were too many requests for mail from this address block.
 
         """
-        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
+        self._throttle.limit(CounterKind.MAIL_FROM_BLOCK, origin)
         self._request(principal, origin)
 
     @retried
@@ -63,7 +63,7 @@ class EmailVerification:
 
         """
         address = parse_email(new_email, field="new_email")
-        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
+        self._throttle.limit(CounterKind.MAIL_FROM_BLOCK, origin)
         with self._reauthentication.proof(principal, origin) as proof:
             for checked in proof.check_password(current_password):
                 proof.is_done = self._request_change(principal, address, checked, origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.accounts.errors import InvalidResetToken
 from core.audit.model import EventKind, event
+from core.authentication.attempts import requester
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.clock import Clock
@@ -44,7 +45,7 @@ class PasswordReset:
 
         """
         address = parse_email(email)
-        self._throttle.count(CounterKind.MAIL_FROM_BLOCK, origin)
+        self._throttle.limit(CounterKind.MAIL_FROM_BLOCK, origin)
         self._store_request(address.canonical, origin)
 
     @retried
@@ -68,7 +69,8 @@ class PasswordReset:
         """
         found = self._find(token)
         self._policy.check(new_password, address=found.address, field="new_password")
-        self._reset(found, self._passwords.hash(new_password), origin)
+        with self._passwords.reserve(requester(found.address, origin)):
+            self._reset(found, self._passwords.hash(new_password), origin)
 
     @retried
     def _find(self, token: str) -> OneTimeToken:

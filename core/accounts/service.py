@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.audit.model import EventKind, event
+from core.authentication.attempts import requester
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
@@ -60,8 +61,10 @@ class Accounts:
         """
         address = parse_email(email)
         self._policy.check(password, address=address.address, field="password")
-        with self._passwords.reserve():
-            self._throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, origin)
+        signups = self._throttle.keys_of_block(CounterKind.SIGNUPS_FROM_BLOCK, origin)
+        self._throttle.look(signups, origin)  # before it takes a place that others could have
+        with self._passwords.reserve(requester(email, origin)):
+            self._throttle.count(signups, origin)
             password_hash = self._passwords.hash(password)
         user = self._add(address, password_hash, display_name, origin)
         if self._settings.require_verified_email:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from core.audit.model import EventKind, event
+from core.authentication.attempts import PasswordAttempts
 from core.authentication.errors import EmailNotVerified, InvalidCredentials, Overloaded
 from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
@@ -30,6 +31,7 @@ class Authentication:
         store: Store,
         clock: Clock,
         passwords: PasswordHasher,
+        attempts: PasswordAttempts,
         sessions: SessionService,
         throttle: Throttle,
         settings: MailSettings,
@@ -37,6 +39,7 @@ class Authentication:
         self._store = store
         self._clock = clock
         self._passwords = passwords
+        self._attempts = attempts
         self._throttle = throttle
         self._settings = settings
         self._sessions = sessions
@@ -56,7 +59,7 @@ class Authentication:
 
         """
         account = None
-        with self._passwords.reserve(), self._throttle.attempt(email, origin) as attempt:
+        with self._attempts.attempt(email, origin) as attempt:
             for _ in range(CHECKS):
                 account = self._account(email)
                 if not self._passwords.matches(password, account) or account is None:
@@ -64,7 +67,7 @@ class Authentication:
                 pair = self._admit(account, password, origin, attempt, asked)
                 if pair is not None:
                     return pair
-        self._record_failure(account, origin)
+        self._record_failure(account, attempt, origin)
         raise InvalidCredentials
 
     def _admit(
@@ -86,7 +89,7 @@ class Authentication:
             return read.users.by_email(canonical or "")
 
     def _upgrade(self, account: Account, password: str) -> str | None:
-        """Make a hash of the current scheme and cost if the stored one is older; None if the hash pool is full."""
+        """Make a hash of the current scheme and cost if the stored one is older; None if there is no time for it."""
         if not self._passwords.needs_upgrade(account.password_hash):
             return None
         try:
@@ -131,9 +134,10 @@ class Authentication:
             work.commit()
 
     @retried
-    def _record_failure(self, account: Account | None, origin: Origin) -> None:
+    def _record_failure(self, account: Account | None, attempt: Attempt, origin: Origin) -> None:
         """Commit the event before the refusal is raised, for known and unknown addresses alike."""
         with self._store.begin() as work:
             user_id = account.user.id if account else None
+            self._throttle.record_failure(work, attempt, origin)
             work.audit.add(event(EventKind.LOGIN_FAILED, at=self._clock.now(), origin=origin, user_id=user_id))
             work.commit()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.audit.model import EventKind, event
+from core.authentication.attempts import PasswordAttempts
 from core.authentication.errors import WrongPassword
 from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
@@ -12,7 +13,7 @@ from core.origin import Origin
 from core.sessions.model import Principal
 from core.storage.retries import retried
 from core.store import Store
-from core.throttling.throttle import Throttle
+from core.throttling.throttle import Attempt, Throttle
 from core.users.model import Account
 
 
@@ -49,17 +50,20 @@ class Proof:
 class Reauthentication:
     """Checks the password of a user who is logged in."""
 
-    def __init__(self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle) -> None:
+    def __init__(
+        self, *, store: Store, clock: Clock, passwords: PasswordHasher, attempts: PasswordAttempts, throttle: Throttle
+    ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
+        self._attempts = attempts
         self._throttle = throttle
 
     @contextmanager
     def proof(
         self, principal: Principal, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
     ) -> Iterator[Proof]:
-        """Count an attempt, and take it back if the password was right.
+        """Count an attempt, which is no failure if the password was right.
 
         The caller makes its change inside, for each hash of `Proof.check_password`, until it succeeds.
 
@@ -69,13 +73,13 @@ class Reauthentication:
             Overloaded: too many passwords are being checked.
 
         """
-        with self._passwords.reserve(), self._throttle.attempt(principal.user.email, origin) as attempt:
+        with self._attempts.attempt(principal.user.email, origin) as attempt:
             proof = Proof(self, principal)
             yield proof
         if not proof.is_done:
-            self._record_failure(failure, principal, origin)
+            self._record_failure(failure, principal, attempt, origin)
             raise WrongPassword
-        self._throttle.forget(attempt)
+        self._throttle.accept(attempt)
 
     def matching_hash(self, principal: Principal, password: str) -> str | None:
         """Return the stored hash of the user if the password matches it and the account is active."""
@@ -91,8 +95,9 @@ class Reauthentication:
         return account
 
     @retried
-    def _record_failure(self, kind: EventKind, principal: Principal, origin: Origin) -> None:
+    def _record_failure(self, kind: EventKind, principal: Principal, attempt: Attempt, origin: Origin) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
+            self._throttle.record_failure(work, attempt, origin)
             work.audit.add(event(kind, at=now, origin=origin, user_id=principal.user.id))
             work.commit()

@@ -87,7 +87,10 @@ class _GivenSource(EnvSettingsSource):
         return super().__call__()
 
 
-RENAMED = {"AUTH_TOKEN_AUDIENCE": "AUTH_TOKEN_AUDIENCES"}
+RENAMED = {
+    "AUTH_TOKEN_AUDIENCE": "AUTH_TOKEN_AUDIENCES",
+    "AUTH_PASSWORD_HASH_QUEUE": "AUTH_PASSWORD_HASH_WAIT",
+}
 """Earlier names of settings, each with the one of today; they are read for two releases."""
 
 

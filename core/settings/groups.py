@@ -1,5 +1,6 @@
 """The settings in frozen groups, one for each concern."""
 
+import math
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +29,9 @@ ENV_FILE = ".env"
 
 # The upper bound of an access token's lifetime, whatever is set: keys are published and tokens are refused by it.
 MAX_ACCESS_TTL = timedelta(hours=1)
+
+A_HASH = timedelta(milliseconds=250)  # of bcrypt with cost 12, on one core
+MAX_HASH_PLACES = 128  # each holds a thread
 
 Algorithm = Literal["ES256", "RS256", "EdDSA"]
 
@@ -158,17 +162,23 @@ class PasswordSettings(SettingsGroup):
         le=256,
         description="Hashes that a process computes at once; the cores by default",
     )
-    hash_queue: int = Field(
-        4,
-        ge=0,
-        le=1000,
-        description="Hashes that wait at most; the next is answered 503. Four take half a second on two cores",
+    hash_wait: Seconds = Field(
+        timedelta(seconds=5),
+        ge=timedelta(0),
+        le=timedelta(seconds=1000),  # what its earlier name allowed, which counted requests
+        description="Seconds that a request waits for its hash; one whose turn would come later is answered 503",
     )
     grant: bool = Field(
         True,
         description="Give tokens for a password at `/v1/token`, as Swagger UI asks; on in development, off in "
         "production, where `/v1/login` is the way",
     )
+
+    @property
+    def hash_places(self) -> int:
+        """Requests that wait for their hash at once, at most: as many as can be hashed in the time they wait."""
+        in_time = math.ceil(self.hash_wait / A_HASH) * self.hash_concurrency
+        return min(in_time, MAX_HASH_PLACES)
 
 
 class HttpSettings(SettingsGroup):

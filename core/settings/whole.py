@@ -28,7 +28,7 @@ from core.settings.values import Secrets
 # Verifiers cache a JWKS for five minutes, so a key that signs sooner would be unknown to some of them.
 MIN_PROPAGATION = timedelta(minutes=6)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-FREE_THREADS = 32  # for requests that neither hash nor wait in the hash queue
+FREE_THREADS = 32  # at least, for requests that neither hash nor wait for a hash
 
 Environment = Literal["development", "production"]
 
@@ -147,8 +147,9 @@ class Settings(SettingsGroup):
 
     @property
     def threads(self) -> int:
-        """The threads of a serving process: those that hash or wait in the hash queue, and some for other requests."""
-        return self.passwords.hash_concurrency + self.passwords.hash_queue + FREE_THREADS
+        """The threads of a serving process: at most half of them wait for a hash, the rest is for other requests."""
+        waiting = self.passwords.hash_places
+        return self.passwords.hash_concurrency + waiting + max(waiting, FREE_THREADS)
 
 
 def _sends_password_in_clear(smtp_url: str) -> bool:

@@ -44,7 +44,9 @@ class CounterStore:
 
     def change(
         self, work: UnitOfWork, keys: CounterKeys, now: datetime, changed: Callable[[CounterKind, Counter], Counter]
-    ) -> None:
-        """Lock counters, change each, and store it."""
+    ) -> dict[CounterKind, Counter]:
+        """Lock counters, change each, and store those that have changed; return all."""
         locked = self.lock(work, keys, now)
-        self.save(work, keys, {kind: changed(kind, counter) for kind, counter in locked.items()})
+        after = {kind: changed(kind, counter) for kind, counter in locked.items()}
+        self.save(work, keys, {kind: counter for kind, counter in after.items() if counter != locked[kind]})
+        return after

@@ -8,7 +8,7 @@ from core.origin import Origin
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.counters import CounterKeys, CounterStore
-from core.throttling.model import CounterKind, Wait, block_of, decide
+from core.throttling.model import CounterKind, Wait, add, block_of, decide
 
 
 class RejectionLog:
@@ -32,13 +32,13 @@ class RejectionLog:
         now = self._clock.now()
         with self._store.reading() as read:
             counters = self._counters.read(read, keys, now)
-        return not isinstance(decide(counters, self._counters.rules, now), Wait)
+        return not isinstance(decide(counters, self._counters.rules, now, add), Wait)
 
     @retried
     def _add(self, keys: CounterKeys, kind: EventKind, origin: Origin, subject: str | None) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
-            counted = decide(self._counters.lock(work, keys, now), self._counters.rules, now)
+            counted = decide(self._counters.lock(work, keys, now), self._counters.rules, now, add)
             if isinstance(counted, Wait):
                 return
             self._counters.save(work, keys, counted)

@@ -1,10 +1,10 @@
 """The counters of the throttle in SQL."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Table, delete, select, update
+from sqlalchemy import JSON, Column, Connection, Index, Integer, String, Table, delete, select, update
 
 from core.storage.schema import UtcDateTime, metadata
 from core.storage.upsert import upsert
@@ -20,6 +20,8 @@ throttle_counters = Table(
     Column("since", UtcDateTime, nullable=True),
     Column("familiar_until", UtcDateTime, nullable=True),
     Column("expires_at", UtcDateTime, nullable=False),
+    # Microseconds since 1970 at which the attempts under way began.
+    Column("pending", JSON(none_as_null=True), nullable=True),
     Index(None, "expires_at"),
 )
 
@@ -29,7 +31,11 @@ _COLUMNS = (
     throttle_counters.c.at,
     throttle_counters.c.since,
     throttle_counters.c.familiar_until,
+    throttle_counters.c.pending,
 )
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class SqlCounters:
@@ -66,6 +72,7 @@ class SqlCounters:
                 at=counter.at,
                 since=counter.since,
                 familiar_until=counter.familiar_until,
+                pending=[(begun - _EPOCH) // _MICROSECOND for begun in counter.pending] or None,
                 expires_at=expires_at,
             )
         )
@@ -84,5 +91,10 @@ class SqlCounters:
 
 def _by_key(rows: Iterable[Sequence[Any]]) -> dict[str, Counter]:
     return {
-        key: Counter(count=count, at=at, since=since, familiar_until=until) for key, count, at, since, until in rows
+        key: Counter(count=count, at=at, since=since, familiar_until=until, pending=_times(pending))
+        for key, count, at, since, until, pending in rows
     }
+
+
+def _times(pending: Iterable[int] | None) -> tuple[datetime, ...]:
+    return tuple(_EPOCH + begun * _MICROSECOND for begun in pending or ())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from datetime import datetime
 
 import structlog
 
@@ -19,7 +19,21 @@ from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.throttling.counters import CounterKeys, CounterStore
 from core.throttling.errors import TooManyAttempts
-from core.throttling.model import Counter, CounterKind, Wait, after_success, block_of, decide, undo
+from core.throttling.model import (
+    Counter,
+    CounterKind,
+    Step,
+    Wait,
+    accept,
+    add,
+    begin,
+    block_of,
+    decide,
+    fail,
+    succeed,
+    trust,
+    undo,
+)
 from core.users.addresses import canonical_or_none
 
 log = structlog.get_logger("throttle")
@@ -27,9 +41,11 @@ log = structlog.get_logger("throttle")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt, counted before its outcome is known: of a hundred at once, only the burst is allowed."""
+    """An attempt to prove a password, under way until its outcome is recorded."""
 
-    keys: Mapping[CounterKind, str]
+    keys: CounterKeys
+    at: datetime
+    """When it began."""
 
 
 class Throttle:
@@ -40,116 +56,180 @@ class Throttle:
         self._clock = clock
         self._counters = counters
 
-    def begin(self, email: str, origin: Origin) -> Attempt:
-        """Count an attempt to prove a password, before it is checked.
-
-        Raises:
-            TooManyAttempts: it comes too soon. Such an attempt is not counted, so that waiting helps.
-
-        """
+    def keys_of_password(self, email: str, origin: Origin) -> CounterKeys:
+        """Return the counters of attempts to prove the password of an address."""
         account, block = canonical_or_none(email) or "", block_of(origin.ip)
         parts = {
             CounterKind.ACCOUNT_FROM_BLOCK: (account, block),
             CounterKind.BLOCK: (block,),
             CounterKind.ACCOUNT_FROM_STRANGERS: (account,),
+            CounterKind.RIGHT_PASSWORDS: (account, block),
         }
-        return self._count({kind: self._counters.key_of(kind, *parts[kind]) for kind in parts}, origin)
+        return {kind: self._counters.key_of(kind, *parts[kind]) for kind in parts}
+
+    def keys_of_block(self, kind: CounterKind, origin: Origin) -> CounterKeys:
+        """Return the counter of requests of a kind from an address block."""
+        return {kind: self._counters.key_of(kind, block_of(origin.ip))}
+
+    @retried
+    def look(self, keys: CounterKeys, origin: Origin) -> None:
+        """Refuse a request that has to wait anyway, without a lock, a write or a place in a queue.
+
+        Raises:
+            TooManyAttempts: it comes too soon. It is not counted, so that waiting helps.
+
+        """
+        now = self._clock.now()
+        with self._store.reading() as read:
+            counters = self._counters.read(read, keys, now)
+        _allowed(decide(counters, self._counters.rules, now, begin), origin)
 
     @contextmanager
-    def attempt(self, email: str, origin: Origin) -> Iterator[Attempt]:
-        """Count an attempt around its check, and take it back if the check raises.
+    def attempt(self, keys: CounterKeys, origin: Origin) -> Iterator[Attempt]:
+        """Count an attempt as under way around its check, and take it back if the check raises.
 
-        Then the password was not checked, or was right without effect; the caller learns nothing about it.
+        Then the password was not checked, or was right without effect; the caller learns nothing about it. After a
+        check, the caller records the outcome.
 
         Raises:
             TooManyAttempts: it comes too soon.
 
         """
-        counted = self.begin(email, origin)
+        begun = self._begin(keys, origin)
         try:
-            yield counted
+            yield begun
         except BaseException:
-            self.forget(counted)
+            self.forget(begun)
             raise
 
-    def count(self, kind: CounterKind, origin: Origin) -> None:
+    def limit(self, kind: CounterKind, origin: Origin) -> None:
         """Count a request that has a rate limit for each address block.
 
         Raises:
             TooManyAttempts: it comes too soon.
 
         """
-        self._count({kind: self._counters.key_of(kind, block_of(origin.ip))}, origin)
-
-    def _count(self, keys: CounterKeys, origin: Origin) -> Attempt:
-        self._refuse_early(keys, origin)
-        return self._decide_locked(keys, origin)
+        keys = self.keys_of_block(kind, origin)
+        self.look(keys, origin)
+        self.count(keys, origin)
 
     @retried
-    def _refuse_early(self, keys: CounterKeys, origin: Origin) -> None:
-        """Refuse an attempt that has to wait anyway, without a lock and without a write."""
-        now = self._clock.now()
-        with self._store.reading() as read:
-            counters = self._counters.read(read, keys, now)
-        _allowed(decide(counters, self._counters.rules, now), origin)
+    def count(self, keys: CounterKeys, origin: Origin) -> None:
+        """Count a request for good, or refuse it.
 
-    @retried
-    def _decide_locked(self, keys: CounterKeys, origin: Origin) -> Attempt:
-        """Count an attempt or refuse it, under the lock: others may have used up the burst since it was read."""
+        Raises:
+            TooManyAttempts: it comes too soon.
+
+        """
         now = self._clock.now()
         with self._store.begin() as work:
-            counted = _allowed(decide(self._counters.lock(work, keys, now), self._counters.rules, now), origin)
-            self._counters.save(work, keys, counted)
-            for kind, counter in counted.items():
-                if counter.count == self._counters.rules[kind].burst:
-                    work.audit.add(event(EventKind.THROTTLED, at=now, origin=origin))
+            self._decide_locked(work, keys, origin, now, add)
             work.commit()
-        return Attempt(keys={kind: keys[kind] for kind in counted})
+
+    @retried
+    def _begin(self, keys: CounterKeys, origin: Origin) -> Attempt:
+        """Decide again under the lock: others may have used up the burst since it was looked at."""
+        now = self._clock.now()
+        with self._store.begin() as work:
+            counted = self._decide_locked(work, _of_failures(keys), origin, now, begin)
+            work.commit()
+        begun_in = {*counted, CounterKind.RIGHT_PASSWORDS}
+        return Attempt(keys={kind: key for kind, key in keys.items() if kind in begun_in}, at=now)
+
+    def _decide_locked(
+        self, work: UnitOfWork, keys: CounterKeys, origin: Origin, now: datetime, step: Step
+    ) -> dict[CounterKind, Counter]:
+        rules = self._counters.rules
+        counted = _allowed(decide(self._counters.lock(work, keys, now), rules, now, step), origin)
+        self._counters.save(work, keys, counted)
+        self._note_spent(work, counted, origin, now)
+        return counted
+
+    def _note_spent(
+        self, work: UnitOfWork, counters: Mapping[CounterKind, Counter], origin: Origin, now: datetime
+    ) -> None:
+        for kind, counter in counters.items():
+            if counter.at == now and counter.count == self._counters.rules[kind].burst:
+                work.audit.add(event(EventKind.THROTTLED, at=now, origin=origin))
 
     @retried
     def forget(self, attempt: Attempt) -> None:
         """Take an attempt back: its password was not checked, or was right without effect."""
         with self._store.begin() as work:
-            self._counters.change(work, attempt.keys, self._clock.now(), lambda _, counter: undo(counter))
+            keys = _of_failures(attempt.keys)
+            self._counters.change(work, keys, self._clock.now(), lambda _, counter: undo(counter, begun=attempt.at))
             work.commit()
 
-    def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
-        """Record, in the unit of work that starts the session, that the password was right.
+    @retried
+    def accept(self, attempt: Attempt) -> None:
+        """Record that the password was right, and that no session starts with it."""
+        now, rules = self._clock.now(), self._counters.rules
+        with self._store.begin() as work:
+            self._counters.change(
+                work, attempt.keys, now, lambda kind, counter: accept(kind, counter, rules[kind], now, begun=attempt.at)
+            )
+            work.commit()
 
-        Earlier failures are forgotten for the account, but not for the block: an attacker could log in to their own
-        account between the guesses.
-        """
-        self._apply_success(work, attempt.keys)
+    def record_failure(self, work: UnitOfWork, attempt: Attempt, origin: Origin) -> None:
+        """Record, in the unit of work that records the event, that the password was wrong."""
+        now, rules, keys = self._clock.now(), self._counters.rules, _of_failures(attempt.keys)
+        failed = self._counters.change(
+            work, keys, now, lambda kind, counter: fail(counter, rules[kind], now, begun=attempt.at)
+        )
+        self._note_spent(work, failed, origin, now)
+
+    def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
+        """Record, in the unit of work that starts the session, that the password was right."""
+        now, rules = self._clock.now(), self._counters.rules
+        self._counters.change(
+            work, attempt.keys, now, lambda kind, counter: succeed(kind, counter, rules[kind], now, begun=attempt.at)
+        )
 
     def trust_origin(self, work: UnitOfWork, email: str, origin: Origin) -> None:
         """Make an address block the account's own: the owner has reset the password from there."""
-        kind = CounterKind.ACCOUNT_FROM_BLOCK
+        now, kind = self._clock.now(), CounterKind.ACCOUNT_FROM_BLOCK
         key = self._counters.key_of(kind, canonical_or_none(email) or "", block_of(origin.ip))
-        self._apply_success(work, {kind: key})
-
-    def _apply_success(self, work: UnitOfWork, keys: CounterKeys) -> None:
-        now = self._clock.now()
-        self._counters.change(work, keys, now, partial(after_success, now=now))
+        self._counters.change(work, {kind: key}, now, lambda _, counter: trust(counter, now))
 
 
 class NoThrottle(Throttle):
     """Counts nothing and refuses nothing: an operator has switched the throttle off."""
 
-    def begin(self, email: str, origin: Origin) -> Attempt:  # noqa: ARG002
-        """Allow the attempt."""
-        return Attempt(keys={})
+    def keys_of_password(self, email: str, origin: Origin) -> CounterKeys:  # noqa: ARG002
+        """Name no counter."""
+        return {}
 
-    def count(self, kind: CounterKind, origin: Origin) -> None:
+    def keys_of_block(self, kind: CounterKind, origin: Origin) -> CounterKeys:  # noqa: ARG002
+        """Name no counter."""
+        return {}
+
+    def look(self, keys: CounterKeys, origin: Origin) -> None:
         """Allow the request."""
 
-    def forget(self, attempt: Attempt) -> None:
-        """Do nothing: nothing was counted."""
+    def count(self, keys: CounterKeys, origin: Origin) -> None:
+        """Allow the request."""
+
+    @contextmanager
+    def attempt(self, keys: CounterKeys, origin: Origin) -> Iterator[Attempt]:  # noqa: ARG002
+        """Allow the attempt."""
+        yield Attempt(keys=keys, at=self._clock.now())
+
+    def accept(self, attempt: Attempt) -> None:
+        """Do nothing."""
+
+    def record_failure(self, work: UnitOfWork, attempt: Attempt, origin: Origin) -> None:
+        """Do nothing."""
 
     def record_success(self, work: UnitOfWork, attempt: Attempt) -> None:
         """Do nothing."""
 
     def trust_origin(self, work: UnitOfWork, email: str, origin: Origin) -> None:
         """Do nothing."""
+
+
+def _of_failures(keys: CounterKeys) -> CounterKeys:
+    """Leave out the counter that only a right password changes."""
+    return {kind: key for kind, key in keys.items() if kind != CounterKind.RIGHT_PASSWORDS}
 
 
 def _allowed(decision: Wait | dict[CounterKind, Counter], origin: Origin) -> dict[CounterKind, Counter]:

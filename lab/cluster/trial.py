@@ -35,7 +35,7 @@ SETTINGS = {
     "AUTH_THROTTLE": "false",
     "AUTH_RELAY": "false",  # messages stay where they can be counted
     "AUTH_TOKEN_ACCESS_TTL": "3600",
-    "AUTH_PASSWORD_HASH_QUEUE": "100",
+    "AUTH_PASSWORD_HASH_WAIT": "60",
 }
 DOORS = {
     "fastapi": ("fastapi", 17800),

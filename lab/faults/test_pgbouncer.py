@@ -21,7 +21,7 @@ from tests.support.servers import CHEAP, FRAMEWORKS, serving
 LASTS = seconds(2)
 SETTINGS = {
     **CHEAP,
-    "AUTH_PASSWORD_HASH_QUEUE": "100",  # nobody is to be refused for want of a core
+    "AUTH_PASSWORD_HASH_WAIT": "60",  # nobody is to be refused for want of a core
     "AUTH_DATABASE_POOLER": "true",
     "AUTH_RELAY": "false",  # messages stay where they can be counted
     "AUTH_TOKEN_SESSION_LIMIT": "1000",

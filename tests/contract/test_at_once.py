@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -44,7 +45,7 @@ def test_of_sixteen_verifications_with_one_link_one_wins(both: Both) -> None:
 
 def test_of_sixteen_resets_with_one_link_one_wins(service: Service, loop: asyncio.AbstractEventLoop) -> None:
     # Room for all of them to hash: it is the token that must decide, not the queue.
-    passwords = PasswordSettings(bcrypt_cost=4, hash_queue=16)
+    passwords = PasswordSettings(bcrypt_cost=4, hash_wait=timedelta(seconds=60))
     there = open_service(service.store, loop, passwords=passwords)
     doors = [there.api(framework) for framework in FRAMEWORKS]
     doors[0].verified()

@@ -247,7 +247,7 @@ class Verified:
 
 def an_app(store: SqlStore, mailer: Any = None, **allowances: Any) -> AuthApp:
     settings = make_settings(
-        passwords=PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000),
+        passwords=PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_wait=timedelta(seconds=60)),
         throttling=ThrottleSettings(**allowances),
     )
     app = build(settings, store=store, clock=FakeClock(START), mailer=mailer)

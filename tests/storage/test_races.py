@@ -82,7 +82,7 @@ def _kinds(outcomes: Sequence[Any]) -> Counter[type]:
 
 
 def _app(store: SqlStore, **settings: Any) -> AuthApp:
-    passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000)
+    passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_wait=timedelta(seconds=60))
     made = make_settings(**{"passwords": passwords, "throttling": AMPLE} | settings)
     app = build(made, store=store, clock=FakeClock(START), mailer=RecordingMailer())
     app.keys.ensure()

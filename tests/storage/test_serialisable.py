@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def serialisable(postgres_store: SqlStore) -> Iterator[SqlStore]:
 
 @pytest.fixture
 def app(serialisable: SqlStore) -> AuthApp:
-    passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_queue=1000)
+    passwords = PasswordSettings(bcrypt_cost=4, hash_concurrency=16, hash_wait=timedelta(seconds=60))
     made = build(
         make_settings(passwords=passwords, throttling=AMPLE),
         store=serialisable,

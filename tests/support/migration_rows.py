@@ -41,6 +41,7 @@ _TYPES: dict[str, Any] = {
     "scopes": JSON(none_as_null=True),
     "audiences": JSON(none_as_null=True),
     "amr": JSON(none_as_null=True),
+    "pending": JSON(none_as_null=True),
     "facts": JSON(),
     **dict.fromkeys(
         (
@@ -322,6 +323,10 @@ _THROTTLE_COUNTERS: Sequence[Row] = (
     {"key": "0" * 64, "count": 2**31 - 1, "at": THEN, "since": None, "familiar_until": None, "expires_at": LATER},
     {"key": "f" * 64, "count": 0, "at": THEN, "since": THEN, "familiar_until": LATER, "expires_at": LATER},
 )
+_THROTTLE_COUNTERS_WITH_PENDING: Sequence[Row] = (
+    {**_THROTTLE_COUNTERS[0], "pending": None},
+    {**_THROTTLE_COUNTERS[1], "pending": [1_764_550_000_123_456, 1_764_550_000_123_457]},
+)
 
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
@@ -386,6 +391,18 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "outbox": _OUTBOX,
         "email_tokens": _EMAIL_TOKENS,
         "throttle_counters": _THROTTLE_COUNTERS,
+    },
+    "0009": {
+        "users": _USERS,
+        "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
+        "clients": _CLIENTS_WITH_AUDIENCES,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS,
+        "throttle_counters": _THROTTLE_COUNTERS_WITH_PENDING,
     },
 }
 

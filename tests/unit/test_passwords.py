@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
 import unicodedata
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import argon2
@@ -20,7 +19,6 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 from core.app import build
 from core.authentication.errors import Overloaded
 from core.authentication.passwords import policy
-from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.errors import InvalidInput
@@ -506,149 +504,21 @@ class TestOneHashIsComputed:
         assert computed == []
 
 
-class TestHashingLine:
-    def test_lets_as_many_run_at_once_as_there_are_cores_and_no_more(self) -> None:
-        line = HashPool(cores=2, places=20)
-        entered = threading.Semaphore(0)
-        may_leave = threading.Event()
-        inside: set[int] = set()
-        seen: list[int] = []
-
-        def hash_once() -> None:
-            inside.add(threading.get_ident())
-            seen.append(len(inside))
-            entered.release()
-            assert may_leave.wait(timeout=10)
-            inside.discard(threading.get_ident())
-
-        def open_when_two_are_in() -> None:
-            assert entered.acquire(timeout=10)
-            assert entered.acquire(timeout=10)
-            assert not entered.acquire(timeout=0.1)  # nobody else comes in, though eighteen wait
-            may_leave.set()
-
-        run([lambda: line.run(hash_once)] * 20 + [open_when_two_are_in])
-        assert len(seen) == 20
-        assert max(seen) == 2
-
-    def test_turns_away_whoever_finds_it_full(self) -> None:
-        line = HashPool(cores=1, places=3)
-        turned_away = threading.Semaphore(0)
-        all_others_are_gone = threading.Event()
-        served: list[int] = []
-
-        def wait_for_the_others() -> None:
-            assert all_others_are_gone.wait(timeout=10)
-            served.append(1)
-
-        def hash_once() -> None:
-            try:
-                line.run(wait_for_the_others)
-            except Overloaded:
-                turned_away.release()
-
-        def open_when_six_are_gone() -> None:
-            for _ in range(6):
-                assert turned_away.acquire(timeout=10)
-            all_others_are_gone.set()
-
-        run([hash_once] * 10 + [open_when_six_are_gone])
-        assert len(served) == 4
-        assert not turned_away.acquire(blocking=False)
-
-    def test_has_no_places_where_there_are_none(self) -> None:
-        line = HashPool(cores=1, places=0)
-        with pytest.raises(Overloaded):
-            line.run(line.run, int)
-
-    def test_gives_a_turn_back_after_an_error(self) -> None:
-        line = HashPool(cores=1, places=0)
-        for _ in range(3):
-            with pytest.raises(ZeroDivisionError):
-                line.run(divmod, 1, 0)
-        assert line.run(int) == 0
-
-    def test_gives_the_place_back_of_whoever_was_turned_away(self) -> None:
-        line = HashPool(cores=1, places=0)
-
-        def find_it_full() -> None:
-            for _ in range(3):
-                with pytest.raises(Overloaded):
-                    line.run(int)
-
-        line.run(find_it_full)
-        assert line.run(int) == 0
-
-    def test_keeps_a_place_for_all_that_is_hashed_meanwhile(self) -> None:
-        line = HashPool(cores=1, places=0)
-
-        def find_it_full() -> None:
-            with pytest.raises(Overloaded), line.reserve():
-                pass
-
-        with line.reserve():
-            run([find_it_full])
-            assert [line.run(int) for _ in range(2)] == [0, 0]
-            run([find_it_full])
-        with pytest.raises(ZeroDivisionError), line.reserve():
-            line.run(divmod, 1, 0)
-
-        def find_room() -> None:
-            with line.reserve():
-                pass
-
-        run([find_room])
-
-    def test_goes_in_the_order_of_coming(self) -> None:
-        """Whoever has just had a turn does not get the next one while others wait."""
-        line = HashPool(cores=1, places=3)
-        may_begin = threading.Event()
-        waiting = threading.Semaphore(0)
-        served: list[str] = []
-
-        def be_first_and_come_again() -> None:
-            line.run(may_begin.wait, 10)
-            line.run(served.append, "came again")
-
-        def be_second() -> None:
-            waiting.release()
-            line.run(served.append, "waited")
-
-        def open_when_the_second_waits() -> None:
-            assert waiting.acquire(timeout=10)
-            time.sleep(0.1)  # and has taken its place
-            may_begin.set()
-
-        first = threading.Thread(target=be_first_and_come_again, daemon=True)
-        first.start()
-        time.sleep(0.1)  # it has its turn
-        run([be_second, open_when_the_second_waits])
-        first.join(10)
-        assert served == ["waited", "came again"]
-
+class TestTheHashPool:
     def test_stands_before_every_hash(self, computed: list[str]) -> None:
-        passwords = hasher(hash_concurrency=1, hash_queue=0)
+        passwords = hasher(hash_concurrency=1, hash_wait=timedelta(0))
+        hashes = (
+            lambda: passwords.hash(PASSWORD),
+            lambda: passwords.verify(PASSWORD, None),
+            lambda: passwords.verify(PASSWORD, "junk"),
+            lambda: passwords.verify(PASSWORD, LEGACY["bcrypt 2b"]),
+        )
 
         def ask_while_it_is_full() -> None:
-            for ask in (
-                lambda: passwords.hash(PASSWORD),
-                lambda: passwords.verify(PASSWORD, None),
-                lambda: passwords.verify(PASSWORD, "junk"),
-                lambda: passwords.verify(PASSWORD, LEGACY["bcrypt 2b"]),
-            ):
+            for ask in hashes:
                 with pytest.raises(Overloaded):
                     ask()
 
         passwords._pool.run(ask_while_it_is_full)
         assert computed == []
         assert passwords.verify(PASSWORD, passwords.hash(PASSWORD))
-
-
-def run(works: list[Callable[[], None]]) -> None:
-    """Run all at once. An assertion that fails in a thread fails the test: pytest makes it a warning, an error here."""
-    threads = [threading.Thread(target=work, daemon=True) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=20)
-    assert not any(thread.is_alive() for thread in threads)

@@ -162,6 +162,11 @@ class TestRenamedVariables:
         assert settings.tokens.audiences == ("https://api.example.com",)
         assert renamed_settings() == {"AUTH_TOKEN_AUDIENCE": "AUTH_TOKEN_AUDIENCES"}
 
+    def test_of_a_number_of_requests_are_read_as_so_many_seconds(self, load: Load) -> None:
+        """Of any number that the earlier name allowed."""
+        for number in (0, 4, 1000):
+            assert load(AUTH_PASSWORD_HASH_QUEUE=str(number)).passwords.hash_wait == timedelta(seconds=number)
+
     def test_are_read_from_files_too(self, load: Load, tmp_path: Path) -> None:
         (tmp_path / "audience").write_text("https://api.example.com\n")
         settings = load(AUTH_TOKEN_AUDIENCE_FILE=str(tmp_path / "audience"))
@@ -261,7 +266,7 @@ class TestVariables:
             ("AUTH_PASSWORD_SCHEME", "bcrypt"),
             ("AUTH_PASSWORD_ARGON2_MEMORY", "7"),
             ("AUTH_PASSWORD_HASH_CONCURRENCY", "0"),
-            ("AUTH_PASSWORD_HASH_QUEUE", "-1"),
+            ("AUTH_PASSWORD_HASH_WAIT", "-1"),
             ("AUTH_DATABASE_POOL_SIZE", "0"),
             ("AUTH_DATABASE_TIMEOUT", "0"),
             ("AUTH_PUBLIC_URL", "auth.example.com"),

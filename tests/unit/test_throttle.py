@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,16 +22,20 @@ from core.throttling.errors import TooManyAttempts
 from core.throttling.model import (
     FAMILIAR,
     RECORDED_REFUSALS,
+    RIGHT_PASSWORDS,
     Counter,
     CounterKind,
     Rule,
     Wait,
-    after_attempt,
-    after_success,
+    add,
+    begin,
     block_of,
     decide,
+    fail,
     rules,
     state_of,
+    succeed,
+    undo,
 )
 from core.throttling.throttle import Attempt, NoThrottle, Throttle
 from tests.support.clock import START, FakeClock
@@ -94,7 +98,7 @@ def test_what_a_clock_far_ahead_has_counted_holds_nobody_back(back: float) -> No
     counter = Counter(count=40, at=START, since=START)
     now = START - seconds(back)
     assert state_of(counter, RULE, now) == (0, seconds(0))
-    assert after_attempt(counter, RULE, now) == Counter(count=1, at=now, since=now)
+    assert add(counter, RULE, now) == Counter(count=1, at=now, since=now)
 
 
 @pytest.mark.parametrize("count", [10**4, 10**6, 2**31 - 1])
@@ -151,10 +155,10 @@ OWN, BLOCK, STRANGERS = CounterKind.ACCOUNT_FROM_BLOCK, CounterKind.BLOCK, Count
 def test_an_attempt_is_counted_everywhere_but_by_the_strangers_at_home(
     held: dict[CounterKind, Counter], counted: dict[CounterKind, int]
 ) -> None:
-    weighed = decide(held, RULES, START)
-    assert isinstance(weighed, dict)
-    assert {kind: counter.count for kind, counter in weighed.items()} == counted
-    assert weighed == {kind: after_attempt(held[kind], RULES[kind], START) for kind in counted}
+    decided = decide(held, RULES, START, add)
+    assert isinstance(decided, dict)
+    assert {kind: counter.count for kind, counter in decided.items()} == counted
+    assert decided == {kind: add(held[kind], RULES[kind], START) for kind in counted}
 
 
 @pytest.mark.parametrize(
@@ -171,33 +175,108 @@ def test_an_attempt_is_counted_everywhere_but_by_the_strangers_at_home(
 def test_an_attempt_waits_for_the_longest_pause_that_a_counter_asks_for(
     held: dict[CounterKind, Counter], left: float
 ) -> None:
-    assert decide(held, RULES, START) == Wait(seconds(left))
+    assert decide(held, RULES, START, begin) == Wait(seconds(left))
+
+
+# Attempts under way
+
+
+def under_way(counter: Counter, at: datetime = START) -> Counter:
+    return begin(counter, RULE, at)
+
+
+def test_an_attempt_under_way_is_allowed_for_as_if_it_were_to_fail() -> None:
+    counter = FRESH
+    for _ in range(5):
+        assert state_of(counter, RULE, START)[1] == seconds(0)
+        counter = under_way(counter)
+    assert state_of(counter, RULE, START) == (5, seconds(1))
+    assert counter.count == 0
+
+
+@given(
+    count=st.integers(0, 12),
+    age=st.integers(0, 4000),
+    others=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["fails", "is taken back"])), max_size=4),
+    begun=st.integers(0, 60),
+    look=st.integers(60, 900),
+    data=st.data(),
+)
+def test_an_attempt_that_is_taken_back_leaves_no_trace_whatever_others_do_meanwhile(
+    count: int, age: int, others: list[tuple[int, str]], begun: int, look: int, data: st.DataObject
+) -> None:
+    """A right password must not begin the pauses of everybody else in its block anew."""
+    before = Counter(count=count, at=START - seconds(age), since=START - seconds(2 * age))
+    moves = [(at, 0, how) for at, how in others]
+    ends = data.draw(st.permutations([*moves, (begun, 1, "is taken back")]))
+
+    def played(attempts: list[tuple[int, int, str]]) -> Counter:
+        counter = before
+        for at, _, _ in sorted(attempts):
+            counter = under_way(counter, START + seconds(at))
+        for at, _, how in [end for end in ends if end in attempts]:
+            moment = START + seconds(at)
+            counter = (
+                undo(counter, begun=moment) if how == "is taken back" else fail(counter, RULE, LATER, begun=moment)
+            )
+        return counter
+
+    later = START + seconds(look)
+    assert state_of(played(ends), RULE, later) == state_of(played(moves), RULE, later)
+
+
+LATER = START + seconds(60)
+
+
+def test_an_attempt_whose_outcome_never_comes_has_failed_when_it_began() -> None:
+    counter = under_way(under_way(Counter(count=6, at=START)), START + seconds(1))
+    assert state_of(counter, RULE, START + seconds(299)) == (8, seconds(0))
+    settled = under_way(counter, START + seconds(301))
+    assert (settled.count, settled.at, settled.pending) == (8, START + seconds(1), (START + seconds(301),))
+
+
+def test_an_outcome_that_comes_too_late_changes_nothing() -> None:
+    counter = under_way(under_way(FRESH), START + seconds(301))
+    assert counter.count == 1
+    assert undo(counter, begun=START) == counter == fail(counter, RULE, START + seconds(302), begun=START)
 
 
 # What a right password makes of a counter
 
 
-@pytest.mark.parametrize("count", [1, 6, 100])
+@pytest.mark.parametrize("count", [0, 5, 99])
 def test_success_forgets_the_failures_for_the_account_and_makes_the_block_its_own(count: int) -> None:
-    before = Counter(count=count, at=START - seconds(30))
-    after = after_success(CounterKind.ACCOUNT_FROM_BLOCK, before, START)
+    before = under_way(Counter(count=count, at=START - seconds(3)), START)
+    after = succeed(CounterKind.ACCOUNT_FROM_BLOCK, before, RULE, START, begun=START)
     assert after == Counter(count=0, at=START, familiar_until=START + FAMILIAR)
 
 
-def test_success_forgets_the_strangers_failures() -> None:
-    after = after_success(CounterKind.ACCOUNT_FROM_STRANGERS, Counter(count=7, at=START - seconds(30)), START)
-    assert after == Counter(count=0, at=START)
+@pytest.mark.parametrize("kind", [CounterKind.ACCOUNT_FROM_STRANGERS, CounterKind.DEVICE])
+def test_success_forgets_the_failures_of_strangers_and_of_the_device(kind: CounterKind) -> None:
+    before = under_way(Counter(count=6, at=START - seconds(30)))
+    assert succeed(kind, before, RULE, START, begun=START) == Counter(count=0, at=START)
 
 
-@pytest.mark.parametrize(("count", "left"), [(7, 6), (1, 0), (0, 0)])
-def test_success_takes_back_its_own_attempt_from_the_block_and_no_other(count: int, left: int) -> None:
-    before = Counter(count=count, at=START - seconds(30))
-    assert after_success(CounterKind.BLOCK, before, START) == Counter(count=left, at=before.at)
+@pytest.mark.parametrize("count", [6, 0])
+def test_success_takes_back_its_own_attempt_from_the_block_and_no_other(count: int) -> None:
+    before = Counter(count=count, at=START - seconds(30), pending=(START - seconds(1),))
+    assert succeed(CounterKind.BLOCK, under_way(before), RULE, START, begun=START) == before
+
+
+def test_success_leaves_other_attempts_under_way() -> None:
+    before = under_way(under_way(FRESH), START + seconds(1))
+    after = succeed(CounterKind.ACCOUNT_FROM_BLOCK, before, RULE, START + seconds(2), begun=START)
+    assert (after.count, after.pending) == (0, (START + seconds(1),))
+
+
+def test_success_is_counted_by_the_counter_of_right_passwords_alone() -> None:
+    kind = CounterKind.RIGHT_PASSWORDS
+    assert succeed(kind, Counter(count=2, at=START), RULE, START, begun=START).count == 3
 
 
 @pytest.mark.parametrize(("days", "is_familiar"), [(0, True), (89.99, True), (90, False), (100, False)])
 def test_a_block_is_the_accounts_own_for_ninety_days(days: float, *, is_familiar: bool) -> None:
-    counter = after_success(CounterKind.ACCOUNT_FROM_BLOCK, Counter(count=0, at=START), START)
+    counter = succeed(CounterKind.ACCOUNT_FROM_BLOCK, FRESH, RULE, START, begun=START)
     assert counter.is_familiar(START + timedelta(days=days)) is is_familiar
 
 
@@ -269,6 +348,8 @@ def test_every_counter_has_a_rule_and_the_settings_say_how_much_is_free() -> Non
         CounterKind.ACCOUNT_FROM_BLOCK: 1,
         CounterKind.BLOCK: 2,
         CounterKind.ACCOUNT_FROM_STRANGERS: 3,
+        CounterKind.DEVICE: 1,
+        CounterKind.RIGHT_PASSWORDS: RIGHT_PASSWORDS,
         CounterKind.SIGNUPS_FROM_BLOCK: 4,
         CounterKind.MAIL_FROM_BLOCK: 5,
         CounterKind.REFUSALS_FROM_BLOCK: RECORDED_REFUSALS,
@@ -366,18 +447,35 @@ HOME = Origin(ip="203.0.113.7")
 
 def refusal(throttle: Throttle, email: str = "ann@example.com", origin: Origin = HOME) -> int | None:
     """Fail once: the seconds of the pause where the attempt was refused."""
+    keys = throttle.keys_of_password(email, origin)
     try:
-        throttle.begin(email, origin)
+        throttle.look(keys, origin)
+        with throttle.attempt(keys, origin) as attempt:
+            pass
     except TooManyAttempts as error:
         return error.retry_after
+    with throttle._store.begin() as work:
+        throttle.record_failure(work, attempt, origin)
+        work.commit()
     return None
 
 
-def succeed(throttle: Throttle, store: Memory, email: str = "ann@example.com", origin: Origin = HOME) -> None:
-    attempt = throttle.begin(email, origin)
-    with store.begin() as work:
+def log_in(throttle: Throttle, email: str = "ann@example.com", origin: Origin = HOME) -> Attempt:
+    with throttle.attempt(throttle.keys_of_password(email, origin), origin) as attempt:
+        pass
+    with throttle._store.begin() as work:
         throttle.record_success(work, attempt)
         work.commit()
+    return attempt
+
+
+class CheckError(Exception):
+    """What a check raises."""
+
+
+def break_off(throttle: Throttle) -> None:
+    with suppress(CheckError), throttle.attempt(throttle.keys_of_password("ann@example.com", HOME), HOME):
+        raise CheckError
 
 
 def test_a_refused_attempt_is_not_counted() -> None:
@@ -391,19 +489,20 @@ def test_a_refused_attempt_is_not_counted() -> None:
 def test_an_attempt_that_is_taken_back_was_never_made() -> None:
     throttle, _, _ = counting()
     for _ in range(50):
-        throttle.forget(throttle.begin("ann@example.com", HOME))
+        break_off(throttle)
     assert [refusal(throttle) for _ in range(6)] == [None] * 5 + [1]
 
 
 def test_switched_off_it_counts_nothing_and_writes_nothing() -> None:
     throttle, _, store = counting(throttle=False)
-    attempts = [throttle.begin("ann@example.com", HOME) for _ in range(50)]
-    assert attempts == [Attempt(keys={})] * 50
+    assert [refusal(throttle) for _ in range(50)] == [None] * 50
     for _ in range(50):
-        throttle.count(CounterKind.SIGNUPS_FROM_BLOCK, HOME)
-    throttle.forget(attempts[0])
+        throttle.limit(CounterKind.SIGNUPS_FROM_BLOCK, HOME)
+        log_in(throttle)
+        break_off(throttle)
+    with throttle.attempt(throttle.keys_of_password("ann@example.com", HOME), HOME) as attempt:
+        throttle.accept(attempt)
     with store.begin() as work:
-        throttle.record_success(work, attempts[0])
         throttle.trust_origin(work, "ann@example.com", HOME)
         work.commit()
     assert store.counters == {}
@@ -430,12 +529,12 @@ def test_of_a_flood_of_refusals_so_many_are_put_down_and_more_when_time_has_pass
 
 def test_no_counter_shows_an_address_that_was_typed() -> None:
     throttle, _, store = counting()
-    throttle.begin("ann@example.com", HOME)
-    throttle.count(CounterKind.MAIL_FROM_BLOCK, HOME)
+    refusal(throttle)
+    throttle.limit(CounterKind.MAIL_FROM_BLOCK, HOME)
     assert len(store.counters) == 4
     assert all(len(key) == 64 and int(key, 16) >= 0 for key in store.counters)
     other = throttling(store, FakeClock(), key=b"o" * 32)
-    other.begin("ann@example.com", HOME)
+    refusal(other)
     assert len(store.counters) == 7, "without the key, nobody can tell whose counter it is"
 
 
@@ -460,10 +559,10 @@ def test_what_was_spent_is_noted_once_when_it_is_spent() -> None:
 
 
 def test_a_success_leaves_the_failures_of_its_block_for_other_accounts() -> None:
-    throttle, _, store = counting(throttle_block=4)
+    throttle, _, _ = counting(throttle_block=4)
     for number in range(3):
         assert refusal(throttle, f"victim{number}@example.com") is None
-        succeed(throttle, store, "eve@example.com")
+        log_in(throttle, "eve@example.com")
     assert refusal(throttle, "victim3@example.com") is None
     assert refusal(throttle, "victim4@example.com") == 1
 
@@ -473,12 +572,12 @@ def test_whoever_logs_in_all_day_from_one_block_does_not_keep_its_failures_from_
 
     One failure comes back in ten seconds, so a minute's mistake is long forgotten when the next one comes.
     """
-    throttle, clock, store = counting(throttle_block=5)
+    throttle, clock, _ = counting(throttle_block=5)
     for minute in range(30):
         assert refusal(throttle, f"typist{minute}@example.com") is None, f"throttled in minute {minute}"
         for step in range(12):
             clock.advance(seconds=5)
-            succeed(throttle, store, f"colleague{step}@example.com")
+            log_in(throttle, f"colleague{step}@example.com")
 
 
 @pytest.mark.parametrize(
@@ -492,22 +591,40 @@ def test_what_is_asked_a_little_faster_than_it_comes_back_lasts_much_longer_than
     throttle, clock, _ = counting()
     for number in range(5 * allowance):
         try:
-            throttle.count(kind, HOME)
+            throttle.limit(kind, HOME)
         except TooManyAttempts:
             pytest.fail(f"refused after {number} of {5 * allowance}")
         clock.advance(seconds=every)
 
 
-def test_an_attempt_names_the_counters_that_it_was_counted_in() -> None:
-    throttle, _, store = counting()
-    attempt = throttle.begin("ann@example.com", HOME)
-    assert isinstance(attempt, Attempt)
-    assert set(attempt.keys) == {
+def test_an_attempt_names_the_counters_that_it_was_counted_in_and_the_one_of_right_passwords() -> None:
+    throttle, _, _ = counting()
+    everywhere = {
         CounterKind.ACCOUNT_FROM_BLOCK,
         CounterKind.BLOCK,
         CounterKind.ACCOUNT_FROM_STRANGERS,
+        CounterKind.RIGHT_PASSWORDS,
     }
-    succeed(throttle, store)
-    at_home = throttle.begin("ann@example.com", HOME)
-    assert at_home is not None
-    assert CounterKind.ACCOUNT_FROM_STRANGERS not in at_home.keys
+    assert set(log_in(throttle).keys) == everywhere
+    assert set(log_in(throttle).keys) == everywhere - {CounterKind.ACCOUNT_FROM_STRANGERS}, "at home"
+
+
+def test_right_passwords_have_a_large_allowance_of_their_own() -> None:
+    throttle, clock, _ = counting()
+    for _ in range(RIGHT_PASSWORDS):
+        log_in(throttle)
+    assert refusal(throttle) == 1
+    assert refusal(throttle, origin=Origin(ip="198.51.100.7")) is None, "from elsewhere"
+    assert refusal(throttle, "ben@example.com") is None, "another account"
+    clock.advance(seconds=2)
+    assert refusal(throttle) is None
+
+
+def test_a_right_password_of_one_begins_nobodys_pause_anew() -> None:
+    throttle, clock, _ = counting(throttle_block=3)
+    for number in range(3):
+        assert refusal(throttle, f"victim{number}@example.com") is None
+    assert refusal(throttle, "victim4@example.com") == 1
+    clock.advance(seconds=1)
+    log_in(throttle, "eve@example.com")
+    assert refusal(throttle, "victim4@example.com") is None

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from passlib.context import CryptContext
 
+from core.authentication.passwords.fair_queue import Requester
 from core.authentication.passwords.foreign import in_own_form
 from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.policy import normalise
@@ -36,22 +37,26 @@ class PasswordHasher:
     def __init__(self, settings: PasswordSettings) -> None:
         self._context = _context(settings)
         self._floors = _costs(settings)
-        self._pool = HashPool(cores=settings.hash_concurrency, places=settings.hash_queue)
+        self._pool = HashPool(
+            cores=settings.hash_concurrency,
+            places=settings.hash_places,
+            wait=settings.hash_wait.total_seconds(),
+        )
 
-    def reserve(self) -> AbstractContextManager[None]:
-        """Reserve a place in the hash pool for all that this thread hashes or verifies.
+    def reserve(self, requester: Requester) -> AbstractContextManager[None]:
+        """Take a place in the hash pool for all that this thread hashes or verifies.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: the turn would come too late.
 
         """
-        return self._pool.reserve()
+        return self._pool.reserve(requester)
 
     def hash(self, password: str) -> str:
         """Hash a new password.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: the turn did not come in time.
 
         """
         return str(self._pool.run(self._context.hash, normalise(password)))
@@ -65,7 +70,7 @@ class PasswordHasher:
         A stored hash of an unknown scheme, a damaged one or one above the ceilings matches no password.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: the turn did not come in time.
 
         """
         usable = stored is not None and self._usable(stored)
@@ -75,7 +80,7 @@ class PasswordHasher:
         """Whether this is the password of an active account; None, an unknown address, costs as much as a known one.
 
         Raises:
-            Overloaded: too many are waiting.
+            Overloaded: the turn did not come in time.
 
         """
         is_right = self.verify(password, account.password_hash if account else None)
