@@ -24,6 +24,8 @@ from core.capability import Capability
 from core.clock import Clock, SystemClock
 from core.contract.contract import Contract
 from core.derived_keys import derive_keys
+from core.devices.device_tokens import DeviceTokens
+from core.devices.service import DeviceService
 from core.errors import DatabaseUnavailable, NotReady, Stopping
 from core.housekeeping import Housekeeper
 from core.mail.composer import Composer
@@ -233,8 +235,13 @@ class _Wiring:
         return PasswordHasher(self._settings.passwords)
 
     @cached_property
+    def devices(self) -> DeviceService:
+        tokens = DeviceTokens(derive_keys(self._settings.secrets, "device tokens"))
+        return DeviceService(store=self._store, clock=self._clock, tokens=tokens)
+
+    @cached_property
     def attempts(self) -> PasswordAttempts:
-        return PasswordAttempts(passwords=self.passwords, throttle=self.throttle)
+        return PasswordAttempts(passwords=self.passwords, throttle=self.throttle, devices=self.devices)
 
     @cached_property
     def password_policy(self) -> PasswordPolicy:
@@ -247,6 +254,7 @@ class _Wiring:
             clock=self._clock,
             passwords=self.passwords,
             attempts=self.attempts,
+            devices=self.devices,
             sessions=self.sessions,
             throttle=self.throttle,
             settings=self._settings.mail,
@@ -287,6 +295,7 @@ class _Wiring:
             passwords=self.passwords,
             throttle=self.throttle,
             policy=self.password_policy,
+            devices=self.devices,
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from core.audit.capability import AUDIT
 from core.authentication.capability import AUTHENTICATION
 from core.capability import Capability
 from core.contract.contract import Contract
+from core.devices.capability import DEVICES
 from core.mail.capability import MAIL
 from core.oauth.capability import OAUTH
 from core.sessions.capability import SESSIONS
@@ -22,6 +23,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     ACCOUNTS,
     AUTHENTICATION,
     SESSIONS,
+    DEVICES,
     OAUTH,
     TOKENS,
     MAIL,

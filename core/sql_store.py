@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from core.audit.sql import SqlAuditLog
+from core.devices.sql import SqlDevices
 from core.errors import DatabaseUnavailable, NotReady
 from core.mail.sql import SqlOneTimeTokens, SqlOutbox
 from core.oauth.sql import SqlClients
@@ -45,6 +46,7 @@ class SqlUnitOfWork:
         self._wake = wake
         self.users = SqlUsers(connection)
         self.sessions = SqlSessions(connection)
+        self.devices = SqlDevices(connection)
         self.keys = SqlKeys(connection)
         self.clients = SqlClients(connection)
         self.revocations = SqlRevocations(connection)

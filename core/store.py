@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from core.audit.model import AuditLog
+from core.devices.model import Devices
 from core.mail.model import OneTimeTokens, Outbox
 from core.oauth.model import Clients
 from core.sessions.model import Sessions
@@ -34,6 +35,11 @@ class UnitOfWork(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions."""
+        ...
+
+    @property
+    def devices(self) -> Devices:
+        """The devices of accounts."""
         ...
 
     @property

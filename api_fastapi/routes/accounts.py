@@ -15,6 +15,7 @@ from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
     DeleteAccountRequest,
+    ResetDone,
     ResetPasswordRequest,
     SendPasswordResetRequest,
     SignupAccepted,
@@ -77,8 +78,14 @@ async def send_password_reset(body: SendPasswordResetRequest, auth: Auth, origin
 
 
 @on(operations.RESET_PASSWORD)
-async def reset_password(body: ResetPasswordRequest, auth: Auth, origin: From) -> None:
-    await run_in_threadpool(auth.password_reset.reset, body.token, body.new_password, origin)
+async def reset_password(body: ResetPasswordRequest, auth: Auth, origin: From) -> Response:
+    device_token = await run_in_threadpool(
+        auth.password_reset.reset, body.token, body.new_password, origin, body.device_token
+    )
+    if device_token is None:
+        return response_of(Answer(HTTPStatus.NO_CONTENT))
+    done = ResetDone(device_token=device_token).model_dump_json().encode()
+    return response_of(Answer.of(JSON, done))
 
 
 @on(operations.SEND_EMAIL_VERIFICATION)

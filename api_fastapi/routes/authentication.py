@@ -17,5 +17,7 @@ on = partial(endpoint, router)
 
 @on(operations.LOGIN)
 async def login(body: LoginRequest, auth: Auth, origin: From) -> TokenPair:
-    pair = await run_in_threadpool(auth.authentication.login, body.email, body.password, origin, body.asked)
+    pair = await run_in_threadpool(
+        auth.authentication.login, body.email, body.password, origin, body.asked, device_token=body.device_token
+    )
     return TokenPair.of(pair)

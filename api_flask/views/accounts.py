@@ -15,6 +15,7 @@ from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
     DeleteAccountRequest,
+    ResetDone,
     ResetPasswordRequest,
     SendPasswordResetRequest,
     SignupAccepted,
@@ -91,8 +92,14 @@ class SendPasswordReset(MethodView):
 @on
 class ResetPassword(MethodView):
     @endpoint(operations.RESET_PASSWORD)
-    def post(self, body: ResetPasswordRequest) -> None:
-        auth_app().password_reset.reset(body.token, body.new_password, current_origin())
+    def post(self, body: ResetPasswordRequest) -> Response:
+        device_token = auth_app().password_reset.reset(
+            body.token, body.new_password, current_origin(), body.device_token
+        )
+        if device_token is None:
+            return response_of(Answer(HTTPStatus.NO_CONTENT))
+        done = ResetDone(device_token=device_token).model_dump_json().encode()
+        return response_of(Answer.of(JSON, done))
 
 
 @on

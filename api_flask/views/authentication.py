@@ -19,5 +19,7 @@ on = partial(add_view, blueprint)
 class Login(MethodView):
     @endpoint(operations.LOGIN)
     def post(self, body: LoginRequest) -> TokenPair:
-        pair = auth_app().authentication.login(body.email, body.password, current_origin(), body.asked)
+        pair = auth_app().authentication.login(
+            body.email, body.password, current_origin(), body.asked, device_token=body.device_token
+        )
         return TokenPair.of(pair)

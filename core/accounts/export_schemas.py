@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from core.accounts.model import Export
 from core.audit.schemas import ExportedEvent
 from core.contract.fields import EXAMPLE_TIME, ResponseModel
+from core.devices.schemas import ExportedDevice
 from core.mail.schemas import ExportedLink, ExportedMessage
 from core.sessions.schemas import ExportedSession
 from core.users.schemas import User
@@ -22,6 +23,7 @@ class AccountExport(ResponseModel):
     exported_at: datetime = Field(examples=[EXAMPLE_TIME])
     user: User
     sessions: list[ExportedSession]
+    devices: list[ExportedDevice]
     messages: list[ExportedMessage]
     links: list[ExportedLink]
     audit_events: list[ExportedEvent] = Field(description="The newest 10,000 and this export, oldest first.")

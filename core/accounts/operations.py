@@ -8,6 +8,7 @@ from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
     DeleteAccountRequest,
+    ResetDone,
     ResetPasswordRequest,
     SendPasswordResetRequest,
     SignupAccepted,
@@ -136,6 +137,8 @@ RESET_PASSWORD = Operation(
     json=ResetPasswordRequest,
     status=HTTPStatus.NO_CONTENT,
     success="The password is set.",
+    other_statuses={HTTPStatus.OK: "The same, with the token of the device that was asked for."},
+    other_responses={HTTPStatus.OK: ResetDone},
     errors=(InvalidResetToken, Overloaded),
 )
 

@@ -8,6 +8,7 @@ from core.authentication.attempts import requester
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.clock import Clock
+from core.devices.service import DeviceService
 from core.mail.model import MessageKind, OneTimeToken, Purpose, message
 from core.mail.one_time_tokens import digest_of, revoke_links
 from core.origin import Origin
@@ -18,20 +19,27 @@ from core.store import Store
 from core.throttling.model import CounterKind
 from core.throttling.throttle import Throttle
 from core.users.addresses import parse_email
-from core.users.model import User
 
 
 class PasswordReset:
     """Use cases of users who have forgotten the password, or whose account was taken over."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle, policy: PasswordPolicy
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        passwords: PasswordHasher,
+        throttle: Throttle,
+        policy: PasswordPolicy,
+        devices: DeviceService,
     ) -> None:
         self._store = store
         self._clock = clock
         self._passwords = passwords
         self._throttle = throttle
         self._policy = policy
+        self._devices = devices
 
     def request(self, email: str, origin: Origin) -> None:
         """Request a link.
@@ -55,8 +63,11 @@ class PasswordReset:
             work.outbox.add(message(MessageKind.PASSWORD_RESET, at=now, origin=origin, canonical_email=canonical_email))
             work.commit()
 
-    def reset(self, token: str, new_password: str, origin: Origin) -> None:
+    def reset(self, token: str, new_password: str, origin: Origin, device_token: str | None = None) -> str | None:
         """Set a new password and end every session, without starting a new one.
+
+        Every device is forgotten as well. A caller who brings the token of one, good or not, is returned a new one:
+        whoever reads the mail of the address gets in at the next try, whatever strangers have spent.
 
         A user with the token reads the mail of the address, so the address is verified as well: an account that a
         stranger signed up with it now belongs to the owner of the address.
@@ -70,7 +81,8 @@ class PasswordReset:
         found = self._find(token)
         self._policy.check(new_password, address=found.address, field="new_password")
         with self._passwords.reserve(requester(found.address, origin)):
-            self._reset(found, self._passwords.hash(new_password), origin)
+            new_hash = self._passwords.hash(new_password)
+        return self._reset(found, new_hash, origin, wants_device=device_token is not None)
 
     @retried
     def _find(self, token: str) -> OneTimeToken:
@@ -84,7 +96,7 @@ class PasswordReset:
         return found
 
     @retried
-    def _reset(self, token: OneTimeToken, new_hash: str, origin: Origin) -> User:
+    def _reset(self, token: OneTimeToken, new_hash: str, origin: Origin, *, wants_device: bool) -> str | None:
         now = self._clock.now()
         with self._store.begin() as work:
             work.users.lock(token.user_id)  # before the token, in the same order everywhere
@@ -95,10 +107,12 @@ class PasswordReset:
                 raise InvalidResetToken  # the account was deleted or deactivated
             revoke_links(work, user.id, at=now)
             end_sessions(work, user.id, at=now, reason=EndReason.PASSWORD_RESET)
+            work.devices.forget_all(user.id)
+            device_token = self._devices.remember(work, user.id, None, None, now) if wants_device else None
             self._throttle.trust_origin(work, user.email, origin)
             work.audit.add(event(EventKind.PASSWORD_RESET, at=now, origin=origin, user_id=user.id))
             work.outbox.add(
                 message(MessageKind.PASSWORD_CHANGED, at=now, origin=origin, user_id=user.id, address=user.email)
             )
             work.commit()
-        return user
+        return device_token

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from core.accounts.display_names import is_showable
 from core.authentication.schemas import AddressText, NewPasswordText, PasswordText
 from core.contract.fields import RequestModel, ResponseModel, text_field, token_field
+from core.devices.schemas import EXAMPLE_DEVICE_TOKEN, MAX_DEVICE_TOKEN
 
 
 def _showable(text: str) -> str:
@@ -80,6 +81,21 @@ class ResetPasswordRequest(RequestModel):
 
     token: EmailTokenText
     new_password: NewPasswordText
+    device_token: str | None = Field(
+        None,
+        max_length=MAX_DEVICE_TOKEN,
+        description="The `device_token` of this device, or an empty text: a new one is given in the answer, because a "
+        "reset makes those before it worthless.",
+        examples=[EXAMPLE_DEVICE_TOKEN],
+    )
+
+
+class ResetDone(ResponseModel):
+    """What a reset is answered where a token of the device was asked for."""
+
+    device_token: str = Field(
+        description="To be kept on the device and brought along with the next login.", examples=[EXAMPLE_DEVICE_TOKEN]
+    )
 
 
 class VerifyEmailRequest(RequestModel):

@@ -164,6 +164,7 @@ class Accounts:
             if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
                 return False
             end_sessions(work, user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)
+            work.devices.forget_all(user_id, keep_session=principal.session_id)
             revoke_links(work, user_id, at=now)
             work.outbox.add(
                 message(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from core.audit.model import EventKind, event
-from core.authentication.attempts import PasswordAttempts
+from core.authentication.attempts import LetThrough, PasswordAttempts
 from core.authentication.errors import EmailNotVerified, InvalidCredentials, Overloaded
 from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
+from core.devices.service import DeviceService
 from core.mail.model import MessageKind, message
 from core.origin import Origin
 from core.sessions.model import Session, TokenPair
@@ -32,6 +34,7 @@ class Authentication:
         clock: Clock,
         passwords: PasswordHasher,
         attempts: PasswordAttempts,
+        devices: DeviceService,
         sessions: SessionService,
         throttle: Throttle,
         settings: MailSettings,
@@ -40,12 +43,23 @@ class Authentication:
         self._clock = clock
         self._passwords = passwords
         self._attempts = attempts
+        self._devices = devices
         self._throttle = throttle
         self._settings = settings
         self._sessions = sessions
 
-    def login(self, email: str, password: str, origin: Origin, asked: AccessRequest = WHATEVER_THERE_IS) -> TokenPair:
+    def login(
+        self,
+        email: str,
+        password: str,
+        origin: Origin,
+        asked: AccessRequest = WHATEVER_THERE_IS,
+        *,
+        device_token: str | None = None,
+    ) -> TokenPair:
         """Start a session for an address and its password.
+
+        An attempt that brings the token of a device which the account knows is counted under it alone.
 
         An unknown address, a wrong password and an inactive user get the same answer at the same cost.
 
@@ -59,27 +73,30 @@ class Authentication:
 
         """
         account = None
-        with self._attempts.attempt(email, origin) as attempt:
+        with self._attempts.attempt(email, origin, device_token) as let_through:
             for _ in range(CHECKS):
                 account = self._account(email)
                 if not self._passwords.matches(password, account) or account is None:
                     break
-                pair = self._admit(account, password, origin, attempt, asked)
+                pair = self._admit(account, password, origin, let_through, asked)
                 if pair is not None:
                     return pair
-        self._record_failure(account, attempt, origin)
+        self._record_failure(account, let_through.attempt, origin)
         raise InvalidCredentials
 
     def _admit(
-        self, account: Account, password: str, origin: Origin, attempt: Attempt, asked: AccessRequest
+        self, account: Account, password: str, origin: Origin, let_through: LetThrough, asked: AccessRequest
     ) -> TokenPair | None:
         """Start a session; None if the hash was replaced since it was checked."""
         if self._settings.require_verified_email and not account.user.email_verified:
             self._refuse_unverified(account, origin)
             raise EmailNotVerified
         now = self._clock.now()
-        session = self._start_session(account, self._upgrade(account, password), origin, attempt, now, asked)
-        return None if session is None else self._sessions.pair(session, account.user, now)
+        started = self._start_session(account, self._upgrade(account, password), origin, let_through, now, asked)
+        if started is None:
+            return None
+        session, device_token = started
+        return replace(self._sessions.pair(session, account.user, now), device_token=device_token)
 
     @retried
     def _account(self, email: str) -> Account | None:
@@ -103,10 +120,10 @@ class Authentication:
         account: Account,
         upgraded: str | None,
         origin: Origin,
-        attempt: Attempt,
+        let_through: LetThrough,
         now: datetime,
         asked: AccessRequest,
-    ) -> Session | None:
+    ) -> tuple[Session, str] | None:
         user_id, password_hash = account.user.id, account.password_hash
         with self._store.begin() as work:
             if upgraded and work.users.replace_password(
@@ -117,10 +134,11 @@ class Authentication:
             if user is None:
                 return None
             session = self._sessions.start(work, user, origin, now, asked)
-            self._throttle.record_success(work, attempt)
+            device_token = self._devices.remember(work, user_id, session.id, let_through.device, now)
+            self._throttle.record_success(work, let_through.attempt)
             work.audit.add(event(EventKind.LOGGED_IN, at=now, origin=origin, user_id=user_id, session_id=session.id))
             work.commit()
-        return session
+        return session, device_token
 
     @retried
     def _refuse_unverified(self, account: Account, origin: Origin) -> None:

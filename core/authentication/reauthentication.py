@@ -73,13 +73,13 @@ class Reauthentication:
             Overloaded: too many passwords are being checked.
 
         """
-        with self._attempts.attempt(principal.user.email, origin) as attempt:
+        with self._attempts.attempt(principal.user.email, origin) as let_through:
             proof = Proof(self, principal)
             yield proof
         if not proof.is_done:
-            self._record_failure(failure, principal, attempt, origin)
+            self._record_failure(failure, principal, let_through.attempt, origin)
             raise WrongPassword
-        self._throttle.accept(attempt)
+        self._throttle.accept(let_through.attempt)
 
     def matching_hash(self, principal: Principal, password: str) -> str | None:
         """Return the stored hash of the user if the password matches it and the account is active."""

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from core.authentication.passwords import policy
 from core.contract.fields import text_field
+from core.devices.schemas import device_token_field
 from core.errors import InvalidInput
 from core.tokens.schemas import AccessBody
 from core.users import addresses
@@ -70,3 +71,4 @@ class LoginRequest(AccessBody):
 
     email: EmailText
     password: PasswordText
+    device_token: str | None = device_token_field()

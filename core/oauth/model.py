@@ -127,6 +127,7 @@ class TokenRequest:
     password: str | None = field(default=None, repr=False)
     refresh_token: str | None = field(default=None, repr=False)
     asked: AccessRequest = WHATEVER_THERE_IS
+    device_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ class Grant:
     expires_in: int
     refresh_token: str | None = field(default=None, repr=False)
     scope: str | None = None
+    device_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from core.authentication.schemas import PasswordText
 from core.contract.fields import EXAMPLE_ID, EXAMPLE_SESSION_ID, ResponseModel
+from core.devices.schemas import EXAMPLE_DEVICE_TOKEN, MAX_DEVICE_TOKEN, given_device_token_field
 from core.oauth.client_authentication import Proof, proof_of
 from core.oauth.model import ActiveToken, Credentials, Grant, TokenRequest
 from core.settings.whole import Settings
@@ -79,6 +80,13 @@ class TokenForm(ClientForm):
         examples=["https://orders.example.com"],
     )
 
+    device_token: str | SkipJsonSchema[None] = Field(
+        None,
+        max_length=MAX_DEVICE_TOKEN,
+        description="The `device_token` of an earlier login on this device, for the grant `password`.",
+        examples=[EXAMPLE_DEVICE_TOKEN],
+    )
+
     def to_core(self) -> TokenRequest:
         """The request in the core's terms."""
         return TokenRequest(
@@ -87,6 +95,7 @@ class TokenForm(ClientForm):
             password=self.password,
             refresh_token=self.refresh_token,
             asked=AccessRequest(scope=self.scope, resource=self.resource),
+            device_token=self.device_token,
         )
 
 
@@ -117,6 +126,7 @@ class TokenAnswer(ResponseModel):
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
     refresh_token: str | None = Field(None, description="Opaque, single use; not for `client_credentials`.")
     scope: str | None = Field(None, description="The granted scopes, where there are any.", examples=["orders:read"])
+    device_token: str | None = given_device_token_field("For the grant `password`: to be kept on the device.")
 
     @classmethod
     def of(cls, grant: Grant) -> Self:
@@ -127,6 +137,7 @@ class TokenAnswer(ResponseModel):
             expires_in=grant.expires_in,
             refresh_token=grant.refresh_token,
             scope=grant.scope,
+            device_token=grant.device_token,
         )
 
 

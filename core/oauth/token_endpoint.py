@@ -101,6 +101,7 @@ class TokenEndpoint:
             expires_in=pair.expires_in,
             refresh_token=pair.refresh_token,
             scope=pair.scope,
+            device_token=pair.device_token,
         )
 
     def _pair(self, request: TokenRequest, origin: Origin) -> TokenPair:
@@ -108,7 +109,9 @@ class TokenEndpoint:
             case TokenRequest(grant_type="password") if not self._allows_passwords:
                 raise UnsupportedGrantType(_NO_PASSWORDS)
             case TokenRequest(grant_type="password", username=str(username), password=str(password)):
-                return self._authentication.login(username, password, origin, request.asked)
+                return self._authentication.login(
+                    username, password, origin, request.asked, device_token=request.device_token
+                )
             case TokenRequest(grant_type="refresh_token", refresh_token=str(refresh_token)):
                 return self._sessions.refresh(refresh_token, origin, request.asked)
             case _:

@@ -172,3 +172,5 @@ class TokenPair:
     refresh_token: str = field(repr=False)
     refresh_expires_in: int
     scope: str | None = None
+    device_token: str | None = field(default=None, repr=False)
+    """Of the device that has logged in."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from core.contract.fields import EXAMPLE_SESSION_ID, EXAMPLE_TIME, QueryModel, ResponseModel, token_field
+from core.devices.schemas import given_device_token_field
 from core.sessions.model import Principal
 from core.sessions.model import Session as CoreSession
 from core.sessions.model import TokenPair as CoreTokenPair
@@ -36,6 +37,9 @@ class TokenPair(ResponseModel):
     refresh_token: str = Field(description="Opaque, single use.")
     refresh_expires_in: int = Field(description="Seconds until the refresh token expires unused.", examples=[2592000])
     scope: str | None = Field(None, description="The granted scopes, where there are any.", examples=["orders:read"])
+    device_token: str | None = given_device_token_field(
+        "Of a login: to be kept on the device and brought along with the next one."
+    )
 
     @classmethod
     def of(cls, pair: CoreTokenPair) -> Self:
@@ -47,6 +51,7 @@ class TokenPair(ResponseModel):
             refresh_token=pair.refresh_token,
             refresh_expires_in=pair.refresh_expires_in,
             scope=pair.scope,
+            device_token=pair.device_token,
         )
 
 

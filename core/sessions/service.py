@@ -249,6 +249,7 @@ class SessionService:
         keep = principal.session_id if keep_current else None
         with self._store.begin() as work:
             end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
+            work.devices.forget_all(user_id, keep_session=keep)
             work.audit.add(event(EventKind.SESSIONS_ENDED, at=now, origin=origin, user_id=user_id))
             work.commit()
 

@@ -5,6 +5,7 @@ Guesses are slowed down, and nobody is locked out.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,11 +68,15 @@ class Throttle:
         }
         return {kind: self._counters.key_of(kind, *parts[kind]) for kind in parts}
 
+    def keys_of_device(self, device_id: uuid.UUID) -> CounterKeys:
+        """Return the counters of attempts that bring the token of a device."""
+        kinds = (CounterKind.DEVICE, CounterKind.RIGHT_PASSWORDS)
+        return {kind: self._counters.key_of(kind, str(device_id)) for kind in kinds}
+
     def keys_of_block(self, kind: CounterKind, origin: Origin) -> CounterKeys:
         """Return the counter of requests of a kind from an address block."""
         return {kind: self._counters.key_of(kind, block_of(origin.ip))}
 
-    @retried
     def look(self, keys: CounterKeys, origin: Origin) -> None:
         """Refuse a request that has to wait anyway, without a lock, a write or a place in a queue.
 
@@ -79,10 +84,18 @@ class Throttle:
             TooManyAttempts: it comes too soon. It is not counted, so that waiting helps.
 
         """
+        _allowed(self._foresee(keys), origin)
+
+    def has_room(self, keys: CounterKeys) -> bool:
+        """Whether a request would be let through, as `look` finds it."""
+        return not isinstance(self._foresee(keys), Wait)
+
+    @retried
+    def _foresee(self, keys: CounterKeys) -> Wait | dict[CounterKind, Counter]:
         now = self._clock.now()
         with self._store.reading() as read:
             counters = self._counters.read(read, keys, now)
-        _allowed(decide(counters, self._counters.rules, now, begin), origin)
+        return decide(counters, self._counters.rules, now, begin)
 
     @contextmanager
     def attempt(self, keys: CounterKeys, origin: Origin) -> Iterator[Attempt]:
@@ -199,9 +212,17 @@ class NoThrottle(Throttle):
         """Name no counter."""
         return {}
 
+    def keys_of_device(self, device_id: uuid.UUID) -> CounterKeys:  # noqa: ARG002
+        """Name no counter."""
+        return {}
+
     def keys_of_block(self, kind: CounterKind, origin: Origin) -> CounterKeys:  # noqa: ARG002
         """Name no counter."""
         return {}
+
+    def has_room(self, keys: CounterKeys) -> bool:  # noqa: ARG002
+        """Allow every request."""
+        return True
 
     def look(self, keys: CounterKeys, origin: Origin) -> None:
         """Allow the request."""

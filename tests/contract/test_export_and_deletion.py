@@ -104,6 +104,14 @@ class TestTheExport:
                     "ip": "127.0.0.1",
                 }
             ],
+            "devices": [
+                {
+                    "id": found["devices"][0]["id"],
+                    "created_at": "2026-11-21T09:30:01Z",
+                    "last_used_at": "2026-11-21T09:30:01Z",
+                    "expires_at": "2027-11-21T09:30:01Z",
+                }
+            ],
             "messages": [
                 {
                     "kind": "email_verification",
@@ -139,6 +147,7 @@ class TestTheExport:
         found = export(door, pair["access_token"])
         parts = {
             "sessions": "sessions",
+            "devices": "devices",
             "outbox": "messages",
             "email_tokens": "links",
             "audit_events": "audit_events",

@@ -22,6 +22,7 @@ def test_login_gives_a_token_pair(api: Api) -> None:
     pair = answer.json
     assert api.whoami(pair.pop("access_token")).status == 200
     assert pair.pop("refresh_token").startswith("twr_")
+    assert pair.pop("device_token").startswith("twd_")
     assert pair == {"token_type": "Bearer", "expires_in": 900, "refresh_expires_in": 2592000}
     assert answer.header("Cache-Control") == "no-store"
 
@@ -101,7 +102,7 @@ def test_the_password_grant_gives_an_rfc_6749_answer(api: Api) -> None:
     api.signup()
     answer = api.post("/v1/token", form=password_grant())
     assert answer.status == 200
-    assert answer.json.keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+    assert answer.json.keys() == {"access_token", "token_type", "expires_in", "refresh_token", "device_token"}
     assert (answer.json["token_type"], answer.json["expires_in"]) == ("Bearer", 900)
     assert answer.header("Cache-Control") == "no-store"
     assert api.whoami(answer.json["access_token"]).status == 200

@@ -560,6 +560,29 @@ def test_junk_tokens_of_resets_are_no_way_home(open_api: OpenApi) -> None:
     assert log_in(api, ip=CAFE).status == 429
 
 
+# Devices
+
+
+def test_with_the_token_of_a_device_an_owner_gets_in_while_strangers_spend_every_counter(
+    open_api: OpenApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = open_api(throttle_strangers=6, throttle_block=8)
+    api.signup()
+    device = log_in(api, ip=CAFE).json["device_token"]
+    fail(api, ALLOWANCE, ip=CAFE)
+    fail(api, 3, email="nobody@example.com", ip=CAFE)
+    spend_strangers(api, 6)
+    assert log_in(api, ip=CAFE).status == log_in(api, ip=OFFICE).status == 429
+    for ip in (CAFE, OFFICE):
+        body = {"email": EMAIL, "password": PASSWORD, "device_token": device}
+        assert api.post("/v1/login", body, headers=come_from(ip)).status == 200
+    body = {"token": reset_token(api, OFFICE, monkeypatch), "new_password": OTHER_PASSWORD, "device_token": device}
+    given = api.post("/v1/reset-password", body, headers=come_from(CAFE)).json["device_token"]
+    body = {"email": EMAIL, "password": OTHER_PASSWORD}
+    assert api.post("/v1/login", body | {"device_token": device}, headers=come_from(CAFE)).status == 429
+    assert api.post("/v1/login", body | {"device_token": given}, headers=come_from(CAFE)).status == 200
+
+
 # Where only verified addresses may log in
 
 

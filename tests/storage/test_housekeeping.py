@@ -35,7 +35,7 @@ from tests.support.api import EMAIL, PASSWORD
 from tests.support.clock import FakeClock
 from tests.support.database_faults import opened, url_of
 from tests.support.settings import make_settings
-from tests.support.values import NOW, account, audit_event, events_in, session, stored
+from tests.support.values import NOW, account, audit_event, device, events_in, session, stored
 
 TICK = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -86,6 +86,10 @@ def add_session(work: UnitOfWork, over: datetime) -> None:
     work.sessions.add(session(ANN.user.id, id=new_id(began), created_at=began, expires_at=end, idle_expires_at=end))
 
 
+def add_device(work: UnitOfWork, over: datetime) -> None:
+    work.devices.add(device(ANN.user.id, id=new_id(NOW), expires_at=over))
+
+
 def add_sent_message(work: UnitOfWork, over: datetime) -> None:
     work.outbox.add(message(sent_at=over - KEPT_MESSAGES))
 
@@ -128,6 +132,7 @@ def add_event(work: UnitOfWork, over: datetime) -> None:
 
 ROWS: dict[str, tuple[str, Callable[[UnitOfWork, datetime], None]]] = {
     "an expired session": ("sessions", add_session),
+    "a device": ("devices", add_device),
     "a message that was sent": ("outbox", add_sent_message),
     "a message that was given up": ("outbox", add_dead_message),
     "a link": ("email_tokens", add_link),

@@ -447,7 +447,7 @@ def test_who_uses_a_link_holds_nothing_for_which_the_holder_of_its_user_waits(
         app.sessions.whoami(_login(app).access_token), "anna@example.com", PASSWORD, CLIENT
     )
     token = _sent(app, kind)
-    uses: dict[MessageKind, Callable[[], None]] = {
+    uses: dict[MessageKind, Callable[[], object]] = {
         MessageKind.PASSWORD_RESET: lambda: app.password_reset.reset(token, OTHER_PASSWORD, CLIENT)
     }
     impatient = timedelta(milliseconds=500)  # half of what PostgreSQL lets pass before it looks for a deadlock

@@ -323,6 +323,16 @@ _THROTTLE_COUNTERS: Sequence[Row] = (
     {"key": "0" * 64, "count": 2**31 - 1, "at": THEN, "since": None, "familiar_until": None, "expires_at": LATER},
     {"key": "f" * 64, "count": 0, "at": THEN, "since": THEN, "familiar_until": LATER, "expires_at": LATER},
 )
+_DEVICES: Sequence[Row] = (
+    {
+        "id": uuid.UUID(int=31),
+        "user_id": _USERS[0]["id"],
+        "session_id": None,
+        "created_at": THEN,
+        "last_used_at": THEN,
+        "expires_at": LATER,
+    },
+)
 _THROTTLE_COUNTERS_WITH_PENDING: Sequence[Row] = (
     {**_THROTTLE_COUNTERS[0], "pending": None},
     {**_THROTTLE_COUNTERS[1], "pending": [1_764_550_000_123_456, 1_764_550_000_123_457]},
@@ -395,6 +405,7 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0009": {
         "users": _USERS,
         "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
+        "devices": _DEVICES,
         "signing_keys": _SIGNING_KEYS,
         "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
         "clients": _CLIENTS_WITH_AUDIENCES,

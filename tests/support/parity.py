@@ -18,6 +18,7 @@ _RANDOM = (
     (re.compile(r"twc_[0-9a-f]{32}"), "<client id>"),
     (re.compile(r"twr_[\w-]{72}"), "<refresh token>"),
     (re.compile(r"twm_[\w-]{32}"), "<token of a link>"),
+    (re.compile(r"twd_[\w-]{43}"), "<token of a device>"),
     (re.compile(r"\b[0-9]+\.[0-9a-f]{16}\b"), "<cursor>"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<request id>"),

@@ -20,13 +20,14 @@ from core.sessions.model import EndReason
 from core.sql_store import SqlUnitOfWork
 from core.throttling.model import Counter
 from core.tokens.model import Revocation, RevocationKind
-from tests.support.values import HASH, NOW, account, audit_event, email_token, key, message, session
+from tests.support.values import HASH, NOW, account, audit_event, device, email_token, key, message, session
 
 LATER = NOW + timedelta(days=1000)
 ANN = account("ann@reviewed.example")
 ANNS = ANN.user.id
 LOGIN = session(ANNS)
 TOKEN = email_token(ANNS)
+LAPTOP = device(ANNS)
 LETTER = message(MessageKind.PASSWORD_RESET, user_id=ANNS)
 CLIENT = RegisteredClient(
     id="reviewed", name="Orders", scopes=("a",), is_active=True, created_at=NOW, last_used_at=None
@@ -43,6 +44,7 @@ def arrange(work: SqlUnitOfWork) -> None:
     """Put in what the calls below find; it is undone with them."""
     work.users.add(ANN, canonical_email=ANN.user.email)
     work.sessions.add(LOGIN)
+    work.devices.add(LAPTOP)
     work.outbox.add(LETTER)
     work.one_time_tokens.save(TOKEN)
     work.audit.add(audit_event(EventKind.LOGIN_FAILED, user_id=ANNS))
@@ -76,6 +78,13 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "sessions.purge": lambda work: work.sessions.purge(
         before=NOW - timedelta(days=7), made_before=NOW - timedelta(days=97), limit=500
     ),
+    "devices.add": lambda work: work.devices.add(device(ANNS)),
+    "devices.of_account": lambda work: work.devices.of_account(LAPTOP.id, ANN.user.email, now=NOW),
+    "devices.use": lambda work: work.devices.use(LAPTOP),
+    "devices.forget_surplus": lambda work: work.devices.forget_surplus(ANNS, limit=0),
+    "devices.forget_all": lambda work: work.devices.forget_all(ANNS, keep_session=LOGIN.id),
+    "devices.of": lambda work: work.devices.of(ANNS),
+    "devices.purge": lambda work: work.devices.purge(now=LATER, limit=500),
     "keys.all": lambda work: work.keys.all(),
     "keys.add": lambda work: work.keys.add(key(77)),
     "keys.replace_sealed": lambda work: work.keys.replace_sealed("kid-77", b"sealed"),

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from core.audit.model import AuditEvent, EventKind
 from core.audit.sql import audit_events
 from core.clock import new_id
+from core.devices.model import Device
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.mail.sql import outbox
 from core.sessions.model import Session
@@ -55,6 +56,18 @@ def session(user_id: uuid.UUID, **changes: Any) -> Session:
         "ip": "192.0.2.7",
     }
     return Session(**values | changes)
+
+
+def device(user_id: uuid.UUID, **changes: Any) -> Device:
+    values: dict[str, Any] = {
+        "id": new_id(NOW),
+        "user_id": user_id,
+        "session_id": None,
+        "created_at": NOW,
+        "last_used_at": NOW,
+        "expires_at": NOW + timedelta(days=365),
+    }
+    return Device(**values | changes)
 
 
 def key(number: int = 1, **changes: Any) -> SigningKey:
