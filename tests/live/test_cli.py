@@ -41,9 +41,10 @@ PLACEHOLDER = "changeme-changeme-changeme-changeme"
 COMMANDS = {
     "serve": ["--framework", "--host", "--port", "--fastapi-port", "--flask-port", "--workers", "--reload"],
     "migrate": [],
-    "keys": ["list", "rotate"],
+    "keys": ["list", "rotate", "retire", "reseal"],
     "keys list": [],
     "keys rotate": ["--algorithm"],
+    "keys retire": ["--now", "--yes", "Example"],
     "clients": ["create", "list", "rotate-secret"],
     "mail": ["read"],
     "mail read": ["--kind", "--wait", "password_reset"],
@@ -378,6 +379,37 @@ def test_rotated_key_is_published_before_it_signs_and_keys_are_sealed_anew(tmp_p
     assert first[1:] == ("ES256", "signing")
     assert second_and_more == [(second, "RS256", "next")]
     assert "2 keys" in invoked(tmp_path, "keys", "reseal", AUTH_DATABASE_URL=url).stdout
+
+
+def test_a_key_that_leaked_is_retired_and_the_next_one_signs(tmp_path: Path) -> None:
+    url = migrated(tmp_path)
+    following = invoked(tmp_path, "keys", "rotate", AUTH_DATABASE_URL=url).stdout.split()[0]
+    leaked = listed(tmp_path, url)[0][0]
+    done = invoked(tmp_path, "keys", "retire", leaked, "--now", "--yes", AUTH_DATABASE_URL=url)
+    assert (done.returncode, done.stdout) == (0, f"{leaked} is retired; {following} signs\n")
+    assert listed(tmp_path, url) == [(following, "ES256", "signing")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--yes"], 2, "--now ends one that leaked"),
+        (["--now"], 1, "Aborted"),  # nobody answers
+        (["--now", "--yes"], 1, "there is none with this id"),
+    ],
+    ids=["not now", "not asked", "no such key"],
+)
+def test_no_key_is_retired_where_that_is_not_said_clearly(
+    tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_DATABASE_URL=url).returncode == 0
+    before = listed(tmp_path, url)
+    kid = "nobody's" if "--now" in arguments and "--yes" in arguments else before[0][0]
+    done = invoked(tmp_path, "keys", "retire", kid, *arguments, AUTH_DATABASE_URL=url)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert listed(tmp_path, url) == before
 
 
 def test_openapi_prints_the_document(tmp_path: Path) -> None:

@@ -825,7 +825,7 @@ def _run_a_service(app: AuthApp) -> str:
     secret = app.clients.rotate_secret(registered.id, overlap=timedelta(0))
     with pytest.raises(InvalidClient):
         app.clients.authenticate(Credentials(client_id=secret, secret=secret), CLIENT)
-    app.keys.rotate()
+    app.keys.retire(app.keys.rotate().kid)
     app.keys.reseal()
     return secret
 
