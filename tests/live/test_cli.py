@@ -170,7 +170,7 @@ def test_production_does_not_serve_with_a_database_of_another_encoding(
 ) -> None:
     with postgres_url(postgres, "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'") as url:
         arguments = ("serve", "--framework", framework, "--port", str(free_port()))
-        line = plain_line(run_command(tmp_path, *arguments, **PRODUCTION, AUTH_DATABASE_URL=url))
+        line = plain_line(run_command(tmp_path, *arguments, **PRODUCTION | {"AUTH_DATABASE_URL": url}))
         assert "the encoding of the database is LATIN1 and must be UTF8" in line
 
 
@@ -178,7 +178,7 @@ def test_production_does_not_serve_with_a_database_of_another_encoding(
 def test_production_logs_why_its_database_refuses(postgres: str, tmp_path: Path, framework: str) -> None:
     url = make_url(postgres).set(password="canary").render_as_string(hide_password=False)
     arguments = ("serve", "--framework", framework, "--port", str(port := free_port()))
-    with running(tmp_path, *arguments, **PRODUCTION, AUTH_DATABASE_URL=url) as process:
+    with running(tmp_path, *arguments, **PRODUCTION | {"AUTH_DATABASE_URL": url}) as process:
         server = Server(framework, port, process)
         assert eventually(lambda: listens(port), START_SECONDS)
         assert server.api.get("/readyz").status == 503
@@ -194,6 +194,7 @@ PRODUCTION = {
     "AUTH_SECRET_KEY": SECRET,
     "AUTH_PUBLIC_URL": "https://auth.example.com",
     "AUTH_SMTP_URL": "smtps://user:pa55word@mail.example.com",
+    "AUTH_DATABASE_URL": "sqlite:///twinauth.db",
 }
 
 
@@ -236,9 +237,26 @@ WITHOUT_MAIL_SERVER = {name: value for name, value in PRODUCTION.items() if name
 def test_production_serves_with_its_settings_whether_mail_leaves_from_here_or_not(
     framework: str, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    with serving(tmp_path, framework, AUTH_DATABASE_URL=migrated(tmp_path), **settings) as (server,):
+    with serving(tmp_path, framework, **settings | {"AUTH_DATABASE_URL": migrated(tmp_path)}) as (server,):
         assert server.api.get("/readyz").status == 200
         assert "Links in mail" not in server.process.printed()
+        assert "insecure_setting_allowed" not in server.process.printed()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_production_is_allowed_nevertheless_is_told_once_at_the_start(framework: str, tmp_path: Path) -> None:
+    allowed = {"AUTH_INSECURE": "throttle", "AUTH_THROTTLE": "false", "AUTH_DATABASE_URL": migrated(tmp_path)}
+    with serving(tmp_path, framework, **PRODUCTION | allowed) as (server,):
+        lines = [line for line in server.process.printed().splitlines() if "insecure_setting_allowed" in line]
+    (told,) = map(json.loads, lines)
+    assert (told["name"], told["variable"], told["level"]) == ("throttle", "AUTH_THROTTLE", "warning")
+
+
+def test_a_relay_tells_what_production_is_allowed_nevertheless(tmp_path: Path) -> None:
+    settings = PRODUCTION | {"AUTH_RELAY": "false", "AUTH_INSECURE": "smtp", "AUTH_SMTP_URL": "smtp://mail.example.com"}
+    with running(tmp_path, "relay", **settings | {"AUTH_DATABASE_URL": migrated(tmp_path)}) as process:
+        assert eventually(lambda: "insecure_setting_allowed" in process.printed(), START_SECONDS)
+        assert '"smtp"' in process.printed()
 
 
 def test_misspelt_setting_is_refused_by_name(tmp_path: Path) -> None:

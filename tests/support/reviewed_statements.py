@@ -79,6 +79,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "keys.all": lambda work: work.keys.all(),
     "keys.add": lambda work: work.keys.add(key(77)),
     "keys.replace_sealed": lambda work: work.keys.replace_sealed("kid-77", b"sealed"),
+    "keys.activate": lambda work: work.keys.activate("kid-77", at=NOW),
     "keys.remove": lambda work: work.keys.remove("kid-77"),
     "clients.add": lambda work: work.clients.add(
         RegisteredClient(id="other", name="x", scopes=(), is_active=True, created_at=NOW, last_used_at=None)
