@@ -54,7 +54,7 @@ def development_secret(folder: Path) -> SecretStr:
         _make(path)
     secret = _read(path)
     if is_weak(secret):
-        raise SettingsError(f"{path} holds no usable secret; remove it to have a new one made")
+        raise SettingsError(f"{path} holds no usable secret; put back the one that the database knows")
     return SecretStr(secret)
 
 

@@ -22,7 +22,7 @@ from core.settings.groups import (
     named,
 )
 from core.settings.production import DANGERS, Danger, met, unknown
-from core.settings.secret_key import development_secret
+from core.settings.secret_key import development_secret, secret_file
 from core.settings.values import Names, Secrets
 
 FREE_THREADS = 32  # for requests that neither hash nor wait in the hash queue
@@ -124,6 +124,11 @@ class Settings(SettingsGroup):
     def secrets(self) -> tuple[SecretStr, ...]:
         """The secret key and the earlier ones. Development makes one and stores it in the data folder."""
         return (self.secret_key or development_secret(self.data_dir), *self.old_secret_keys)
+
+    @property
+    def lacks_secret(self) -> bool:
+        """Whether there is none, so that development makes one."""
+        return self.secret_key is None and not secret_file(self.data_dir).exists()
 
     @property
     def allowed_dangers(self) -> tuple[Danger, ...]:

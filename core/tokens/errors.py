@@ -29,5 +29,13 @@ class KeyNumberTakenError(Exception):
     """Another process added a key at the same moment."""
 
 
+class SecretMissingError(Exception):
+    """A new secret would have to be made for a database that has keys of another one."""
+
+
+class SecretInUseError(Exception):
+    """The secret that is to replace another one opens the keys already."""
+
+
 class KeyRingLockedError(Exception):
     """The private keys were encrypted under another secret key."""

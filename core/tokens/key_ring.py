@@ -166,6 +166,17 @@ class KeyRing:
         self._read()
         return self.signer()[0]
 
+    def renew(self) -> SigningKey:
+        """End every key, whichever secret it was stored under, and return a new one that signs at once.
+
+        Raises:
+            KeyNumberTakenError: another process rotated at the same moment; nothing was ended.
+
+        """
+        key = self._renew(self._make(self._settings.algorithm, activates_after=timedelta(0)))
+        self._read()
+        return key
+
     @retried
     def reseal(self) -> int:
         """Encrypt every private key under the first secret; then keys no longer need the older secrets.
@@ -195,6 +206,18 @@ class KeyRing:
             if signing is None or signing.kid == kid:
                 self._take_over(work, keys, spare, ended=kid, now=now)
             work.commit()
+
+    @retried
+    def _renew(self, key: SigningKey) -> SigningKey:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            keys = work.keys.all()
+            for old in keys:
+                self._end(work, old.kid, now)
+            key = self._add(work, keys, key)
+            work.audit.add(event(EventKind.SECRET_REPLACED, at=now, origin=LOCAL_ORIGIN))
+            work.commit()
+        return key
 
     def _end(self, work: UnitOfWork, kid: str, now: datetime) -> None:
         work.keys.remove(kid)

@@ -45,6 +45,8 @@ COMMANDS = {
     "keys list": [],
     "keys rotate": ["--algorithm"],
     "keys retire": ["--now", "--yes", "Example"],
+    "secret": ["replace"],
+    "secret replace": ["--yes", "Example"],
     "clients": ["create", "list", "rotate-secret"],
     "mail": ["read"],
     "mail read": ["--kind", "--wait", "password_reset"],
@@ -428,6 +430,67 @@ def test_no_key_is_retired_where_that_is_not_said_clearly(
     assert done.returncode == code
     assert said in done.stderr
     assert listed(tmp_path, url) == before
+
+
+def test_a_secret_that_leaked_is_replaced_with_all_that_it_protected(tmp_path: Path) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    before = {kid for kid, *_ in listed(tmp_path, url)}
+    new = {"AUTH_SECRET_KEY": OTHER_SECRET, "AUTH_DATABASE_URL": url}
+    done = invoked(tmp_path, "secret", "replace", "--yes", **new)
+    ended, signs = done.stdout.splitlines()
+    assert (done.returncode, ended) == (0, "0 sessions, 0 links and every signing key have ended")
+    (found,) = listed(tmp_path, url)
+    assert found == (signs.split()[0], "ES256", "signing")
+    assert found[0] not in before
+    assert invoked(tmp_path, "keys", "rotate", **new).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "said"),
+    [
+        ({"AUTH_SECRET_KEY": SECRET}, ["--yes"], "AUTH_SECRET_KEY opens the signing keys, so it is the old one"),
+        ({"AUTH_OLD_SECRET_KEYS": SECRET}, ["--yes"], "AUTH_OLD_SECRET_KEYS: a secret that leaked"),
+        ({}, [], "Aborted"),  # nobody answers
+    ],
+    ids=["no new one", "the old one listed", "not asked"],
+)
+def test_no_secret_is_replaced_where_that_would_be_of_no_use_or_is_not_confirmed(
+    tmp_path: Path, change: dict[str, str], arguments: list[str], said: str
+) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    before = listed(tmp_path, url)
+    given = {"AUTH_SECRET_KEY": OTHER_SECRET, "AUTH_DATABASE_URL": url} | change
+    done = invoked(tmp_path, "secret", "replace", *arguments, **given)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert SECRET not in done.stderr
+    assert listed(tmp_path, url) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keys", "rotate"],
+        ["keys", "reseal"],
+        ["keys", "retire", "any", "--now", "--yes"],
+        ["secret", "replace", "--yes"],
+        ["clients", "create", "Orders"],
+        ["serve", "--framework", "flask"],
+        ["serve", "--framework", "fastapi"],
+        ["relay"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_makes_a_secret_for_a_database_that_has_keys(tmp_path: Path, arguments: list[str]) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    run = run_command if arguments[0] in ("serve", "relay") else invoked
+    port = ["--port", str(free_port())] if arguments[0] == "serve" else []
+    line = plain_line(run(tmp_path, *arguments, *port, AUTH_DATABASE_URL=url))
+    assert "were stored under a secret that is not here" in line
+    assert not (tmp_path / "data").exists()
 
 
 def test_openapi_prints_the_document(tmp_path: Path) -> None:

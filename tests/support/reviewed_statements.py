@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from core.audit.model import EventKind
-from core.clock import new_id
+from core.clock import first_id, new_id
 from core.mail.model import MessageKind, Purpose
 from core.oauth.model import ClientSecret, RegisteredClient
 from core.sessions.model import EndReason
@@ -70,6 +70,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "sessions.advance": lambda work: work.sessions.advance(LOGIN.id, generation=0, at=NOW, idle_expires_at=LATER),
     "sessions.end": lambda work: work.sessions.end(LOGIN.id, user_id=ANNS, at=NOW, reason=EndReason.LOGOUT),
     "sessions.end_all": lambda work: work.sessions.end_all(ANNS, at=NOW, reason=EndReason.LOGOUT, keep=LOGIN.id),
+    "sessions.end_next": lambda work: work.sessions.end_next(
+        first_id(NOW), at=NOW, reason=EndReason.REVOKED, limit=500
+    ),
     "sessions.end_surplus": lambda work: work.sessions.end_surplus(ANNS, limit=99, at=NOW),
     "sessions.live_of": lambda work: work.sessions.live_of(ANNS, now=NOW),
     "sessions.of": lambda work: work.sessions.of(ANNS),
@@ -123,6 +126,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "one_time_tokens.by_id": lambda work: work.one_time_tokens.by_id(TOKEN.id),
     "one_time_tokens.find": lambda work: work.one_time_tokens.find(TOKEN.digest, list(Purpose), now=NOW),
     "one_time_tokens.use": lambda work: work.one_time_tokens.use(TOKEN.id, at=NOW),
+    "one_time_tokens.end_some": lambda work: work.one_time_tokens.end_some(at=NOW, limit=500),
     "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(ANNS, at=NOW, purpose=TOKEN.purpose),
     "one_time_tokens.of": lambda work: work.one_time_tokens.of(ANNS),
     # As few have expired as it finds every minute.
