@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import jwt
@@ -40,11 +41,8 @@ def test_a_leaked_key_is_ended_everywhere_within_seconds_and_no_session_with_it(
         issuer = servers[0].api.get("/.well-known/oauth-authorization-server").json["issuer"]
         pair = servers[0].api.signed_in()
         token = pair["access_token"]
-        urls = {
-            "jwks_url": f"{servers[0].url}/.well-known/jwks.json",
-            "revocations_url": f"{servers[0].url}/v1/revocations",
-        }
-        with Verifier(issuer=issuer, audience=issuer, **urls) as verifier:
+        jwks, feed = (f"{servers[0].url}{path}" for path in ("/.well-known/jwks.json", "/v1/revocations"))
+        with Verifier(issuer=issuer, audience=issuer, jwks_url=jwks, revocations_url=feed) as verifier:
             assert not is_invalid(verifier, token)
             time.sleep(0.5)  # until the verifier waits for news
             kid = jwt.get_unverified_header(token)["kid"]
@@ -52,7 +50,7 @@ def test_a_leaked_key_is_ended_everywhere_within_seconds_and_no_session_with_it(
             assert done.returncode == 0, done.stderr
             ended_at = time.monotonic()
             for server in servers:
-                assert eventually(lambda server=server: refuses(server, token), SECONDS_AT_DOORS)
+                assert eventually(partial(refuses, server, token), SECONDS_AT_DOORS)
             assert time.monotonic() - ended_at < SECONDS_AT_DOORS
             assert eventually(lambda: is_invalid(verifier, token), SECONDS_AT_VERIFIERS)
             assert time.monotonic() - ended_at < SECONDS_AT_VERIFIERS
