@@ -16,7 +16,7 @@ from core.storage.reasons import reason_of
 from core.storage.urls import place_of
 from core.tokens.errors import (
     KeyNumberTakenError,
-    KeyRingLockedError,
+    KeysLocked,
     ScopeNotGranted,
     SecretInUseError,
     SecretMissingError,
@@ -65,7 +65,7 @@ def say_none(found: Settings, what: str) -> None:
 
 
 _LINES: dict[type[Exception], str] = {
-    KeyRingLockedError: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
+    KeysLocked: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
     SecretMissingError: "the signing keys in the database were stored under a secret that is not here: put the file "
     "secret_key back into AUTH_DATA_DIR, or set AUTH_SECRET_KEY; if it is lost, set a new one and run twinauth secret "
     "replace",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import AuthError, NotReady
+from core.errors import AuthError, TryAgainLater
 
 
 class ScopeNotGranted(AuthError):
@@ -20,9 +20,12 @@ class UnknownCursor(AuthError):
     detail = "This cursor names no entry of the feed. Ask without one, and go on from there."
 
 
-class KeysLocked(NotReady):
+class KeysLocked(TryAgainLater):
+    """The private keys were encrypted under another secret key: this process can sign nothing."""
+
     code = "keys_locked"
     detail = "No signing key can be opened."
+    retry_after = 5
 
 
 class KeyNumberTakenError(Exception):
@@ -35,7 +38,3 @@ class SecretMissingError(Exception):
 
 class SecretInUseError(Exception):
     """The secret that is to replace another one opens the keys already."""
-
-
-class KeyRingLockedError(Exception):
-    """The private keys were encrypted under another secret key."""

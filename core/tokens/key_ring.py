@@ -18,7 +18,7 @@ from core.origin import LOCAL_ORIGIN
 from core.settings.groups import Algorithm, TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
-from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
+from core.tokens.errors import KeyNumberTakenError, KeysLocked
 from core.tokens.key_material import PrivateKey, Seal, generate, public_jwk
 from core.tokens.model import SigningKey, current, is_due, premature, published, retired, retirement, successor
 
@@ -61,7 +61,7 @@ class KeyRing:
         """Return the key to sign with now, and its private half.
 
         Raises:
-            KeyRingLockedError: every private half was encrypted under another secret.
+            KeysLocked: every private half was encrypted under another secret.
 
         """
         keys = self._fresh().keys
@@ -70,7 +70,7 @@ class KeyRing:
             keys = self._fresh().keys
         usable = self._usable(keys)
         if not usable:
-            raise KeyRingLockedError
+            raise KeysLocked
         # No key is active yet if this clock is behind that of the process that made the first key: then use that key.
         key = current(usable, self._clock.now()) or usable[0]
         private_key = self._open(key)
@@ -94,7 +94,7 @@ class KeyRing:
         return self._opened[sealed]
 
     def _try_to_open(self, key: SigningKey) -> PrivateKey | None:
-        with contextlib.suppress(KeyRingLockedError):
+        with contextlib.suppress(KeysLocked):
             return self._seal.open(key.sealed_private_key, key.kid)
         return None
 
@@ -125,7 +125,7 @@ class KeyRing:
         """Publish a new key, which signs as soon as every verifier can have seen it, and remove old keys.
 
         Raises:
-            KeyRingLockedError: none of the present keys can be opened; one more, under another secret, would break
+            KeysLocked: none of the present keys can be opened; one more, under another secret, would break
                 every login as soon as it signs.
             KeyNumberTakenError: another process rotated at the same moment.
 
@@ -156,12 +156,12 @@ class KeyRing:
 
         Raises:
             NotFound: the ring has no such key.
-            KeyRingLockedError: none of the keys can be opened, so that no other one could sign.
+            KeysLocked: none of the keys can be opened, so that no other one could sign.
             KeyNumberTakenError: another process rotated at the same moment; nothing was retired.
 
         """
         if self.is_locked:
-            raise KeyRingLockedError
+            raise KeysLocked
         self._retire(kid, self._make(self._settings.algorithm, activates_after=timedelta(0)))
         self._read()
         return self.signer()[0]
@@ -182,7 +182,7 @@ class KeyRing:
         """Encrypt every private key under the first secret; then keys no longer need the older secrets.
 
         Raises:
-            KeyRingLockedError: a key was encrypted under none of the secrets.
+            KeysLocked: a key was encrypted under none of the secrets.
 
         """
         with self._store.begin() as work:

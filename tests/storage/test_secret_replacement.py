@@ -20,7 +20,7 @@ from core.sessions.model import TokenPair
 from core.sessions.secret_replacement import SecretReplacement
 from core.settings.whole import Settings
 from core.sql_store import SqlStore
-from core.tokens.errors import KeyRingLockedError, SecretInUseError, SecretMissingError
+from core.tokens.errors import KeysLocked, SecretInUseError, SecretMissingError
 from core.tokens.key_ring import REFRESH
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import FakeClock
@@ -97,7 +97,7 @@ def test_a_process_with_the_old_one_signs_nothing_any_more(before: Before) -> No
     replacement(before, NEW).run()
     before.clock.advance(seconds=REFRESH.total_seconds())
     assert before.app.keys.is_locked
-    with pytest.raises(KeyRingLockedError):
+    with pytest.raises(KeysLocked):
         before.app.keys.signer()
 
 

@@ -12,7 +12,7 @@ from core.audit.sql import audit_events
 from core.errors import NotFound
 from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
-from core.tokens.errors import KeyRingLockedError
+from core.tokens.errors import KeysLocked
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import retirement
@@ -98,7 +98,7 @@ def test_a_key_that_is_not_there_is_told_and_nothing_changes(ring: KeyRing) -> N
 def test_another_secret_retires_nothing(ring: KeyRing, store: SqlStore, clock: FakeClock) -> None:
     """The key that took over could be opened by nobody else."""
     before = kids(ring)
-    with pytest.raises(KeyRingLockedError):
+    with pytest.raises(KeysLocked):
         ring_of(store, clock, bytes(32)).retire(before[0])
     assert kids(ring) == before
 
