@@ -5,6 +5,7 @@ import json
 import click
 
 from core.settings.loading import settings_table
+from core.settings.production import dangers_table
 
 
 @click.command()
@@ -19,5 +20,5 @@ def openapi() -> None:
 
 @click.command()
 def settings() -> None:
-    """Print the table of settings, in Markdown."""
-    click.echo("\n".join(settings_table()))
+    """Print the table of settings and that of what production refuses, in Markdown."""
+    click.echo("\n".join((*settings_table(), "", *dangers_table())))

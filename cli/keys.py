@@ -15,7 +15,7 @@ from core.tokens.model import current
 
 @click.group()
 def keys() -> None:
-    """List and rotate the signing keys."""
+    """List, rotate and retire the signing keys."""
 
 
 @keys.command("list")
@@ -41,6 +41,26 @@ def rotate(algorithm: Algorithm | None) -> None:
         ring.ensure()
         key = ring.rotate(algorithm)
     click.echo(f"{key.kid} is published and signs from {key.activates_at:%Y-%m-%d %H:%M:%S}Z")
+
+
+@keys.command()
+@click.argument("kid")
+@click.option("--now", "at_once", is_flag=True, help="Refuse at once everything that the key has signed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def retire(kid: str, *, at_once: bool, yes: bool) -> None:
+    """End a key that leaked, and every token that it has signed.
+
+    Sessions live on: their applications get a token of another key at the next refresh.
+
+    Example: twinauth keys retire NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs --now
+    """
+    if not at_once:
+        raise click.UsageError("a key leaves by itself after twinauth keys rotate; --now ends one that leaked")
+    if not yes:
+        click.confirm(f"End {kid} and every token that it has signed, now?", abort=True)
+    with _ring() as ring:
+        key = ring.retire(kid)
+    click.echo(f"{kid} is retired; {key.kid} signs")
 
 
 @keys.command()

@@ -13,6 +13,7 @@ class LazyGroup(click.Group):
         "serve": "cli.serve:serve",
         "migrate": "cli.migrate:migrate",
         "keys": "cli.keys:keys",
+        "secret": "cli.secret:secret",
         "clients": "cli.clients:clients",
         "mail": "cli.mail:mail",
         "outbox": "cli.outbox:outbox",

@@ -14,7 +14,13 @@ from core.settings.whole import Settings
 from core.sql_store import SqlStore, open_store
 from core.storage.reasons import reason_of
 from core.storage.urls import place_of
-from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError, ScopeNotGranted
+from core.tokens.errors import (
+    KeyNumberTakenError,
+    KeysLocked,
+    ScopeNotGranted,
+    SecretInUseError,
+    SecretMissingError,
+)
 
 
 def settings() -> Settings:
@@ -59,8 +65,13 @@ def say_none(found: Settings, what: str) -> None:
 
 
 _LINES: dict[type[Exception], str] = {
-    KeyRingLockedError: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
-    KeyNumberTakenError: "another process rotated the keys at the same moment",
+    KeysLocked: "AUTH_SECRET_KEY does not open the signing keys: they were stored under another secret",
+    SecretMissingError: "the signing keys in the database were stored under a secret that is not here: put the file "
+    "secret_key back into AUTH_DATA_DIR, or set AUTH_SECRET_KEY; if it is lost, set a new one and run twinauth secret "
+    "replace",
+    SecretInUseError: "AUTH_SECRET_KEY opens the signing keys, so it is the old one; set a new one, as openssl rand "
+    "-base64 48 makes it",
+    KeyNumberTakenError: "another process rotated the keys at the same moment; try again",
     NotFound: "there is none with this id",
     ScopeNotGranted: "a scope has 1 to 64 printable characters without blanks and quotes",
 }

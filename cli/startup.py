@@ -26,6 +26,7 @@ def startup(workers: int) -> Settings:
     found = settings_of_process()
     warn_of_exposed_files(found)
     warn_of_earlier_names()
+    warn_of_dangers(found)
     if "hash_concurrency" not in found.passwords.model_fields_set:
         # The workers share the cores: together they hash as much at once as one process would.
         os.environ["AUTH_PASSWORD_HASH_CONCURRENCY"] = str(max(1, found.passwords.hash_concurrency // workers))
@@ -68,6 +69,12 @@ def warn_of_earlier_names() -> None:
     """Warn of settings under an earlier name, which the release after the next does not read any more."""
     for name, today in renamed_settings().items():
         log.warning("setting_renamed", variable=name, now=today)
+
+
+def warn_of_dangers(settings: Settings) -> None:
+    """Warn of what production would refuse and an operator has allowed, so that it is not forgotten."""
+    for danger in settings.allowed_dangers:
+        log.warning("insecure_setting_allowed", name=danger.name, variable=danger.variable, what=danger.what)
 
 
 def _prepare_database(found: Settings, store: SqlStore) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import structlog
+from pydantic import SecretStr
 
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
@@ -39,6 +40,7 @@ from core.oauth.clients import ClientService
 from core.oauth.introspection import TokenInspector
 from core.oauth.token_endpoint import TokenEndpoint
 from core.sessions.refresh_tokens import RefreshTokens
+from core.sessions.secret_replacement import SecretReplacement
 from core.sessions.service import SessionService
 from core.settings.whole import Settings
 from core.sql_store import open_store
@@ -50,7 +52,7 @@ from core.throttling.model import rules
 from core.throttling.rejection_log import RejectionLog
 from core.throttling.throttle import NoThrottle, Throttle
 from core.tokens.access_tokens import AccessTokens
-from core.tokens.errors import KeysLocked
+from core.tokens.errors import KeysLocked, SecretMissingError
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.revocation_feed import RevocationFeed
@@ -213,7 +215,7 @@ class _Wiring:
 
     @cached_property
     def refresh_tokens(self) -> RefreshTokens:
-        return RefreshTokens(derive_keys(self._settings.secrets, "refresh tokens"))
+        return RefreshTokens(derive_keys(_secrets(self._settings, self._store), "refresh tokens"))
 
     @cached_property
     def sessions(self) -> SessionService:
@@ -228,7 +230,7 @@ class _Wiring:
     @cached_property
     def throttle(self) -> Throttle:
         kind = Throttle if self._settings.throttling.throttle else NoThrottle
-        return kind(store=self._store, clock=self._clock, counters=_build_counter_store(self._settings))
+        return kind(store=self._store, clock=self._clock, counters=_build_counter_store(self._settings, self._store))
 
     @cached_property
     def passwords(self) -> PasswordHasher:
@@ -409,11 +411,11 @@ def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capabilit
 
 def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
     """Wire the composer of letters."""
-    limit_key = derive_keys(settings.secrets, "letters to addresses")[0]
+    limit_key = derive_keys(_secrets(settings, store), "letters to addresses")[0]
     return Composer(
         store=store,
         clock=clock,
-        tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+        tokens=OneTimeTokenMaker(derive_keys(_secrets(settings, store), "tokens in links")),
         recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
         settings=settings.mail,
     )
@@ -430,7 +432,7 @@ def build_mailer(settings: Settings) -> Mailer:
 def build_clients(settings: Settings, *, store: Store, clock: Clock | None = None) -> ClientService:
     """Wire the registered clients alone, for the command line."""
     clock = clock or SystemClock()
-    refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings))
+    refusals = RejectionLog(store=store, clock=clock, counters=_build_counter_store(settings, store))
     return ClientService(store=store, clock=clock, refusals=refusals, settings=settings.tokens)
 
 
@@ -439,10 +441,37 @@ def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = No
     return KeyRing(
         store=store,
         clock=clock or SystemClock(),
-        seal=Seal(derive_keys(settings.secrets, "signing keys")),
+        seal=Seal(derive_keys(_secrets(settings, store), "signing keys")),
         settings=settings.tokens,
     )
 
 
-def _build_counter_store(settings: Settings) -> CounterStore:
-    return CounterStore(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
+def build_secret_replacement(settings: Settings, *, store: Store, clock: Clock | None = None) -> SecretReplacement:
+    """Wire the replacement of a leaked secret alone, for the command line."""
+    clock = clock or SystemClock()
+    return SecretReplacement(store=store, clock=clock, ring=build_key_ring(settings, store=store, clock=clock))
+
+
+def _secrets(settings: Settings, store: Store) -> tuple[SecretStr, ...]:
+    """Return the secret and the earlier ones. Development makes one, for a database that has no key of another.
+
+    Raises:
+        SecretMissingError: the database has keys, and the file with the secret that opens them is gone.
+
+    """
+    if settings.lacks_secret and _has_keys(store):
+        raise SecretMissingError
+    return settings.secrets
+
+
+def _has_keys(store: Store) -> bool:
+    try:
+        store.check()
+    except NotReady:
+        return False
+    with store.reading() as read:
+        return bool(read.keys.all())
+
+
+def _build_counter_store(settings: Settings, store: Store) -> CounterStore:
+    return CounterStore(key=derive_keys(_secrets(settings, store), "throttle")[0], rules=rules(settings.throttling))

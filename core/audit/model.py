@@ -46,7 +46,11 @@ class EventKind(StrEnum):
     CLIENT_ENABLED = "client_enabled"
     CLIENT_SECRET_ROTATED = "client_secret_rotated"  # noqa: S105 - the name of an event
     KEY_ROTATED = "key_rotated"
+    KEY_RETIRED = "key_retired"
+    """A key was ended before its time, and everything that it has signed."""
     KEYS_RESEALED = "keys_resealed"
+    SECRET_REPLACED = "secret_replaced"  # noqa: S105 - the name of an event
+    """Every session, link and key ended because the secret key had leaked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

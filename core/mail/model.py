@@ -228,6 +228,10 @@ class OneTimeTokens(Protocol):
         """End every token of a user, or those of a purpose, and erase their addresses."""
         ...
 
+    def end_some(self, *, at: datetime, limit: int) -> int:
+        """End up to ``limit`` tokens of any users that work, and erase their addresses; return their number."""
+        ...
+
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
         """Return the tokens of a user, oldest first."""
         ...

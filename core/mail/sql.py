@@ -287,6 +287,12 @@ class SqlOneTimeTokens:
             ended = ended.where(email_tokens.c.purpose == purpose.value)
         self._connection.execute(ended.values(ended_at=at, address=""))
 
+    def end_some(self, *, at: datetime, limit: int) -> int:
+        works = and_(email_tokens.c.expires_at > at, email_tokens.c.ended_at.is_(null()))
+        some = select(email_tokens.c.id).where(works).limit(limit)
+        ended = update(email_tokens).where(email_tokens.c.id.in_(some), email_tokens.c.ended_at.is_(null()))
+        return self._connection.execute(ended.values(ended_at=at, address="")).rowcount
+
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
         rows = self._connection.execute(
             select(email_tokens).where(email_tokens.c.user_id == user_id).order_by(email_tokens.c.id)

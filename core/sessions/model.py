@@ -126,6 +126,12 @@ class Sessions(Protocol):
         """End every live session of a user except ``keep``; return the ids of the ended ones."""
         ...
 
+    def end_next(
+        self, after: uuid.UUID | None, *, at: datetime, reason: EndReason, limit: int
+    ) -> tuple[int, uuid.UUID | None]:
+        """End the live ones among the next sessions behind an id; return their number, and the id to go on behind."""
+        ...
+
     def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
         """End the sessions idle longest until at most ``limit`` are live; return the ids of the ended ones."""
         ...

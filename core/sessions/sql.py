@@ -149,6 +149,15 @@ class SqlSessions:
         condition = sessions.c.user_id == user_id
         return self._end(condition if keep is None else and_(condition, sessions.c.id != keep), at, reason)
 
+    def end_next(
+        self, after: uuid.UUID | None, *, at: datetime, reason: EndReason, limit: int
+    ) -> tuple[int, uuid.UUID | None]:
+        # All ids in order, and not those of live sessions: to find these, each batch would read the whole table.
+        behind = true() if after is None else sessions.c.id > after
+        following = select(sessions.c.id).where(behind).order_by(sessions.c.id).limit(limit)
+        ids = self._connection.scalars(following).all()
+        return len(self._end(sessions.c.id.in_(ids), at, reason)) if ids else 0, ids[-1] if ids else None
+
     def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
         surplus = (
             select(sessions.c.id)

@@ -152,7 +152,7 @@ class PasswordSettings(SettingsGroup):
 
     min_length: int = Field(12, ge=8, le=64, description="Code points that a new password has at least")
     scheme: Literal["bcrypt_sha256", "argon2id"] = Field("bcrypt_sha256", description="How new passwords are hashed")
-    bcrypt_cost: int = Field(12, ge=4, le=15, description="bcrypt cost; production refuses less than 10")
+    bcrypt_cost: int = Field(12, ge=4, le=15, description="bcrypt cost")
     argon2_memory: int = Field(19456, ge=8, le=1024 * 1024, description="argon2id memory in KiB")
     argon2_time: int = Field(2, ge=1, le=10, description="argon2id passes")
     argon2_parallelism: int = Field(1, ge=1, le=16, description="argon2id lanes")
@@ -188,7 +188,7 @@ class HttpSettings(SettingsGroup):
 
     public_url: PublicUrl = Field(
         "http://127.0.0.1:8000",
-        description="URL under which clients reach it, and issuer of tokens; production must say it",
+        description="URL under which clients reach it, and issuer of tokens",
     )
     root_path: RootPath = Field(
         "",

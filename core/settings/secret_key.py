@@ -5,12 +5,17 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
+from string import hexdigits
 
 from pydantic import SecretStr
 
 from core.settings.files import SettingsError
 
 MIN_SECRET_LENGTH = 32
+MIN_DIFFERENT = 16
+# There are 16 digits of hexadecimal numbers, and of 64 at random (`openssl rand -hex 32`) one is missing in every
+# fourth; fewer than ten are there in none of 10**12.
+MIN_DIFFERENT_DIGITS = 10
 WRITTEN_WITHIN = 0.5  # seconds from the making of a file to its content, in another process
 # Placeholders of examples, templates and tutorials; a secret that contains one of them is public.
 PLACEHOLDERS = (
@@ -25,18 +30,16 @@ PLACEHOLDERS = (
 )
 
 
-def refuse_weak(secret: str) -> None:
-    """Refuse a secret that can be guessed.
-
-    Raises:
-        ValueError: it is short, or a placeholder of an example.
-
-    """
-    lowered = secret.lower()
-    if len(secret) < MIN_SECRET_LENGTH:
-        raise ValueError(f"is shorter than {MIN_SECRET_LENGTH} characters")
-    if any(word in lowered for word in PLACEHOLDERS) or len(set(secret)) < 8:  # noqa: PLR2004
-        raise ValueError("is a placeholder, not a secret")
+def is_weak(secret: str) -> bool:
+    """Whether a secret can be guessed: it is short, monotonous, periodic, or a placeholder of an example."""
+    is_hexadecimal = set(secret.lower()) <= set(hexdigits)
+    different = MIN_DIFFERENT_DIGITS if is_hexadecimal else MIN_DIFFERENT
+    return (
+        len(secret) < MIN_SECRET_LENGTH
+        or len(set(secret)) < different
+        or any(word in secret.lower() for word in PLACEHOLDERS)
+        or any(secret[length:] == secret[:-length] for length in range(1, len(secret) // 2 + 1))
+    )
 
 
 def secret_file(folder: Path) -> Path:
@@ -50,10 +53,8 @@ def development_secret(folder: Path) -> SecretStr:
     if not path.exists():
         _make(path)
     secret = _read(path)
-    try:
-        refuse_weak(secret)
-    except ValueError:
-        raise SettingsError(f"{path} holds no usable secret; remove it to have a new one made") from None
+    if is_weak(secret):
+        raise SettingsError(f"{path} holds no usable secret; put back the one that the database knows")
     return SecretStr(secret)
 
 

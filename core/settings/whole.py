@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from core.settings.files import SettingsGroup
 from core.settings.groups import (
@@ -22,12 +21,10 @@ from core.settings.groups import (
     TokenSettings,
     named,
 )
-from core.settings.secret_key import development_secret, refuse_weak
-from core.settings.values import Secrets
+from core.settings.production import DANGERS, Danger, met, unknown
+from core.settings.secret_key import development_secret, secret_file
+from core.settings.values import Names, Secrets
 
-# Verifiers cache a JWKS for five minutes, so a key that signs sooner would be unknown to some of them.
-MIN_PROPAGATION = timedelta(minutes=6)
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 FREE_THREADS = 32  # at least, for requests that neither hash nor wait for a hash
 
 Environment = Literal["development", "production"]
@@ -55,6 +52,9 @@ class Settings(SettingsGroup):
     old_secret_keys: Secrets = Field(
         (), description="Secret keys before this one, comma-separated, until `twinauth keys reseal` has run"
     )
+    insecure: Names = Field(
+        (), description="Names of the next table, comma-separated: what production starts with nevertheless"
+    )
     data_dir: Path = Field(Path(".twinauth"), description="Folder of the development secret and the SQLite file")
 
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
@@ -66,16 +66,20 @@ class Settings(SettingsGroup):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
 
-    @field_validator("secret_key")
+    _met: tuple[Danger, ...] = PrivateAttr(())
+
+    @field_validator("insecure")
     @classmethod
-    def _strong_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            refuse_weak(value.get_secret_value())
+    def _known_dangers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(unknown(value)):
+            raise ValueError(f"knows no other names than {', '.join(danger.name for danger in DANGERS)}")
         return value
 
     @model_validator(mode="after")
     def _rules(self) -> Self:
-        broken = dict(self._broken_rules())
+        broken: dict[str, str] = {}
+        for name, text in self._broken_rules():
+            broken.setdefault(name, text)
         if broken:
             raise RulesError(broken)
         return self
@@ -83,23 +87,9 @@ class Settings(SettingsGroup):
     def _broken_rules(self) -> Iterator[tuple[str, str]]:
         if self.database.namespace and not self.database.url.get_secret_value().startswith("postgres"):
             yield "AUTH_DATABASE_SCHEMA", "goes with a PostgreSQL database; SQLite has no schemas"
-        if self.env == "production":
-            yield from self._broken_in_production()
-
-    def _broken_in_production(self) -> Iterator[tuple[str, str]]:
-        smtp_url = self.mail.smtp_url
-        if self.secret_key is None:
-            yield "AUTH_SECRET_KEY", "must be set when AUTH_ENV=production"
-        if "public_url" not in self.http.model_fields_set:
-            yield "AUTH_PUBLIC_URL", "must be set when AUTH_ENV=production"
-        if self.tokens.key_propagation < MIN_PROPAGATION:
-            yield "AUTH_TOKEN_KEY_PROPAGATION", "must be at least 360 when AUTH_ENV=production"
-        if smtp_url is None and self.mail.relay:
-            yield "AUTH_SMTP_URL", "must be set when AUTH_ENV=production, or AUTH_RELAY=false, and no mail leaves"
-        if smtp_url and _sends_password_in_clear(smtp_url.get_secret_value()):
-            yield "AUTH_SMTP_URL", "would send a password unencrypted: use smtps:// or smtp+starttls://"
-        if self.passwords.bcrypt_cost < 10:  # noqa: PLR2004 - ASVS 5.0 appendix C
-            yield "AUTH_PASSWORD_BCRYPT_COST", "must be at least 10 when AUTH_ENV=production"
+        if self.is_production:
+            self._met = met(self)
+            yield from ((danger.variable, danger.refusal) for danger in self._met if danger.name not in self.insecure)
 
     @model_validator(mode="after")
     def _resolved(self) -> Self:
@@ -136,6 +126,16 @@ class Settings(SettingsGroup):
         return (self.secret_key or development_secret(self.data_dir), *self.old_secret_keys)
 
     @property
+    def lacks_secret(self) -> bool:
+        """Whether there is none, so that development makes one."""
+        return self.secret_key is None and not secret_file(self.data_dir).exists()
+
+    @property
+    def allowed_dangers(self) -> tuple[Danger, ...]:
+        """What production would refuse, and `AUTH_INSECURE` allows."""
+        return self._met
+
+    @property
     def mailbox_dir(self) -> Path:
         """The folder in which development stores messages."""
         return self.data_dir / "mail"
@@ -150,8 +150,3 @@ class Settings(SettingsGroup):
         """The threads of a serving process: at most half of them wait for a hash, the rest is for other requests."""
         waiting = self.passwords.hash_places
         return self.passwords.hash_concurrency + waiting + max(waiting, FREE_THREADS)
-
-
-def _sends_password_in_clear(smtp_url: str) -> bool:
-    parts = urlsplit(smtp_url)
-    return parts.scheme == "smtp" and parts.password is not None and parts.hostname not in LOOPBACK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import AuthError, NotReady
+from core.errors import AuthError, TryAgainLater
 
 
 class ScopeNotGranted(AuthError):
@@ -20,14 +20,21 @@ class UnknownCursor(AuthError):
     detail = "This cursor names no entry of the feed. Ask without one, and go on from there."
 
 
-class KeysLocked(NotReady):
+class KeysLocked(TryAgainLater):
+    """The private keys were encrypted under another secret key: this process can sign nothing."""
+
     code = "keys_locked"
     detail = "No signing key can be opened."
+    retry_after = 5
 
 
 class KeyNumberTakenError(Exception):
     """Another process added a key at the same moment."""
 
 
-class KeyRingLockedError(Exception):
-    """The private keys were encrypted under another secret key."""
+class SecretMissingError(Exception):
+    """A new secret would have to be made for a database that has keys of another one."""
+
+
+class SecretInUseError(Exception):
+    """The secret that is to replace another one opens the keys already."""

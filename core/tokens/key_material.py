@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from core.settings.groups import Algorithm
-from core.tokens.errors import KeyRingLockedError
+from core.tokens.errors import KeysLocked
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -72,7 +72,7 @@ class Seal:
         """Decrypt a private key.
 
         Raises:
-            KeyRingLockedError: it was encrypted under another secret.
+            KeysLocked: it was encrypted under another secret.
 
         """
         for cipher in self._ciphers:
@@ -81,4 +81,4 @@ class Seal:
                 key = load_der_private_key(der, password=None)
                 if isinstance(key, PrivateKey):
                     return key
-        raise KeyRingLockedError
+        raise KeysLocked

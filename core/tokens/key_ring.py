@@ -13,18 +13,18 @@ from jwt import PyJWK
 
 from core.audit.model import EventKind, event
 from core.clock import Clock
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, NotFound
 from core.origin import LOCAL_ORIGIN
 from core.settings.groups import Algorithm, TokenSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
-from core.tokens.errors import KeyNumberTakenError, KeyRingLockedError
+from core.tokens.errors import KeyNumberTakenError, KeysLocked
 from core.tokens.key_material import PrivateKey, Seal, generate, public_jwk
-from core.tokens.model import SigningKey, current, is_due, premature, published, retired
+from core.tokens.model import SigningKey, current, is_due, premature, published, retired, retirement, successor
 
-# How long a process uses its copy of the ring: far below the propagation time, so that every process knows a key
-# before any process signs with it.
-REFRESH = timedelta(seconds=30)
+# How long a process uses its copy of the ring. A leaked key that was retired must be refused at once by every process;
+# reading the ring takes 0.3 ms.
+REFRESH = timedelta(seconds=1)
 REFRESHES_A_PROPAGATION = 4
 # An unknown kid may be a new key. But with junk kids, each request would read the ring again.
 UNKNOWN_KID_COOLDOWN = timedelta(seconds=1)
@@ -61,7 +61,7 @@ class KeyRing:
         """Return the key to sign with now, and its private half.
 
         Raises:
-            KeyRingLockedError: every private half was encrypted under another secret.
+            KeysLocked: every private half was encrypted under another secret.
 
         """
         keys = self._fresh().keys
@@ -70,7 +70,7 @@ class KeyRing:
             keys = self._fresh().keys
         usable = self._usable(keys)
         if not usable:
-            raise KeyRingLockedError
+            raise KeysLocked
         # No key is active yet if this clock is behind that of the process that made the first key: then use that key.
         key = current(usable, self._clock.now()) or usable[0]
         private_key = self._open(key)
@@ -94,7 +94,7 @@ class KeyRing:
         return self._opened[sealed]
 
     def _try_to_open(self, key: SigningKey) -> PrivateKey | None:
-        with contextlib.suppress(KeyRingLockedError):
+        with contextlib.suppress(KeysLocked):
             return self._seal.open(key.sealed_private_key, key.kid)
         return None
 
@@ -125,7 +125,7 @@ class KeyRing:
         """Publish a new key, which signs as soon as every verifier can have seen it, and remove old keys.
 
         Raises:
-            KeyRingLockedError: none of the present keys can be opened; one more, under another secret, would break
+            KeysLocked: none of the present keys can be opened; one more, under another secret, would break
                 every login as soon as it signs.
             KeyNumberTakenError: another process rotated at the same moment.
 
@@ -148,12 +148,41 @@ class KeyRing:
             if self._add_when_due(key):
                 self._read()
 
+    def retire(self, kid: str) -> SigningKey:
+        """End a leaked key, with everything that it has signed, and return the key that signs now.
+
+        Where it signs itself, the next key signs before all verifiers have seen it: they fetch a key that they do not
+        know, and wrong tokens are worse than a late one.
+
+        Raises:
+            NotFound: the ring has no such key.
+            KeysLocked: none of the keys can be opened, so that no other one could sign.
+            KeyNumberTakenError: another process rotated at the same moment; nothing was retired.
+
+        """
+        if self.is_locked:
+            raise KeysLocked
+        self._retire(kid, self._make(self._settings.algorithm, activates_after=timedelta(0)))
+        self._read()
+        return self.signer()[0]
+
+    def renew(self) -> SigningKey:
+        """End every key, whichever secret it was stored under, and return a new one that signs at once.
+
+        Raises:
+            KeyNumberTakenError: another process rotated at the same moment; nothing was ended.
+
+        """
+        key = self._renew(self._make(self._settings.algorithm, activates_after=timedelta(0)))
+        self._read()
+        return key
+
     @retried
     def reseal(self) -> int:
         """Encrypt every private key under the first secret; then keys no longer need the older secrets.
 
         Raises:
-            KeyRingLockedError: a key was encrypted under none of the secrets.
+            KeysLocked: a key was encrypted under none of the secrets.
 
         """
         with self._store.begin() as work:
@@ -164,6 +193,46 @@ class KeyRing:
             work.audit.add(event(EventKind.KEYS_RESEALED, at=self._clock.now(), origin=LOCAL_ORIGIN))
             work.commit()
         return len(keys)
+
+    @retried
+    def _retire(self, kid: str, spare: SigningKey) -> None:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            keys = work.keys.all()
+            if kid not in {key.kid for key in keys}:
+                raise NotFound
+            self._end(work, kid, now)
+            signing = current(self._usable(keys), now)
+            if signing is None or signing.kid == kid:
+                self._take_over(work, keys, spare, ended=kid, now=now)
+            work.commit()
+
+    @retried
+    def _renew(self, key: SigningKey) -> SigningKey:
+        now = self._clock.now()
+        with self._store.begin() as work:
+            keys = work.keys.all()
+            for old in keys:
+                self._end(work, old.kid, now)
+            key = self._add(work, keys, key)
+            work.audit.add(event(EventKind.SECRET_REPLACED, at=now, origin=LOCAL_ORIGIN))
+            work.commit()
+        return key
+
+    def _end(self, work: UnitOfWork, kid: str, now: datetime) -> None:
+        work.keys.remove(kid)
+        work.revocations.add([retirement(kid, at=now)])
+        work.audit.add(event(EventKind.KEY_RETIRED, at=now, origin=LOCAL_ORIGIN, subject=kid))
+
+    def _take_over(
+        self, work: UnitOfWork, keys: list[SigningKey], spare: SigningKey, *, ended: str, now: datetime
+    ) -> None:
+        """Let the next key sign at once; the spare one, where none was published yet."""
+        following = successor([key for key in self._usable(keys) if key.kid != ended], now)
+        if following is None:
+            self._add(work, keys, spare)
+        else:
+            work.keys.activate(following.kid, at=now)
 
     @retried
     def _add_first(self, key: SigningKey) -> None:
@@ -207,6 +276,9 @@ class KeyRing:
         """Add the successor of these keys, and remove retired ones."""
         for old in retired(self._usable(keys), self._clock.now()):
             work.keys.remove(old.kid)
+        return self._add(work, keys, key)
+
+    def _add(self, work: UnitOfWork, keys: list[SigningKey], key: SigningKey) -> SigningKey:
         key = replace(key, number=max((key.number for key in keys), default=0) + 1)
         work.keys.add(key)
         work.audit.add(event(EventKind.KEY_ROTATED, at=key.created_at, origin=LOCAL_ORIGIN, subject=key.kid))

@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol, Self
 
-from core.clock import CLOCK_SKEW
+from core.clock import CLOCK_SKEW, new_id
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.tokens.errors import UnknownCursor
 
 # How long a key is published after its last token has expired, for verifiers whose clocks are late.
 SKEW = timedelta(minutes=5)
+# How long the feed says that a key was retired: verifiers that cannot fetch the JWKS use the keys they know for a day.
+RETIREMENT_TOLD = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,10 @@ class Keys(Protocol):
         """Delete a key."""
         ...
 
+    def activate(self, kid: str, *, at: datetime) -> None:
+        """Let a published key sign from ``at`` on."""
+        ...
+
     def replace_sealed(self, kid: str, sealed_private_key: bytes) -> None:
         """Replace the encrypted private key."""
         ...
@@ -83,6 +89,11 @@ def published(keys: list[SigningKey], now: datetime) -> list[SigningKey]:
     return [key for key in keys if key.kid not in expired]
 
 
+def successor(keys: list[SigningKey], now: datetime) -> SigningKey | None:
+    """Return the key that is published and will sign next."""
+    return min((key for key in keys if key.activates_at > now), key=lambda key: key.number, default=None)
+
+
 def premature(keys: list[SigningKey], now: datetime, settings: TokenSettings) -> list[SigningKey]:
     """Return the keys that were published by a clock that was ahead: they sign later than a key published now."""
     return [key for key in keys if key.activates_at > now + settings.key_propagation + CLOCK_SKEW]
@@ -107,6 +118,8 @@ class RevocationKind(StrEnum):
     """Every token with this `sub` that was issued before `not_before`."""
     TOKEN = "token"  # noqa: S105 - a kind
     """The token with this `jti`."""
+    KEY = "key"
+    """Everything that the key with this `kid` has signed, tokens and answers of the feed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +131,17 @@ class Revocation:
     value_hash: str
     not_before: datetime | None
     expires_at: datetime
+
+
+def retirement(kid: str, *, at: datetime) -> Revocation:
+    """Return the entry that ends a key, whose thumbprint no other key will ever have."""
+    return Revocation(
+        id=new_id(at),
+        kind=RevocationKind.KEY,
+        value_hash=hash_of(kid),
+        not_before=None,
+        expires_at=at + RETIREMENT_TOLD,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,8 @@ class RevocationFeed:
             work.commit()
 
     def _signed(self, since: str | None, entries: list[Revocation], cursor: str) -> Feed:
+        if any(entry.kind is RevocationKind.KEY for entry in entries):
+            self._ring.keys()  # reads it now: a key must not sign the entry that ends it
         key, private_key = self._ring.signer()
         payload = {
             "iss": self._issuer,

@@ -103,6 +103,9 @@ class SqlKeys:
     def remove(self, kid: str) -> None:
         self._connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
 
+    def activate(self, kid: str, *, at: datetime) -> None:
+        self._connection.execute(update(signing_keys).where(signing_keys.c.kid == kid).values(activates_at=at))
+
 
 class SqlRevocations:
     """The `Revocations` port on a connection."""

@@ -515,6 +515,9 @@ def commanded(folder: Path, client: RecordingClient, settings: dict[str, str]) -
         "keys rotate": run("keys", "rotate"),
         "keys reseal": run("keys", "reseal", AUTH_SECRET_KEY=new, AUTH_OLD_SECRET_KEYS=old),
         "keys reseal, without the secret": run("keys", "reseal"),
+        "keys retire, with an unknown id": run("keys", "retire", client_id, "--now", "--yes"),
+        "secret replace, with the old one": run("secret", "replace", "--yes", AUTH_SECRET_KEY=new),
+        "secret replace": run("secret", "replace", "--yes"),
         "migrate, with a wrong password": run("migrate", AUTH_DATABASE_URL=elsewhere),
         "migrate, to no database": run("migrate", AUTH_DATABASE_URL=elsewhere.replace("postgresql", "nosuchsql")),
     }

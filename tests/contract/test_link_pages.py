@@ -3,18 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from core.settings.groups import HttpSettings, MailSettings, PasswordSettings
+from core.settings.groups import HttpSettings, MailSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
 from tests.support.contract import OPERATIONS
 from tests.support.parity import fields_of
 from tests.support.services import FRAMEWORKS, on_one_database, open_service
-from tests.support.settings import SECRET
+from tests.support.settings import PRODUCTION, SECRET
 
 PAGES = ("/reset-password", "/verify-email")
 ASSETS = {"links.css": "text/css; charset=utf-8", "links.js": "text/javascript; charset=utf-8"}
@@ -254,13 +252,7 @@ def test_no_other_file_is_an_asset(api: Api, name: str) -> None:
 def test_they_are_served_in_production_without_the_documentation(
     framework: str, new_store: Callable[[], SqlStore], loop: asyncio.AbstractEventLoop
 ) -> None:
-    production: dict[str, Any] = {
-        "env": "production",
-        "passwords": PasswordSettings(bcrypt_cost=10),
-        "http": HttpSettings(public_url="https://auth.example.com"),
-        "mail": MailSettings(smtp_url=SecretStr("smtps://mail.example.com")),
-    }
-    api = open_service(new_store(), loop, **production).api(framework)
+    api = open_service(new_store(), loop, **PRODUCTION).api(framework)
     for path in ("/docs", "/openapi.json", "/assets/swagger-ui.css", "/assets/favicon.png"):
         assert api.get(path).status == 404
     for path in (*PAGES, *(f"/assets/{name}" for name in ASSETS)):

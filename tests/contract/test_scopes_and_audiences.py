@@ -15,6 +15,7 @@ from tests.support.api import EMAIL, PASSWORD, Api
 from tests.support.drivers import Answer
 from tests.support.service_clients import register
 from tests.support.services import OpenDoor
+from tests.support.settings import PRODUCTION
 
 OWN, ORDERS, BILLING = "https://auth.example.com", "https://orders.example.com", "https://billing.example.com"
 SCOPES = {"*": ("orders:read", "profile"), "admin": ("orders:read", "orders:write")}
@@ -185,10 +186,5 @@ def test_the_password_grant_can_be_switched_off(door: OpenDoor) -> None:
 
 
 def test_the_password_grant_is_off_in_production(door: OpenDoor) -> None:
-    api = door(
-        env="production",
-        passwords=PasswordSettings(bcrypt_cost=10),
-        http={"public_url": OWN},
-        mail={"relay": False},
-    )
+    api = door(**PRODUCTION)
     assert grant_password(api).json["error"] == "unsupported_grant_type"

@@ -12,13 +12,14 @@ import pytest
 from pydantic import SecretStr
 
 from api_fastapi.app import create_app
-from core.settings.groups import HttpSettings, MailSettings, PasswordSettings, TokenSettings
+from core.settings.groups import HttpSettings, MailSettings, TokenSettings
 from core.sql_store import SqlStore
 from tests.support.api import Api
 from tests.support.databases import empty
 from tests.support.drivers import AsgiDriver
 from tests.support.mail import link_of
 from tests.support.services import FRAMEWORKS, OpenDoor, open_service
+from tests.support.settings import PRODUCTION
 
 
 def test_hsts_is_sent_when_the_public_url_is_https(door: OpenDoor) -> None:
@@ -188,10 +189,10 @@ def test_a_client_that_has_sent_its_request_and_gone_is_no_proxy(
     "mail", [MailSettings(smtp_url=SecretStr("smtps://mail.example.com")), MailSettings(relay=False)]
 )
 def test_the_pages_are_off_in_production_unless_switched_on(door: OpenDoor, path: str, mail: MailSettings) -> None:
-    production: dict[str, Any] = {"env": "production", "passwords": PasswordSettings(bcrypt_cost=10), "mail": mail}
-    url = "https://auth.example.com"
-    assert door(**production, http=HttpSettings(public_url=url)).get(path).status == 404
-    assert door(**production, http=HttpSettings(public_url=url, docs=True)).get(path).status == 200
+    production = PRODUCTION | {"mail": mail}
+    assert door(**production).get(path).status == 404
+    shown = HttpSettings(public_url="https://auth.example.com", docs=True)
+    assert door(**production | {"http": shown}).get(path).status == 200
 
 
 @pytest.mark.parametrize(

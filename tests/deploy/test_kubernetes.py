@@ -351,7 +351,7 @@ def test_settings_start_the_service(built: Manifests, monkeypatch: pytest.Monkey
 
 def _settings(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
     with monkeypatch.context() as patch:
-        for name, value in _with_contents(given, "postgresql://twinauth:pw@db/twinauth").items():
+        for name, value in _with_contents(given, "postgresql://twinauth:pw@db/twinauth?sslmode=verify-full").items():
             patch.setenv(name, value)
         return load_settings()
 

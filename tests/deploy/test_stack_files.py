@@ -144,6 +144,7 @@ def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.setenv(name, default.replace("/run/twinauth", str(tmp_path)))
     settings = load_settings()
     assert settings.is_production
+    assert [danger.name for danger in settings.allowed_dangers] == ["served-by", "clear-database", "smtp"]
     assert settings.old_secret_keys == ()
     assert settings.http.served_by
     assert settings.database.url.get_secret_value().endswith("@postgres:5432/twinauth")
@@ -173,6 +174,7 @@ def test_the_service_takes_its_settings_in_production(
         monkeypatch.setenv(name, re.sub("/run/(twinauth|secrets)", str(tmp_path), default))
     settings = load_settings()
     assert settings.is_production
+    assert [danger.name for danger in settings.allowed_dangers] == ["clear-database"]
     assert settings.mail.mail_from == said["MAIL_FROM"]
     assert settings.mail.smtp_url
     assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()

@@ -41,9 +41,12 @@ PLACEHOLDER = "changeme-changeme-changeme-changeme"
 COMMANDS = {
     "serve": ["--framework", "--host", "--port", "--fastapi-port", "--flask-port", "--workers", "--reload"],
     "migrate": [],
-    "keys": ["list", "rotate"],
+    "keys": ["list", "rotate", "retire", "reseal"],
     "keys list": [],
     "keys rotate": ["--algorithm"],
+    "keys retire": ["--now", "--yes", "Example"],
+    "secret": ["replace"],
+    "secret replace": ["--yes", "Example"],
     "clients": ["create", "list", "rotate-secret"],
     "mail": ["read"],
     "mail read": ["--kind", "--wait", "password_reset"],
@@ -169,7 +172,7 @@ def test_production_does_not_serve_with_a_database_of_another_encoding(
 ) -> None:
     with postgres_url(postgres, "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'") as url:
         arguments = ("serve", "--framework", framework, "--port", str(free_port()))
-        line = plain_line(run_command(tmp_path, *arguments, **PRODUCTION, AUTH_DATABASE_URL=url))
+        line = plain_line(run_command(tmp_path, *arguments, **PRODUCTION | {"AUTH_DATABASE_URL": url}))
         assert "the encoding of the database is LATIN1 and must be UTF8" in line
 
 
@@ -177,7 +180,7 @@ def test_production_does_not_serve_with_a_database_of_another_encoding(
 def test_production_logs_why_its_database_refuses(postgres: str, tmp_path: Path, framework: str) -> None:
     url = make_url(postgres).set(password="canary").render_as_string(hide_password=False)
     arguments = ("serve", "--framework", framework, "--port", str(port := free_port()))
-    with running(tmp_path, *arguments, **PRODUCTION, AUTH_DATABASE_URL=url) as process:
+    with running(tmp_path, *arguments, **PRODUCTION | {"AUTH_DATABASE_URL": url}) as process:
         server = Server(framework, port, process)
         assert eventually(lambda: listens(port), START_SECONDS)
         assert server.api.get("/readyz").status == 503
@@ -193,6 +196,7 @@ PRODUCTION = {
     "AUTH_SECRET_KEY": SECRET,
     "AUTH_PUBLIC_URL": "https://auth.example.com",
     "AUTH_SMTP_URL": "smtps://user:pa55word@mail.example.com",
+    "AUTH_DATABASE_URL": "sqlite:///twinauth.db",
 }
 
 
@@ -235,9 +239,26 @@ WITHOUT_MAIL_SERVER = {name: value for name, value in PRODUCTION.items() if name
 def test_production_serves_with_its_settings_whether_mail_leaves_from_here_or_not(
     framework: str, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    with serving(tmp_path, framework, AUTH_DATABASE_URL=migrated(tmp_path), **settings) as (server,):
+    with serving(tmp_path, framework, **settings | {"AUTH_DATABASE_URL": migrated(tmp_path)}) as (server,):
         assert server.api.get("/readyz").status == 200
         assert "Links in mail" not in server.process.printed()
+        assert "insecure_setting_allowed" not in server.process.printed()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_production_is_allowed_nevertheless_is_told_once_at_the_start(framework: str, tmp_path: Path) -> None:
+    allowed = {"AUTH_INSECURE": "throttle", "AUTH_THROTTLE": "false", "AUTH_DATABASE_URL": migrated(tmp_path)}
+    with serving(tmp_path, framework, **PRODUCTION | allowed) as (server,):
+        lines = [line for line in server.process.printed().splitlines() if "insecure_setting_allowed" in line]
+    (told,) = map(json.loads, lines)
+    assert (told["name"], told["variable"], told["level"]) == ("throttle", "AUTH_THROTTLE", "warning")
+
+
+def test_a_relay_tells_what_production_is_allowed_nevertheless(tmp_path: Path) -> None:
+    settings = PRODUCTION | {"AUTH_RELAY": "false", "AUTH_INSECURE": "smtp", "AUTH_SMTP_URL": "smtp://mail.example.com"}
+    with running(tmp_path, "relay", **settings | {"AUTH_DATABASE_URL": migrated(tmp_path)}) as process:
+        assert eventually(lambda: "insecure_setting_allowed" in process.printed(), START_SECONDS)
+        assert '"smtp"' in process.printed()
 
 
 def test_misspelt_setting_is_refused_by_name(tmp_path: Path) -> None:
@@ -378,6 +399,98 @@ def test_rotated_key_is_published_before_it_signs_and_keys_are_sealed_anew(tmp_p
     assert first[1:] == ("ES256", "signing")
     assert second_and_more == [(second, "RS256", "next")]
     assert "2 keys" in invoked(tmp_path, "keys", "reseal", AUTH_DATABASE_URL=url).stdout
+
+
+def test_a_key_that_leaked_is_retired_and_the_next_one_signs(tmp_path: Path) -> None:
+    url = migrated(tmp_path)
+    following = invoked(tmp_path, "keys", "rotate", AUTH_DATABASE_URL=url).stdout.split()[0]
+    leaked = listed(tmp_path, url)[0][0]
+    done = invoked(tmp_path, "keys", "retire", leaked, "--now", "--yes", AUTH_DATABASE_URL=url)
+    assert (done.returncode, done.stdout) == (0, f"{leaked} is retired; {following} signs\n")
+    assert listed(tmp_path, url) == [(following, "ES256", "signing")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--yes"], 2, "--now ends one that leaked"),
+        (["--now"], 1, "Aborted"),  # nobody answers
+        (["--now", "--yes"], 1, "there is none with this id"),
+    ],
+    ids=["not now", "not asked", "no such key"],
+)
+def test_no_key_is_retired_where_that_is_not_said_clearly(
+    tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_DATABASE_URL=url).returncode == 0
+    before = listed(tmp_path, url)
+    kid = "nobody's" if "--now" in arguments and "--yes" in arguments else before[0][0]
+    done = invoked(tmp_path, "keys", "retire", kid, *arguments, AUTH_DATABASE_URL=url)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert listed(tmp_path, url) == before
+
+
+def test_a_secret_that_leaked_is_replaced_with_all_that_it_protected(tmp_path: Path) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    before = {kid for kid, *_ in listed(tmp_path, url)}
+    new = {"AUTH_SECRET_KEY": OTHER_SECRET, "AUTH_DATABASE_URL": url}
+    done = invoked(tmp_path, "secret", "replace", "--yes", **new)
+    ended, signs = done.stdout.splitlines()
+    assert (done.returncode, ended) == (0, "0 sessions, 0 links and every signing key have ended")
+    (found,) = listed(tmp_path, url)
+    assert found == (signs.split()[0], "ES256", "signing")
+    assert found[0] not in before
+    assert invoked(tmp_path, "keys", "rotate", **new).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "said"),
+    [
+        ({"AUTH_SECRET_KEY": SECRET}, ["--yes"], "AUTH_SECRET_KEY opens the signing keys, so it is the old one"),
+        ({"AUTH_OLD_SECRET_KEYS": SECRET}, ["--yes"], "AUTH_OLD_SECRET_KEYS: a secret that leaked"),
+        ({}, [], "Aborted"),  # nobody answers
+    ],
+    ids=["no new one", "the old one listed", "not asked"],
+)
+def test_no_secret_is_replaced_where_that_would_be_of_no_use_or_is_not_confirmed(
+    tmp_path: Path, change: dict[str, str], arguments: list[str], said: str
+) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    before = listed(tmp_path, url)
+    given = {"AUTH_SECRET_KEY": OTHER_SECRET, "AUTH_DATABASE_URL": url} | change
+    done = invoked(tmp_path, "secret", "replace", *arguments, **given)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert SECRET not in done.stderr
+    assert listed(tmp_path, url) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keys", "rotate"],
+        ["keys", "reseal"],
+        ["keys", "retire", "any", "--now", "--yes"],
+        ["secret", "replace", "--yes"],
+        ["clients", "create", "Orders"],
+        ["serve", "--framework", "flask"],
+        ["serve", "--framework", "fastapi"],
+        ["relay"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_makes_a_secret_for_a_database_that_has_keys(tmp_path: Path, arguments: list[str]) -> None:
+    url = migrated(tmp_path)
+    assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
+    run = run_command if arguments[0] in ("serve", "relay") else invoked
+    port = ["--port", str(free_port())] if arguments[0] == "serve" else []
+    line = plain_line(run(tmp_path, *arguments, *port, AUTH_DATABASE_URL=url))
+    assert "were stored under a secret that is not here" in line
+    assert not (tmp_path / "data").exists()
 
 
 def test_openapi_prints_the_document(tmp_path: Path) -> None:

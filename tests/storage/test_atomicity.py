@@ -192,6 +192,7 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
     "end the other sessions": lambda scene: scene.app.sessions.end_all(scene.principal, CLIENT, keep_current=True),
     "rename": lambda scene: scene.app.accounts.rename(scene.principal, "Anna", CLIENT),
     "rotate the keys": lambda scene: scene.app.keys.rotate(),
+    "retire a key": lambda scene: scene.app.keys.retire(scene.before["signing_keys"][0]["kid"]),
     "reseal the keys": lambda scene: scene.app.keys.reseal(),
     "register a client": lambda scene: scene.app.clients.create("Orders", ()),
     "fail to be a client": _refused(

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from passlib.hash import bcrypt
+from pydantic import SecretStr
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
 from core.accounts import export
 from core.accounts.model import MOST_EVENTS
-from core.app import AuthApp, build, build_key_ring
+from core.app import AuthApp, build, build_key_ring, build_secret_replacement
 from core.audit.model import EventKind
 from core.audit.sql import audit_events
 from core.authentication.errors import EmailNotVerified, InvalidCredentials, WrongPassword
@@ -42,7 +43,7 @@ from core.users.model import Account
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import START, FakeClock
 from tests.support.mail import RecordingMailer, kind_of, token_of
-from tests.support.settings import make_settings
+from tests.support.settings import SECRET, make_settings
 from tests.support.values import (
     account,
     account_in,
@@ -825,7 +826,7 @@ def _run_a_service(app: AuthApp) -> str:
     secret = app.clients.rotate_secret(registered.id, overlap=timedelta(0))
     with pytest.raises(InvalidClient):
         app.clients.authenticate(Credentials(client_id=secret, secret=secret), CLIENT)
-    app.keys.rotate()
+    app.keys.retire(app.keys.rotate().kid)
     app.keys.reseal()
     return secret
 
@@ -839,6 +840,8 @@ def _leave(service: Service) -> None:
 def test_every_kind_of_event_is_recorded_and_none_holds_an_address_or_a_secret(service: Service) -> None:
     pairs, links = _live_a_life(service)
     _leave(service)
+    another = make_settings(secret_key=SecretStr(SECRET[::-1]))
+    build_secret_replacement(another, store=service.store, clock=service.clock).run()
     events = events_in(service.store)
     assert {event.kind for event in events} == set(EventKind)
     written = str(events).lower()

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from core.audit.model import EventKind
-from core.clock import new_id
+from core.clock import first_id, new_id
 from core.mail.model import MessageKind, Purpose
 from core.oauth.model import ClientSecret, RegisteredClient
 from core.sessions.model import EndReason
@@ -72,6 +72,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "sessions.advance": lambda work: work.sessions.advance(LOGIN.id, generation=0, at=NOW, idle_expires_at=LATER),
     "sessions.end": lambda work: work.sessions.end(LOGIN.id, user_id=ANNS, at=NOW, reason=EndReason.LOGOUT),
     "sessions.end_all": lambda work: work.sessions.end_all(ANNS, at=NOW, reason=EndReason.LOGOUT, keep=LOGIN.id),
+    "sessions.end_next": lambda work: work.sessions.end_next(
+        first_id(NOW), at=NOW, reason=EndReason.REVOKED, limit=500
+    ),
     "sessions.end_surplus": lambda work: work.sessions.end_surplus(ANNS, limit=99, at=NOW),
     "sessions.live_of": lambda work: work.sessions.live_of(ANNS, now=NOW),
     "sessions.of": lambda work: work.sessions.of(ANNS),
@@ -88,6 +91,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "keys.all": lambda work: work.keys.all(),
     "keys.add": lambda work: work.keys.add(key(77)),
     "keys.replace_sealed": lambda work: work.keys.replace_sealed("kid-77", b"sealed"),
+    "keys.activate": lambda work: work.keys.activate("kid-77", at=NOW),
     "keys.remove": lambda work: work.keys.remove("kid-77"),
     "clients.add": lambda work: work.clients.add(
         RegisteredClient(id="other", name="x", scopes=(), is_active=True, created_at=NOW, last_used_at=None)
@@ -131,6 +135,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "one_time_tokens.by_id": lambda work: work.one_time_tokens.by_id(TOKEN.id),
     "one_time_tokens.find": lambda work: work.one_time_tokens.find(TOKEN.digest, list(Purpose), now=NOW),
     "one_time_tokens.use": lambda work: work.one_time_tokens.use(TOKEN.id, at=NOW),
+    "one_time_tokens.end_some": lambda work: work.one_time_tokens.end_some(at=NOW, limit=500),
     "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(ANNS, at=NOW, purpose=TOKEN.purpose),
     "one_time_tokens.of": lambda work: work.one_time_tokens.of(ANNS),
     # As few have expired as it finds every minute.

@@ -4,10 +4,28 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.settings.groups import HttpSettings, LoggingSettings, PasswordSettings, ThrottleSettings, TokenSettings
+from core.settings.groups import (
+    DatabaseSettings,
+    HttpSettings,
+    LoggingSettings,
+    MailSettings,
+    PasswordSettings,
+    ThrottleSettings,
+    TokenSettings,
+)
 from core.settings.whole import Settings
 
 SECRET = "0J5hQ2vXr8mWk4Ty7Lp1Nc6Bz9Ds3Fg0"
+
+
+# What production asks of a service whose mail leaves from elsewhere and whose database a test opens by itself.
+PRODUCTION: dict[str, Any] = {
+    "env": "production",
+    "passwords": PasswordSettings(bcrypt_cost=10),
+    "http": HttpSettings(public_url="https://auth.example.com"),
+    "mail": MailSettings(relay=False),
+    "database": DatabaseSettings(url=SecretStr("sqlite:////var/lib/twinauth/twinauth.db")),
+}
 
 
 def make_settings(**changes: Any) -> Settings:

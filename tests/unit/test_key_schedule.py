@@ -15,7 +15,7 @@ from core.origin import Origin
 from core.sessions.errors import InvalidRefreshToken
 from core.settings.groups import MAX_ACCESS_TTL, TokenSettings
 from core.sql_store import SqlStore
-from core.tokens.errors import KeyRingLockedError
+from core.tokens.errors import KeysLocked
 from core.tokens.key_material import Seal
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import SKEW, SigningKey, current
@@ -167,13 +167,13 @@ def test_tokens_of_keys_that_nobody_knows_do_not_put_the_next_key_off(store: Sql
 def test_resealed_keys_open_under_the_new_secret_alone(store: SqlStore, clock: FakeClock) -> None:
     old, new = bytes(32), bytes(range(32))
     ring(store, clock, old).ensure()
-    with pytest.raises(KeyRingLockedError):
+    with pytest.raises(KeysLocked):
         ring(store, clock, new).signer()
     both = ring(store, clock, new, old)
     assert both.signer()
     assert both.reseal() == 1
     assert ring(store, clock, new).signer()[0].kid == both.signer()[0].kid
-    with pytest.raises(KeyRingLockedError):
+    with pytest.raises(KeysLocked):
         ring(store, clock, old).signer()
 
 

@@ -17,7 +17,7 @@ from core.errors import DatabaseUnavailable
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
 from core.sql_store import SqlStore
 from core.store import Store, UnitOfWork
-from core.tokens.errors import KeyRingLockedError
+from core.tokens.errors import KeysLocked
 from core.tokens.key_material import RSA_BITS, PrivateKey, Seal, generate, public_jwk, thumbprint
 from core.tokens.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
 from core.tokens.model import SKEW, SigningKey, current, retired
@@ -404,7 +404,7 @@ class TestSeal:
         private_keys: dict[Algorithm, PrivateKey],
     ) -> None:
         sealed = Seal([SECRET]).close(private_keys["ES256"], "kid")
-        with pytest.raises(KeyRingLockedError):
+        with pytest.raises(KeysLocked):
             Seal([secret]).open(damage(sealed), kid)
 
     def test_hides_the_key_and_never_writes_the_same_twice(self) -> None:
@@ -420,7 +420,7 @@ class TestSeal:
         kid = ring_of(store, clock).signer()[0].kid
         ring = ring_of(store, clock, secret=bytes(32))
         assert ring.verifier(kid) is not None
-        with pytest.raises(KeyRingLockedError):
+        with pytest.raises(KeysLocked):
             ring.signer()
         assert len(ring.keys()) == 1
 
@@ -428,7 +428,7 @@ class TestSeal:
         """The new key could be opened by nobody else, and would break every login as soon as it signs."""
         ring_of(store, clock).ensure()
         ring = ring_of(store, clock, secret=bytes(32))
-        with pytest.raises(KeyRingLockedError):
+        with pytest.raises(KeysLocked):
             ring.rotate()
         clock.advance(days=40)
         ring.rotate_when_due()

@@ -13,7 +13,7 @@ from twinauth_verify import AccessToken, InvalidToken, Settings, Unavailable
 from twinauth_verify.feed import MAX_BACKOFF, Feed
 from twinauth_verify.fetching import MAX_FEED, Answer
 from twinauth_verify.keys import read_jwks
-from twinauth_verify.revocations import Revocation, Revocations, hash_of
+from twinauth_verify.revocations import Revocation, Revocations, hash_of, read_revocation
 
 from tests.support.issuer import ABSENT, SESSION, SUBJECT, FakeTime, Issuer, Reply, Signer, eventually, listening
 from tests.support.verifiers import AnyVerifier, OpenVerifier
@@ -90,6 +90,73 @@ class TestRevocations:
         before = len(live.feed_requests)
         time.sleep(1)
         assert len(live.feed_requests) - before <= 2
+
+
+class TestRetiredKeys:
+    @pytest.fixture
+    def leaked(self, live: Issuer) -> Signer:
+        return live.signer
+
+    def retire(self, live: Issuer, leaked: Signer, *still_given: Signer) -> None:
+        """The issuer ends a key, and signs that with the next one; a cache may go on giving the old one."""
+        live.signer = Signer(number=1)
+        live.published = [*still_given, live.signer]
+        live.revoke("key", leaked.kid)
+
+    @pytest.mark.parametrize("still_given", [(), (Signer(),)], ids=["withdrawn", "still in a cache"])
+    def test_verify_nothing_within_5_seconds(
+        self, following: AnyVerifier, live: Issuer, leaked: Signer, still_given: tuple[Signer, ...]
+    ) -> None:
+        known, header = live.sign(), live.header()
+        assert outcome(following, known) == "accepted"
+        retired_at = time.monotonic()
+        self.retire(live, leaked, *still_given)
+        assert eventually(lambda: outcome(following, known) is InvalidToken)
+        assert time.monotonic() - retired_at < 5
+        assert outcome(following, leaked.sign(header, live.claims(jti="signed by the thief"))) is InvalidToken
+        assert outcome(following, live.sign()) == "accepted"
+
+    def test_are_told_although_junk_keeps_the_keys_from_being_fetched(
+        self, following: AnyVerifier, live: Issuer, leaked: Signer
+    ) -> None:
+        """A fetch a cooldown is for tokens, whose key ids strangers make up."""
+        known = live.sign()
+        for number in range(3):
+            outcome(following, live.sign(live.header(kid=f"junk {number}")))
+        self.retire(live, leaked)
+        assert eventually(lambda: outcome(following, known) is InvalidToken)
+
+    def test_sign_no_answer_of_the_feed(self, following: AnyVerifier, live: Issuer, leaked: Signer) -> None:
+        self.retire(live, leaked, leaked)
+        assert eventually(lambda: following.validator.revocations.contain_key(leaked.kid))
+        honest, live.signer = live.signer, leaked
+        asked = len(live.feed_requests)
+        live.revoke("session", "told by the thief")
+        assert eventually(lambda: len(live.feed_requests) > asked + 2)
+        assert len(following.validator.revocations) == 1
+        live.signer = honest
+        assert eventually(lambda: len(following.validator.revocations) == 2)
+
+    def test_are_asked_for_no_more(self, following: AnyVerifier, live: Issuer, leaked: Signer) -> None:
+        known = live.sign()
+        self.retire(live, leaked)
+        assert eventually(lambda: outcome(following, known) is InvalidToken)
+        fetched = len(live.jwks_requests)
+        assert not following.validator.keys.is_due(leaked.kid)
+        assert following.validator.keys.get(leaked.kid) is None
+        assert len(live.jwks_requests) == fetched
+
+    def test_are_never_forgotten(self) -> None:
+        """Their holder signs tokens that expire whenever he likes."""
+        clock = FakeTime()
+        revocations = Revocations(clock=clock, clock_skew=0)
+        entry = read_revocation({"kind": "key", "id": hash_of("a key"), "exp": int(clock.now) + 1})
+        assert entry is not None
+        revocations.add([entry])
+        clock.advance(10**9)
+        revocations.forget_expired()
+        assert revocations.contain_key("a key")
+        assert not revocations.contain_key("another")
 
 
 class TestRevocationLists:

@@ -88,11 +88,11 @@ class AsyncVerifier:
     ) -> None:
         await self.close()
 
-    async def _key(self, kid: str, *, ahead: float = 0.0) -> Key | None:
-        await self._refresh(kid, ahead=ahead)
+    async def _key(self, kid: str, *, of_feed: bool = False) -> Key | None:
+        await self._refresh(kid, of_feed=of_feed)
         return self.validator.keys.get(kid)
 
-    async def _refresh(self, kid: str | None, *, ahead: float = 0.0) -> None:
+    async def _refresh(self, kid: str | None, *, of_feed: bool = False) -> None:
         """Fetch the keys if they are due, in one task.
 
         Others go on with the keys that there are. Only where there are none yet do they wait, for a second: tokens of
@@ -103,7 +103,7 @@ class AsyncVerifier:
 
         """
         keys = self.validator.keys
-        if not keys.is_due(kid, ahead=ahead):
+        if not keys.is_due(kid, of_feed=of_feed):
             return
         timeout: float | None = None
         if not _is_running(self._fetching):
@@ -150,8 +150,7 @@ class AsyncVerifier:
     async def _poll_once(self, feed: Feed, client: httpx.AsyncClient) -> float:
         request = feed.next_request()
         jws = feed.read(await fetch(client, request.fetch))
-        # The keys are renewed here, before they are stale, so that no request waits for them.
-        key = await self._key(jws.kid, ahead=2 * self.settings.feed_wait)
+        key = await self._key(jws.kid, of_feed=True)
         return feed.accept(request, jws, key)
 
     def _client(self, url: str) -> httpx.AsyncClient:

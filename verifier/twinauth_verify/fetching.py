@@ -43,7 +43,8 @@ class FetchRequest:
     def options(self) -> dict[str, Any]:
         """Return the options for httpx. No redirect is followed: it would lead to an address that nobody configured."""
         # A small compressed answer could become a large one before its bytes can be counted.
-        headers = {"Accept": self.accept, "Accept-Encoding": "identity"}
+        # A cache in between must ask the issuer: it may have a key that has ended, or not have the one that took over.
+        headers = {"Accept": self.accept, "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         timeout = httpx.Timeout(self.seconds, connect=min(self.seconds, MAX_CONNECT))
         return {"headers": headers, "params": self.parameters, "follow_redirects": False, "timeout": timeout}
 

@@ -13,7 +13,8 @@ from twinauth_verify.forks import LockHolder
 from twinauth_verify.strict_json import seconds, text
 from twinauth_verify.tokens import AccessToken
 
-SESSION, SUBJECT, TOKEN = "session", "subject", "token"
+SESSION, SUBJECT, TOKEN, KEY = "session", "subject", "token", "key"
+KINDS = (SESSION, SUBJECT, TOKEN, KEY)
 _FOREVER = 2**40
 
 
@@ -26,7 +27,7 @@ class Revocation:
     not_before: int
     """Tokens that were issued before this second are revoked."""
     expires_at: int
-    """All tokens concerned have expired by this second."""
+    """All tokens concerned have expired by this second; of a key never, because its holder can sign new ones."""
 
 
 def read_revocation(entry: Any) -> Revocation | None:
@@ -39,13 +40,14 @@ def read_revocation(entry: Any) -> Revocation | None:
     if not isinstance(entry, dict):
         raise ValueError("no entry")  # noqa: TRY004 - callers know one error
     kind = text(entry, "kind")
-    if kind not in (SESSION, SUBJECT, TOKEN):
+    if kind not in KINDS:
         return None
+    expires_at = seconds(entry, "exp")
     return Revocation(
         kind=kind,
         value_hash=text(entry, "id"),
         not_before=seconds(entry, "not_before") if kind == SUBJECT else _FOREVER,
-        expires_at=seconds(entry, "exp"),
+        expires_at=_FOREVER if kind == KEY else expires_at,
     )
 
 
@@ -92,6 +94,10 @@ class Revocations(LockHolder):
         values = ((SESSION, token.session_id), (SUBJECT, token.subject), (TOKEN, token.token_id))
         found = (self._entries.get((kind, hash_of(value))) for kind, value in values if value is not None)
         return any(entry is not None and issued_at < entry.not_before for entry in found)
+
+    def contain_key(self, kid: str) -> bool:
+        """Whether the issuer has ended a key: nothing that it signs is believed, whatever key set still has it."""
+        return bool(self._entries) and (KEY, hash_of(kid)) in self._entries
 
 
 def _both(one: Revocation, other: Revocation) -> Revocation:

@@ -94,11 +94,11 @@ class Verifier(LockHolder):
     ) -> None:
         self.close()
 
-    def _key(self, kid: str, *, ahead: float = 0.0) -> Key | None:
-        self._refresh(kid, ahead=ahead)
+    def _key(self, kid: str, *, of_feed: bool = False) -> Key | None:
+        self._refresh(kid, of_feed=of_feed)
         return self.validator.keys.get(kid)
 
-    def _refresh(self, kid: str | None, *, ahead: float = 0.0) -> None:
+    def _refresh(self, kid: str | None, *, of_feed: bool = False) -> None:
         """Fetch the keys if they are due, in one thread.
 
         Others go on with the keys that there are. Only where there are none yet do they wait, for a second: tokens of
@@ -109,14 +109,14 @@ class Verifier(LockHolder):
 
         """
         keys = self.validator.keys
-        if not keys.is_due(kid, ahead=ahead):
+        if not keys.is_due(kid, of_feed=of_feed):
             return
         if not self._fetching.acquire(timeout=0.0 if keys.has_any else COOLDOWN_WITHOUT_KEYS):
             if kid is not None and not keys.knows(kid):
                 raise Unavailable
             return
         try:
-            if keys.is_due(kid, ahead=ahead):  # another thread may have fetched meanwhile
+            if keys.is_due(kid, of_feed=of_feed):  # another thread may have fetched meanwhile
                 self._fetch_keys(kid)
         finally:
             self._fetching.release()
@@ -162,8 +162,7 @@ class Verifier(LockHolder):
     def _poll_once(self, feed: Feed, client: httpx.Client, background: _Background) -> float:
         request = feed.next_request()
         jws = feed.read(fetch(client, request.fetch, trace=background.trace))
-        # The keys are renewed here, before they are stale, so that no request waits for them.
-        key = self._key(jws.kid, ahead=2 * self.settings.feed_wait)
+        key = self._key(jws.kid, of_feed=True)
         return feed.accept(request, jws, key)
 
     def _client(self, url: str) -> httpx.Client:

@@ -37,8 +37,8 @@ class TokenValidator:
     """Validates tokens with the keys, the revocations and the cache of tokens that were verified before."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float], timer: Callable[[], float]) -> None:
-        self.keys = KeyCache(settings, timer)
         self.revocations = Revocations(clock=clock, clock_skew=settings.clock_skew)
+        self.keys = KeyCache(settings, self.revocations, timer)
         self.feed = Feed(settings, self.revocations, clock=clock, timer=timer) if settings.follow_revocations else None
         self._clock = clock
         self._expectations = settings.expectations
