@@ -14,6 +14,7 @@ class LazyGroup(click.Group):
         "migrate": "cli.migrate:migrate",
         "keys": "cli.keys:keys",
         "clients": "cli.clients:clients",
+        "passwords": "cli.passwords:passwords",
         "mail": "cli.mail:mail",
         "outbox": "cli.outbox:outbox",
         "relay": "cli.relay:relay",

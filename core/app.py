@@ -105,8 +105,7 @@ class AuthApp:
             raise KeysLocked
 
     def start(self) -> None:
-        """Load the common passwords, so that no request waits for them, and start the background work."""
-        self.password_policy.load()
+        """Start the background work."""
         self.housekeeper.start()
         if self.settings.mail.relay:
             self.mail_worker.start()

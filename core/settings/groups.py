@@ -21,6 +21,7 @@ from core.settings.values import (
     ScopesByRole,
     Seconds,
     SmtpUrl,
+    Words,
 )
 
 PREFIX = "AUTH_"
@@ -147,6 +148,15 @@ class PasswordSettings(SettingsGroup):
     model_config = named("PASSWORD_")
 
     min_length: int = Field(12, ge=8, le=64, description="Code points that a new password has at least")
+    breached: Path | None = Field(
+        None,
+        description="File of leaked passwords to refuse beside the common ones, made by `twinauth passwords import`",
+    )
+    words: Words = Field(
+        (),
+        description="Words of the organisation, comma-separated: what is left of a new password without them must be "
+        "long enough and uncommon",
+    )
     scheme: Literal["bcrypt_sha256", "argon2id"] = Field("bcrypt_sha256", description="How new passwords are hashed")
     bcrypt_cost: int = Field(12, ge=4, le=15, description="bcrypt cost; production refuses less than 10")
     argon2_memory: int = Field(19456, ge=8, le=1024 * 1024, description="argon2id memory in KiB")
