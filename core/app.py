@@ -223,8 +223,7 @@ class _Wiring:
 
     @cached_property
     def throttle(self) -> Throttle:
-        kind = Throttle if self._settings.throttling.throttle else NoThrottle
-        return kind(store=self._store, clock=self._clock, counters=_build_counter_store(self._settings))
+        return _build_throttle(self._settings, store=self._store, clock=self._clock)
 
     @cached_property
     def passwords(self) -> PasswordHasher:
@@ -393,6 +392,7 @@ def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Compose
         clock=clock,
         tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
         recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
+        throttle=_build_throttle(settings, store=store, clock=clock),
         settings=settings.mail,
     )
 
@@ -420,6 +420,11 @@ def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = No
         seal=Seal(derive_keys(settings.secrets, "signing keys")),
         settings=settings.tokens,
     )
+
+
+def _build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Throttle:
+    kind = Throttle if settings.throttling.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=_build_counter_store(settings))
 
 
 def _build_counter_store(settings: Settings) -> CounterStore:

@@ -249,7 +249,8 @@ class MailSettings(SettingsGroup):
         ge=1,
         le=1000,
         description="Messages of one kind that an account is sent an hour, and letters to an address that is not "
-        "verified; beyond it, a link when none works that was sent before",
+        "verified; of those that strangers request, as many for each address block and three times as many in all; "
+        "beyond it, a link when none works that was sent before",
     )
     mail_attempts: int = Field(
         12, ge=1, le=100, description="Attempts to send a message before it is given up (`twinauth outbox`)"

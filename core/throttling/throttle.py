@@ -127,6 +127,13 @@ class Throttle:
         key = self._counters.key_of(kind, canonical_or_none(email) or "", block_of(origin.ip))
         self._apply_success(work, {kind: key})
 
+    def trusts(self, work: UnitOfWork, email: str, ip: str) -> bool:
+        """Whether the block of an address has logged in to the account, or reset its password."""
+        kind = CounterKind.ACCOUNT_FROM_BLOCK
+        keys = {kind: self._counters.key_of(kind, canonical_or_none(email) or "", block_of(ip))}
+        now = self._clock.now()
+        return self._counters.read(work, keys, now)[kind].is_familiar(now)
+
     def _apply_success(self, work: UnitOfWork, keys: CounterKeys) -> None:
         now = self._clock.now()
         self._counters.change(work, keys, now, partial(after_success, now=now))
