@@ -15,6 +15,7 @@ class LazyGroup(click.Group):
         "keys": "cli.keys:keys",
         "secret": "cli.secret:secret",
         "clients": "cli.clients:clients",
+        "passwords": "cli.passwords:passwords",
         "mail": "cli.mail:mail",
         "outbox": "cli.outbox:outbox",
         "relay": "cli.relay:relay",

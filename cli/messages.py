@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import click
 from sqlalchemy.exc import DBAPIError
 
+from core.authentication.passwords.leaked_list import LeakedListError
 from core.errors import DatabaseUnavailable, InvalidInput, NotFound, NotReady
 from core.mail.texts.editions import TextsError
 from core.settings.files import SettingsError
@@ -82,7 +83,7 @@ def exit_with_message() -> Iterator[None]:
     """Turn errors that an operator can correct into one line."""
     try:
         yield
-    except (SettingsError, TextsError) as error:
+    except (SettingsError, TextsError, LeakedListError) as error:
         raise click.ClickException(str(error)) from None
     except InvalidInput as error:
         raise click.ClickException("; ".join(found.message for found in error.errors)) from None

@@ -8,6 +8,7 @@ import structlog
 from cli.messages import database_named, exit_with_message, place_in, settings
 from cli.migrate import migrate_database
 from core.app import build_key_ring, build_renderer, open_texts
+from core.authentication.passwords.policy import PasswordPolicy
 from core.capabilities import CONTRACT
 from core.errors import DatabaseUnavailable, NotReady
 from core.http.pages import Pages
@@ -33,7 +34,7 @@ def startup(workers: int) -> Settings:
     store = open_store(found.database.url.get_secret_value(), found.database)
     try:
         with exit_with_message(), database_named(found):
-            _try_texts(found)
+            _try_files(found)
             _prepare_database(found, store)
     finally:
         store.close()
@@ -49,11 +50,12 @@ def settings_of_process() -> Settings:
     return found
 
 
-def _try_texts(found: Settings) -> None:
-    """Try the texts here, so that a mistake is reported once and not by every worker."""
+def _try_files(found: Settings) -> None:
+    """Try texts and leaked passwords here, so that a mistake is reported once and not by every worker."""
     texts = open_texts(found)
     build_renderer(found, texts)
     Pages(texts, found, CONTRACT)
+    PasswordPolicy(found.passwords)
 
 
 def warn_of_exposed_files(settings: Settings) -> None:

@@ -110,8 +110,7 @@ class AuthApp:
             raise KeysLocked
 
     def start(self) -> None:
-        """Load the common passwords, so that no request waits for them, and start the background work."""
-        self.password_policy.load()
+        """Start the background work."""
         self.housekeeper.start()
         if self.settings.mail.relay:
             self.mail_worker.start()
@@ -229,8 +228,7 @@ class _Wiring:
 
     @cached_property
     def throttle(self) -> Throttle:
-        kind = Throttle if self._settings.throttling.throttle else NoThrottle
-        return kind(store=self._store, clock=self._clock, counters=_build_counter_store(self._settings, self._store))
+        return _build_throttle(self._settings, store=self._store, clock=self._clock)
 
     @cached_property
     def passwords(self) -> PasswordHasher:
@@ -417,6 +415,7 @@ def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Compose
         clock=clock,
         tokens=OneTimeTokenMaker(derive_keys(_secrets(settings, store), "tokens in links")),
         recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
+        throttle=_build_throttle(settings, store=store, clock=clock),
         settings=settings.mail,
     )
 
@@ -471,6 +470,11 @@ def _has_keys(store: Store) -> bool:
         return False
     with store.reading() as read:
         return bool(read.keys.all())
+
+
+def _build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Throttle:
+    kind = Throttle if settings.throttling.throttle else NoThrottle
+    return kind(store=store, clock=clock, counters=_build_counter_store(settings, store))
 
 
 def _build_counter_store(settings: Settings, store: Store) -> CounterStore:

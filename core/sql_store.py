@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
@@ -94,8 +95,10 @@ class SqlStore:
         self._breaker = CircuitBreaker(self._timeout)
 
     @contextmanager
-    def begin(self) -> Iterator[SqlUnitOfWork]:
+    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[SqlUnitOfWork]:
         deadline = self._deadline()  # includes the wait for the writers' turn
+        if turn_within is not None and self.engine.dialect.name == "sqlite":
+            deadline = min(deadline, time.monotonic() + turn_within.total_seconds())
         with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
             connection.begin()
             yield SqlUnitOfWork(connection, self._further, self._wake)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
 from core.audit.model import AuditLog
@@ -97,8 +98,11 @@ class Store(Protocol):
     All methods here and in the ports raise `DatabaseUnavailable` if the database cannot be reached in time.
     """
 
-    def begin(self) -> AbstractContextManager[UnitOfWork]:
-        """Open a transaction that may write."""
+    def begin(self, *, turn_within: timedelta | None = None) -> AbstractContextManager[UnitOfWork]:
+        """Open a transaction that may write.
+
+        A database with one writer at a time lets it wait for its turn as long as for any answer, or ``turn_within``.
+        """
         ...
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from core.audit.model import AuditEvent, EventKind, event
 from core.clock import CLOCK_SKEW, Clock
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
 from core.mail.one_time_tokens import DIGEST_BYTES, OneTimeTokenMaker, digest_of
-from core.mail.recipient_limit import LIMIT_WINDOW, RecipientLimit
+from core.mail.recipient_limit import LIMIT_WINDOW, Limit, RecipientLimit
 from core.mail.rendering import Letter
 from core.origin import Origin
 from core.settings.groups import MailSettings
 from core.storage.retries import retried
 from core.store import Store, UnitOfWork
+from core.throttling.model import block_of
+from core.throttling.throttle import Throttle
 from core.users.addresses import canonical_or_none
 from core.users.model import User
 
@@ -29,6 +31,10 @@ _PURPOSES: Mapping[str, Purpose] = {
 # limited if its user has proved to own the address.
 _LIMITED: frozenset[str] = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
 _NOTICES = "notices"
+# Messages that a stranger causes by naming an address, without a password or a session.
+_BY_ADDRESS: frozenset[str] = frozenset((MessageKind.PASSWORD_RESET, MessageKind.SIGNUP_ATTEMPTED))
+REQUESTERS = 3
+"""Requesters whose letters by address, each up to the limit, fill the limit of an account together."""
 
 
 def is_wanted(message: Message, user: User) -> bool:
@@ -64,12 +70,14 @@ class Composer:
         clock: Clock,
         tokens: OneTimeTokenMaker,
         recipient_limit: RecipientLimit,
+        throttle: Throttle,
         settings: MailSettings,
     ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
         self._recipient_limit = recipient_limit
+        self._throttle = throttle
         self._limit = settings.mail_limit
         self._lifetimes = {
             Purpose.PASSWORD_RESET: settings.reset_ttl,
@@ -164,21 +172,46 @@ class Composer:
         )
 
     def _is_allowed(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
-        """Whether the message is within the limits of its user and of its address."""
+        """Whether the message is within the limits of its user, of its requester and of its address."""
         if message.prepared_at is not None:
             return True  # its first attempt was counted
         is_only_link = _is_only_link(work, message, user, now)
-        if message.kind in _LIMITED and not is_only_link:
-            count = work.outbox.prepared_since(
-                user.id, message.kind, since=now - LIMIT_WINDOW, until=now + CLOCK_SKEW, excluding=message.id
-            )
-            if count >= self._limit:
-                return False
-        if is_proved(message, user):
+        if not is_only_link and not self._is_within_limit_of_user(work, message, user, now):
+            return False
+        return self._recipient_limit.count(work, list(self._limits(message, user, is_only_link=is_only_link)), now=now)
+
+    def _is_within_limit_of_user(self, work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
+        if message.kind not in _LIMITED:
             return True
-        missed_after = self._lifetimes[_PURPOSES[message.kind]] if is_only_link else None
-        address = message.address or user.email
-        return self._recipient_limit.count(work, topic_of(message.kind), address, now=now, missed_after=missed_after)
+        count = work.outbox.prepared_since(
+            user.id, message.kind, since=now - LIMIT_WINDOW, until=now + CLOCK_SKEW, excluding=message.id
+        )
+        # The owner, in a block that has logged in, is not held back by what all others together have requested.
+        is_owner = message.kind in _BY_ADDRESS and self._throttle.trusts(work, user.email, _ip(message))
+        return is_owner or count < self._limit * _requesters(message)
+
+    def _limits(self, message: Message, user: User, *, is_only_link: bool) -> Iterator[Limit]:
+        topic, address = topic_of(message.kind), message.address or user.email
+        has_proof = is_proved(message, user)
+        missed_after = None
+        if is_only_link:
+            # Who has signed up with a stranger's address ends links at will, and would make room for more.
+            missed_after = timedelta(0) if has_proof else self._lifetimes[_PURPOSES[message.kind]]
+        if message.kind in _BY_ADDRESS:
+            block = block_of(_ip(message))
+            yield self._recipient_limit.of_requester(topic, address, block, missed_after=missed_after)
+        if not has_proof:
+            yield self._recipient_limit.of_address(
+                topic, address, requesters=_requesters(message), missed_after=missed_after
+            )
+
+
+def _requesters(message: Message) -> int:
+    return REQUESTERS if message.kind in _BY_ADDRESS else 1
+
+
+def _ip(message: Message) -> str:
+    return message.facts.get("ip", "")
 
 
 def _is_overtaken(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:

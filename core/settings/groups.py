@@ -22,6 +22,7 @@ from core.settings.values import (
     ScopesByRole,
     Seconds,
     SmtpUrl,
+    Words,
 )
 
 PREFIX = "AUTH_"
@@ -151,6 +152,15 @@ class PasswordSettings(SettingsGroup):
     model_config = named("PASSWORD_")
 
     min_length: int = Field(12, ge=8, le=64, description="Code points that a new password has at least")
+    breached: Path | None = Field(
+        None,
+        description="File of leaked passwords to refuse beside the common ones, made by `twinauth passwords import`",
+    )
+    words: Words = Field(
+        (),
+        description="Words of the organisation, comma-separated: what is left of a new password without them must be "
+        "long enough and uncommon",
+    )
     scheme: Literal["bcrypt_sha256", "argon2id"] = Field("bcrypt_sha256", description="How new passwords are hashed")
     bcrypt_cost: int = Field(12, ge=4, le=15, description="bcrypt cost")
     argon2_memory: int = Field(19456, ge=8, le=1024 * 1024, description="argon2id memory in KiB")
@@ -249,7 +259,8 @@ class MailSettings(SettingsGroup):
         ge=1,
         le=1000,
         description="Messages of one kind that an account is sent an hour, and letters to an address that is not "
-        "verified; beyond it, a link when none works that was sent before",
+        "verified; of those that strangers request, as many for each address block and three times as many in all; "
+        "beyond it, a link when none works that was sent before",
     )
     mail_attempts: int = Field(
         12, ge=1, le=100, description="Attempts to send a message before it is given up (`twinauth outbox`)"

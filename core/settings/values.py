@@ -44,6 +44,18 @@ def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _words(value: object) -> object:
+    """A list of words, in a file also one to a line."""
+    return _comma_separated(value.replace("\n", ",")) if isinstance(value, str) else value
+
+
+def _word(value: str) -> str:
+    # Two letters are a part of half of all words and mean nothing.
+    if len(value) < 3:  # noqa: PLR2004
+        raise ValueError("must be words of at least three characters")
+    return value
+
+
 def _scopes_by_role(value: object) -> object:
     """A JSON object from a role to its scopes, separated by spaces."""
     if not isinstance(value, str):
@@ -138,6 +150,7 @@ Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_separated)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+Words = Annotated[tuple[Annotated[str, AfterValidator(_word)], ...], NoDecode, BeforeValidator(_words)]
 ScopesByRole = Annotated[
     dict[str, tuple[str, ...]], NoDecode, BeforeValidator(_scopes_by_role), AfterValidator(_without_own_scopes)
 ]

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import structlog
+
 from core.audit.model import EventKind, event
 from core.clock import Clock
+from core.errors import DatabaseUnavailable
 from core.origin import Origin
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.counters import CounterKeys, CounterStore
 from core.throttling.model import CounterKind, Wait, add, block_of, decide
+
+RECORDED_WITHIN = timedelta(seconds=0.2)
+"""The wait for SQLite's one writer."""
+
+log = structlog.get_logger("throttle")
 
 
 class RejectionLog:
@@ -20,11 +30,19 @@ class RejectionLog:
         self._counters = counters
 
     def record(self, kind: EventKind, origin: Origin, *, subject: str | None = None) -> None:
-        """Record a refusal, unless there were too many; those beyond the limit are in the access log only."""
+        """Record a refusal, unless there were too many; those beyond the limit are in the access log only.
+
+        The refusal is decided and hardly waits for its record: where the database lets nobody write, it is in the
+        process's log instead.
+        """
         refusals = CounterKind.REFUSALS_FROM_BLOCK
         keys = {refusals: self._counters.key_of(refusals, block_of(origin.ip))}
-        if self._has_room(keys):
+        if not self._has_room(keys):
+            return
+        try:
             self._add(keys, kind, origin, subject)
+        except DatabaseUnavailable:
+            log.warning("refusal_not_recorded", kind=kind.value, ip=origin.ip, subject=subject)
 
     @retried
     def _has_room(self, keys: CounterKeys) -> bool:
@@ -37,7 +55,7 @@ class RejectionLog:
     @retried
     def _add(self, keys: CounterKeys, kind: EventKind, origin: Origin, subject: str | None) -> None:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(turn_within=RECORDED_WITHIN) as work:
             counted = decide(self._counters.lock(work, keys, now), self._counters.rules, now, add)
             if isinstance(counted, Wait):
                 return

@@ -204,6 +204,12 @@ class Throttle:
         key = self._counters.key_of(kind, canonical_or_none(email) or "", block_of(origin.ip))
         self._counters.change(work, {kind: key}, now, lambda _, counter: trust(counter, now))
 
+    def trusts(self, work: UnitOfWork, email: str, ip: str) -> bool:
+        """Whether the block of an address has logged in to the account, or reset its password."""
+        now, kind = self._clock.now(), CounterKind.ACCOUNT_FROM_BLOCK
+        keys = {kind: self._counters.key_of(kind, canonical_or_none(email) or "", block_of(ip))}
+        return self._counters.read(work, keys, now)[kind].is_familiar(now)
+
 
 class NoThrottle(Throttle):
     """Counts nothing and refuses nothing: an operator has switched the throttle off."""

@@ -192,6 +192,10 @@ class Revocations(Protocol):
         """Whether there are entries without a number."""
         ...
 
+    def newest(self) -> Cursor | None:
+        """Return the cursor behind the newest entry that has a number."""
+        ...
+
     def number(self, *, limit: int) -> int:
         """Number up to ``limit`` committed entries, one process at a time; return their number."""
         ...

@@ -24,6 +24,7 @@ POLL = 1.0  # seconds between two reads of a waiting request
 # The number of waiting requests in a process. Each occupies a thread; further requests are answered at once.
 MAX_WAITING = 8
 MAX_BATCH = 1000
+MAX_KEPT = 32  # answers, each up to 130 KB
 BEGINNING = "0"
 """The cursor before every entry."""
 
@@ -61,6 +62,30 @@ class Feed:
     is_empty: bool
 
 
+Moment = tuple[Cursor | None, int]
+"""The cursor behind the newest entry, and the second."""
+
+
+class KeptAnswers:
+    """The answers of one second, while no entry is newer, by the cursor that they answer."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[Moment, dict[str | None, Feed]] = ((None, 0), {})
+
+    def find(self, at: Moment, since: str | None) -> Feed | None:
+        """Return the answer to a cursor."""
+        kept_at, answers = self._kept
+        return answers.get(since) if at == kept_at else None
+
+    def keep(self, at: Moment, since: str | None, answer: Feed) -> Feed:
+        """Keep an answer, unless many are kept: who knows cursors cannot fill the memory."""
+        if self._kept[0] != at:
+            self._kept = (at, {})
+        if len(self._kept[1]) < MAX_KEPT:
+            self._kept[1][since] = answer
+        return answer
+
+
 class RevocationFeed:
     """Answers requests for the feed, which may wait for new entries."""
 
@@ -73,6 +98,8 @@ class RevocationFeed:
         self._issuer = issuer
         self._stopping = stopping or threading.Event()
         self._waiting = threading.BoundedSemaphore(MAX_WAITING)
+        self._signing = threading.Lock()
+        self._kept = KeptAnswers()
 
     def read(self, since: str | None, *, wait: int) -> Feed:
         """Return the entries after a cursor; if there are none, wait up to ``wait`` seconds for some.
@@ -84,29 +111,55 @@ class RevocationFeed:
             UnknownCursor: the cursor is not from this feed, or its entry has left it.
 
         """
-        entries, last = self._wait_for_news(parse_cursor(since), wait)
-        return self._signed(since, entries, str(last) if last else BEGINNING)
-
-    def _wait_for_news(self, cursor: Cursor | None, wait: int) -> tuple[list[Revocation], Cursor | None]:
-        entries, last = self._entries(cursor)
-        if entries or wait == 0 or not self._waiting.acquire(blocking=False):
-            return entries, last
+        cursor, newest = parse_cursor(since), self._newest()
+        answer = self._answer(since, cursor, newest)
+        if not answer.is_empty or wait == 0 or not self._waiting.acquire(blocking=False):
+            return answer
         try:
-            deadline = time.monotonic() + wait
-            while not entries and time.monotonic() < deadline:
-                if self._stopping.wait(min(POLL, max(0.0, deadline - time.monotonic()))):
-                    break  # this process stops: its callers ask another one
-                entries, last = self._entries(cursor)
+            newest = self._wait_for_news(newest, wait)
         finally:
             self._waiting.release()
-        return entries, last
+        return self._answer(since, cursor, newest)
+
+    def _wait_for_news(self, newest: Cursor | None, wait: int) -> Cursor | None:
+        """Wait until there is a newer entry, and return the cursor behind it; after the time, the same."""
+        deadline = time.monotonic() + wait
+        latest = newest
+        while latest == newest and time.monotonic() < deadline:
+            if self._stopping.wait(min(POLL, max(0.0, deadline - time.monotonic()))):
+                break  # this process stops: its callers ask another one
+            latest = self._newest()
+        return latest
 
     @retried
-    def _entries(self, cursor: Cursor | None) -> tuple[list[Revocation], Cursor | None]:
+    def _newest(self) -> Cursor | None:
+        """Return the cursor behind the newest entry, after the new ones have got their numbers."""
         with self._store.reading() as read:
             unnumbered = read.revocations.has_unnumbered()
         if unnumbered:
             self._number_new()
+        with self._store.reading() as read:
+            return read.revocations.newest()
+
+    def _answer(self, since: str | None, cursor: Cursor | None, newest: Cursor | None) -> Feed:
+        """Return the signed answer to a cursor, the same to every caller until there is news or a second has passed.
+
+        Reading and signing a thousand entries for each anonymous caller would cost more than serving anybody else.
+        """
+        at = (newest, int(self._clock.now().timestamp()))
+        kept = self._kept.find(at, since)
+        if kept is not None:
+            return kept
+        entries, last = self._entries(cursor)
+        # Signed by one caller while the others wait for it. The entries are read outside the lock: where the database
+        # is slow, its callers must not wait one after another.
+        with self._signing:
+            return self._kept.find(at, since) or self._kept.keep(
+                at, since, self._signed(since, entries, str(last) if last else BEGINNING)
+            )
+
+    @retried
+    def _entries(self, cursor: Cursor | None) -> tuple[list[Revocation], Cursor | None]:
         with self._store.reading() as read:
             return read.revocations.after(cursor, now=self._clock.now(), limit=MAX_BATCH)
 

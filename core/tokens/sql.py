@@ -133,6 +133,12 @@ class SqlRevocations:
     def has_unnumbered(self) -> bool:
         return bool(self._connection.scalar(select(exists().where(revocations.c.number.is_(null())))))
 
+    def newest(self) -> Cursor | None:
+        number = revocations.c.number
+        last = select(number, revocations.c.id).where(number.is_not(null())).order_by(number.desc()).limit(1)
+        row = self._connection.execute(last).one_or_none()
+        return None if row is None else Cursor.behind(row.number, row.id)
+
     def number(self, *, limit: int) -> int:
         # The feed's row is locked first, so that the next process sees the numbers of this one.
         head = self._connection.scalar(select(revocation_feed.c.head).with_for_update()) or 0

@@ -10,7 +10,8 @@ from typing import Any
 
 import jwt
 
-from tests.support.api import OTHER_PASSWORD, PASSWORD, Api
+from core.tokens.revocation_feed import MAX_KEPT
+from tests.support.api import OTHER_PASSWORD, PASSWORD, Api, at_once
 from tests.support.drivers import Answer
 from tests.support.services import on_one_database
 
@@ -91,6 +92,35 @@ def test_nothing_new_is_304_for_who_names_the_cursor(api: Api) -> None:
     assert (answer.status, answer.body) == (304, b"")
     assert answer.header("ETag") == f'"{start}"'
     assert api.get(f"/v1/revocations?since={start}", headers=[("If-None-Match", '"other"')]).status == 200
+
+
+def test_many_who_ask_in_one_second_are_given_one_signature(api: Api) -> None:
+    """Signatures of ES256 differ each time. There are no more for callers than there are seconds and news."""
+    start, pair = cursor(api), api.signed_in()
+    target = f"/v1/revocations?since={start}"
+    empty = {answer.body for answer in at_once([lambda: api.get(target)] * 8)}
+    assert len(empty) == 1
+    api.post("/v1/logout", token=pair["access_token"])
+    told = {answer.body for answer in at_once([lambda: api.get(target)] * 8)}
+    assert len(told) == 1
+    assert ids_since(api, start) == [hashed(sid(pair))], "seen at once"
+    api.clock.advance(seconds=1)
+    assert api.get(target).body not in empty | told
+
+
+def test_an_answer_is_kept_for_its_cursor_alone(api: Api) -> None:
+    start, pair = cursor(api), api.signed_in()
+    api.post("/v1/logout", token=pair["access_token"])
+    latest = cursor(api)
+    assert [ids_since(api, since) for since in (start, latest, start)] == [[hashed(sid(pair))], [], [hashed(sid(pair))]]
+
+
+def test_more_cursors_than_are_kept_are_answered_all_the_same(api: Api) -> None:
+    cursors = [cursor(api)]
+    for _ in range(MAX_KEPT + 2):
+        api.auth.clients.set_active(api.auth.clients.create("Orders", ())[0].id, is_active=False)
+        cursors.append(cursor(api))
+    assert [len(ids_since(api, since)) for since in cursors] == list(range(MAX_KEPT + 2, -1, -1))
 
 
 @on_one_database

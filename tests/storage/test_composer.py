@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -22,9 +22,12 @@ from core.mail.one_time_tokens import OneTimeTokenMaker, digest_of
 from core.mail.recipient_limit import LIMIT_WINDOW, RecipientLimit
 from core.mail.rendering import Letter
 from core.origin import Origin
-from core.settings.groups import MailSettings
+from core.settings.groups import MailSettings, ThrottleSettings
 from core.sql_store import SqlStore
+from core.throttling.counters import CounterStore
+from core.throttling.model import rules
 from core.throttling.sql import throttle_counters
+from core.throttling.throttle import Throttle
 from core.users.model import Account
 from tests.support.clock import FakeClock
 from tests.support.settings import SECRET
@@ -49,12 +52,13 @@ class Setup:
     clock: FakeClock
     settings: MailSettings = field(default_factory=MailSettings)
     ann: Account = field(default_factory=account)
+    origin: Origin = CLIENT
 
     def ask(self, kind: MessageKind, **about: Any) -> Message:
         """Store a message to Ann, or about whom it is said to be."""
         self.clock.advance(seconds=1)
         about = about or {"user_id": self.ann.user.id}
-        asked = new_message(kind, at=self.clock.now(), origin=CLIENT, **about)
+        asked = new_message(kind, at=self.clock.now(), origin=self.origin, **about)
         stored(self.store, asked)
         return asked
 
@@ -70,8 +74,29 @@ class Setup:
             clock=self.clock,
             tokens=tokens,
             recipient_limit=RecipientLimit(key=bytes(32), settings=self.settings),
+            throttle=self.throttle,
             settings=self.settings,
         )
+
+    @property
+    def throttle(self) -> Throttle:
+        counters = CounterStore(key=bytes(32), rules=rules(ThrottleSettings()))
+        return Throttle(store=self.store, clock=self.clock, counters=counters)
+
+    def move_to(self, ip: str) -> None:
+        """Let messages be requested from another address."""
+        self.origin = replace(CLIENT, ip=ip)
+
+    def trust(self, ip: str) -> None:
+        """Let Ann have logged in from an address."""
+        with self.store.begin() as work:
+            self.throttle.trust_origin(work, self.ann.user.email, replace(CLIENT, ip=ip))
+            work.commit()
+
+    def requested_from(self, ip: str, kind: MessageKind, times: int) -> int:
+        """Count the letters that so many requests from an address send, each of which names Ann's address."""
+        self.move_to(ip)
+        return sum(sent([self.send(kind, canonical_email=self.ann.user.email) for _ in range(times)]))
 
     def prove(self) -> None:
         """Let Ann's address be verified."""
@@ -520,6 +545,66 @@ def test_a_message_that_is_held_back_leaves_the_token_that_was_sent(setup: Setup
     letter = setup.send(MessageKind.PASSWORD_RESET)
     assert setup.send(MessageKind.PASSWORD_RESET) is None
     assert setup.works(letter)
+
+
+# The limit of each requester
+
+HOME, STRANGER = "198.51.100.4", "203.0.113.9"
+BY_ADDRESS = (MessageKind.PASSWORD_RESET, MessageKind.SIGNUP_ATTEMPTED)
+
+
+@pytest.mark.parametrize("kind", BY_ADDRESS)
+@pytest.mark.parametrize("is_proved", [True, False], ids=["verified", "unverified"])
+def test_what_strangers_request_keeps_the_owner_from_no_letter(
+    setup: Setup, kind: MessageKind, *, is_proved: bool
+) -> None:
+    if is_proved:
+        setup.prove()
+    assert setup.requested_from(STRANGER, kind, 8) == 5
+    assert setup.requested_from(HOME, kind, 8) == 5
+
+
+@pytest.mark.parametrize("kind", BY_ADDRESS)
+@pytest.mark.parametrize("is_proved", [True, False], ids=["verified", "unverified"])
+def test_many_strangers_together_flood_no_account(setup: Setup, kind: MessageKind, *, is_proved: bool) -> None:
+    if is_proved:
+        setup.prove()
+    assert sum(setup.requested_from(f"203.0.113.{number}", kind, 3) for number in range(20)) == 15
+
+
+@pytest.mark.parametrize("kind", BY_ADDRESS)
+def test_many_strangers_together_hold_nothing_back_from_a_block_that_has_logged_in(
+    setup: Setup, kind: MessageKind
+) -> None:
+    setup.prove()
+    setup.trust(HOME)
+    for number in range(4):
+        setup.requested_from(f"203.0.113.{number}", kind, 6)
+    assert setup.requested_from(HOME, kind, 8) == 5
+
+
+def test_a_block_that_has_logged_in_fills_no_mailbox_that_nobody_has_proved(setup: Setup) -> None:
+    """Anybody may have signed up with the address, and logged in from many blocks."""
+    for number in range(20):
+        setup.trust(f"203.0.113.{number}")
+    kind = MessageKind.PASSWORD_RESET
+    assert sum(setup.requested_from(f"203.0.113.{number}", kind, 3) for number in range(20)) == 15
+
+
+def test_addresses_of_one_block_are_one_requester(setup: Setup) -> None:
+    setup.prove()
+    kind = MessageKind.PASSWORD_RESET
+    assert sum(setup.requested_from(f"2001:db8::{number:x}", kind, 1) for number in range(9)) == 5
+
+
+def test_an_owner_who_was_never_sent_a_link_gets_one_whoever_requested_letters_before(setup: Setup) -> None:
+    """Five accounts had the address before and had their links sent there; the sixth is its owner's."""
+    setup.move_to(STRANGER)
+    for _ in range(7):
+        setup.start_anew()
+        setup.send(MessageKind.PASSWORD_RESET)
+    setup.start_anew()
+    assert setup.requested_from(HOME, MessageKind.PASSWORD_RESET, 1) == 1
 
 
 # Addresses that nobody has proved

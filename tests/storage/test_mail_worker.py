@@ -77,11 +77,11 @@ class FlakyStore:
         self.check, self.close, self.on_message = store.check, store.close, store.on_message
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
+    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
         failure = self.script.pop(0) if self.script else None
         if failure is not None:
             raise failure
-        with self._store.begin() as work:
+        with self._store.begin(turn_within=turn_within) as work:
             yield work
 
 

@@ -75,6 +75,26 @@ def test_nothing_is_given_out_before_it_has_a_number(store: SqlStore) -> None:
     assert after(store, 0) == ({hash_of("a"), hash_of("b")}, 2)
 
 
+def test_the_newest_is_the_last_that_has_a_number_also_after_the_database_was_set_back(store: SqlStore) -> None:
+    def newest() -> Cursor | None:
+        with store.reading() as read:
+            return read.revocations.newest()
+
+    assert newest() is None
+    add(store, entry("a"), entry("b"))
+    assert newest() is None
+    number(store)
+    assert newest() == place(store, 2) == behind(store, None)[1]
+    earlier = newest()
+    with store.engine.begin() as connection:
+        connection.execute(delete(revocations))
+        connection.execute(update(revocation_feed).values(head=1))
+    add(store, entry("c"))
+    number(store)
+    assert newest() == place(store, 2)
+    assert newest() != earlier
+
+
 def test_an_entry_comes_back_as_it_was_stored(store: SqlStore) -> None:
     one = entry("client", kind=RevocationKind.SUBJECT, not_before=NOW)
     add(store, one)

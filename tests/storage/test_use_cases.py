@@ -420,10 +420,10 @@ class OvertakenStore:
         self.check, self.close, self.on_message = store.check, store.close, store.on_message
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
+    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
         if self._waiting:
             self._waiting.pop()()
-        with self._store.begin() as work:
+        with self._store.begin(turn_within=turn_within) as work:
             yield work
 
 

@@ -107,6 +107,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "clients.expire_secrets": lambda work: work.clients.expire_secrets(CLIENT.id, at=NOW),
     "revocations.add": lambda work: work.revocations.add([_revocation(), _revocation()]),
     "revocations.has_unnumbered": lambda work: work.revocations.has_unnumbered(),
+    "revocations.newest": lambda work: work.revocations.newest(),
     "revocations.number": lambda work: work.revocations.number(limit=100),
     "revocations.after": lambda work: work.revocations.after(None, now=NOW, limit=100),
     "revocations.revokes": lambda work: work.revocations.revokes(token_id="a", subject="b", issued_at=NOW, now=NOW),

@@ -507,11 +507,11 @@ class MeetingStore:
         self._parties.reset()
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
+    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
         with suppress(threading.BrokenBarrierError):
             self._parties.wait(timeout=2)
             self._parties.abort()
-        with self._store.begin() as work:
+        with self._store.begin(turn_within=turn_within) as work:
             yield work
 
 

@@ -2,15 +2,20 @@
 
 import re
 import unicodedata
-from functools import cache
+from pathlib import Path
 
+from core.authentication.passwords.fingerprints import Fingerprints, FingerprintsError
 from core.errors import FieldError, InvalidInput
+from core.settings.files import SettingsError
 from core.settings.groups import PasswordSettings
 
 MAX_CHARACTERS = 128  # code points, which are at most 512 bytes
 # Code points as typed: decomposed, a character has at most four. A longer text is refused before NFC, which sorts marks
 # in quadratic time: 1.7 s for a body of 64 KiB, in which no other thread of Python runs.
 MAX_TYPED = 4 * MAX_CHARACTERS
+
+COMMON = Path(__file__).with_name("common.fingerprints")
+"""94,000 leaked passwords, words and names, 3,973 of them of twelve characters or more; `common.md` says whence."""
 
 _TOO_LONG = "password_too_long", f"A password has at most {MAX_CHARACTERS} characters."
 
@@ -26,18 +31,24 @@ def normalise(password: str) -> str:
 class PasswordPolicy:
     """A new password must be long enough, uncommon, and not made of the address (NIST SP 800-63B-4 3.1.1.2).
 
-    There are no composition rules, and length counts code points.
+    There are no composition rules, and length counts code points. Words of the organisation count for nothing: what is
+    left of the password without them must be long enough and uncommon by itself (ASVS 6.2.11).
     """
 
     def __init__(self, settings: PasswordSettings) -> None:
-        self._min_length = settings.min_length
+        """Open the lists, which are mapped into memory and not read.
 
-    def load(self) -> None:
-        """Read the common passwords, which takes 0.1 s and 17 MB, before a signup has to wait for them."""
-        _common()
+        Raises:
+            SettingsError: the list of leaked passwords cannot be used.
+
+        """
+        self._min_length = settings.min_length
+        self._words = sorted((normalise(word).lower() for word in settings.words), key=len, reverse=True)
+        self._common = Fingerprints(COMMON)
+        self._breached = None if settings.breached is None else _opened(settings.breached)
 
     def check(self, password: str, *, address: str, field: str) -> None:
-        """Refuse a new password that is short, long, common, or made of the address.
+        """Refuse a new password that is short, long, common, leaked, or made of the address or of words.
 
         Raises:
             InvalidInput: names ``field`` and the one reason.
@@ -48,23 +59,54 @@ class PasswordPolicy:
 
     def refusal(self, password: str, *, address: str | None, field: str) -> FieldError | None:
         """Return the one reason to refuse a new password, if any; without an address, it may be made of one."""
-        reason = _weakness(password, minimum=self._min_length, address=address)
+        reason = self._weakness(password, address)
         return FieldError(field=field, code=reason[0], message=reason[1]) if reason else None
 
+    def _weakness(self, typed: str, address: str | None) -> tuple[str, str] | None:
+        if len(typed) > MAX_TYPED:
+            return _TOO_LONG
+        password = normalise(typed)
+        if len(password) < self._min_length:
+            return "password_too_short", f"A password has at least {self._min_length} characters."
+        if len(password) > MAX_CHARACTERS:
+            return _TOO_LONG
+        if address is not None and _contains_address(password, address):
+            return "password_contains_email", "A password must not contain the e-mail address."
+        return self._guessability(password)
 
-def _weakness(typed: str, *, minimum: int, address: str | None) -> tuple[str, str] | None:
-    if len(typed) > MAX_TYPED:
-        return _TOO_LONG
-    password = normalise(typed)
-    if len(password) < minimum:
-        return "password_too_short", f"A password has at least {minimum} characters."
-    if len(password) > MAX_CHARACTERS:
-        return _TOO_LONG
-    if address is not None and _contains_address(password, address):
-        return "password_contains_email", "A password must not contain the e-mail address."
-    if _is_common(password):
-        return "password_too_common", "This password is among the first that an attacker tries."
-    return None
+    def _guessability(self, password: str) -> tuple[str, str] | None:
+        lowered = password.lower()
+        rest = self._without_words(lowered)
+        if len(rest) < min(self._min_length, len(lowered)):
+            return (
+                "password_of_known_words",
+                f"Without the words of this organisation, a password has at least {self._min_length} characters.",
+            )
+        if any(map(self._is_common, {lowered, rest})):
+            return "password_too_common", "This password is among the first that an attacker tries."
+        if self._breached is not None and any(form in self._breached for form in {password, lowered, rest}):
+            return "password_breached", "This password is in a list of leaked passwords, which attackers try."
+        return None
+
+    def _without_words(self, lowered: str) -> str:
+        for word in self._words:
+            lowered = lowered.replace(word, "")
+        return lowered
+
+    def _is_common(self, lowered: str) -> bool:
+        """Whether it is a known password or word: alone, repeated, or padded with digits and signs at its ends."""
+        unit = _repeated_unit(lowered)
+        is_keyboard_hammering = unit.isascii() and len(unit) <= 3  # noqa: PLR2004 - aaaa..., 123123...
+        return is_keyboard_hammering or any(form in self._common for form in {lowered, unit, _PADDING.sub("", unit)})
+
+
+def _opened(path: Path) -> Fingerprints:
+    try:
+        return Fingerprints(path)
+    except FingerprintsError as error:
+        raise SettingsError(f"AUTH_PASSWORD_BREACHED: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"AUTH_PASSWORD_BREACHED: {path}: {error.strerror}") from None
 
 
 def _contains_address(password: str, address: str) -> bool:
@@ -77,22 +119,6 @@ def _contains_address(password: str, address: str) -> bool:
 _PADDING = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 
 
-def _is_common(password: str) -> bool:
-    """Whether it is a known password or word: alone, repeated, or padded with digits and signs at its ends."""
-    lowered = password.lower()
-    unit = _repeated_unit(lowered)
-    is_keyboard_hammering = unit.isascii() and len(unit) <= 3  # noqa: PLR2004 - aaaa..., 123123...
-    return is_keyboard_hammering or not _common().isdisjoint((lowered, unit, _PADDING.sub("", unit)))
-
-
 def _repeated_unit(text: str) -> str:
     """Return the shortest string whose repetition is ``text``: ``abcabc`` gives ``abc``. Linear in the length."""
     return text[: (text + text).index(text, 1)]
-
-
-@cache
-def _common() -> frozenset[str]:
-    """Load about 90,000 leaked passwords, words and names; some 3,900 of them have twelve characters or more."""
-    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415 - only processes with a policy load it
-
-    return frozenset({"twinauth"}).union(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 4)  # noqa: PLR2004
