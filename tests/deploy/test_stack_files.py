@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -39,6 +41,7 @@ from core.settings.loading import load_settings, variables
 from servers.stopping import GRACE
 from tests.support.certificates import certificate
 from tests.support.contract import PROBLEMS
+from tests.support.descriptors import room_for
 from tests.support.documents import blocks
 from tests.support.drivers import Answer
 from tests.support.parity import comparable
@@ -498,6 +501,49 @@ def test_the_doors_are_told_the_address_that_the_proxy_sees_and_no_other(
         assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
     fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
     assert fields == {"Host": "auth.example.com", "X-Forwarded-For": HOST}
+
+
+AT_ONCE = 200  # requests of one client
+
+
+def test_a_client_has_so_many_requests_at_once_and_the_next_is_refused_while_others_are_served(
+    door: socket.socket, listening: Listening
+) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with ExitStack() as held:
+        for _ in range(AT_ONCE):
+            held.enter_context(listening.connect("http")).sendall(request)
+            passed_on = held.enter_context(door.accept()[0])
+        refused = listening.answer(listening.connect("http"), request)
+        assert (refused.status, refused.json["status"]) == (503, 503)
+        assert refused.header("Retry-After")
+        other = socket.create_connection((HOST, listening.port), 10, source_address=("127.0.0.2", 0))
+        held.enter_context(other).sendall(request)
+        held.enter_context(door.accept()[0]).recv(65536)
+        # What has been answered counts no more.
+        passed_on.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        passed_on.close()
+        assert eventually(lambda: _is_passed_on(door, listening, request, held), 10)
+
+
+def _is_passed_on(door: socket.socket, listening: Listening, request: bytes, held: ExitStack) -> bool:
+    client = held.enter_context(listening.connect("http"))
+    client.sendall(request)
+    found, _, _ = select.select([client, door], [], [], 5)
+    return door in found
+
+
+def test_silent_connections_of_one_client_keep_no_other_from_the_proxy(
+    door: socket.socket, listening: Listening
+) -> None:
+    """They are in no request, which is what nginx counts; it has room, and gives up the silent before it has none."""
+    with room_for(3000), ExitStack() as silent:
+        for _ in range(1500):
+            silent.enter_context(listening.connect("http"))
+        client = silent.enter_context(socket.create_connection((HOST, listening.port), 5))
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        silent.enter_context(door.accept()[0]).sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
