@@ -497,6 +497,7 @@ class CountingStore:
 
     def __init__(self, store: SqlStore) -> None:
         self.begin, self.check, self.close, self.on_message = store.begin, store.check, store.close, store.on_message
+        self.erase_deleted = store.erase_deleted
         self._store = store
         self.readings = 0
         self.is_away = False
@@ -520,6 +521,7 @@ class MeetingStore:
             store.close,
             store.on_message,
         )
+        self.erase_deleted = store.erase_deleted
         self._store = store
         self._parties = threading.Barrier(parties)
 
