@@ -302,6 +302,12 @@ def test_an_image_runs_as_nobody_in_particular_in_exec_form(name: str) -> None:
     assert not re.search(r"^(RUN|ADD|ARG) ", final, re.MULTILINE), "nothing is installed in the image that runs"
 
 
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_image_is_of_production_by_itself(name: str) -> None:
+    _, final = DOCKERFILES[name].split("\n\n\nFROM ")
+    assert re.findall(r"^ENV (AUTH_\S+)$", final, re.MULTILINE) == ["AUTH_ENV=production"]
+
+
 def test_the_images_differ_in_their_door_alone() -> None:
     fastapi, flask = (re.sub(r"COPY api_\w+ api_\w+\n", "", DOCKERFILES[name]) for name in FRAMEWORKS)
     assert fastapi.replace("FastAPI", "Flask").replace("fastapi", "flask").replace("uvicorn", "gunicorn") == flask
