@@ -22,7 +22,7 @@ from core.capabilities import CAPABILITIES, contract_of, ports_of
 from core.capability import Capability
 from core.clock import Clock, SystemClock
 from core.contract.contract import Contract
-from core.derived_keys import derive_keys
+from core.derived_keys import KeyPurpose, derive_keys
 from core.errors import DatabaseUnavailable, NotReady, Stopping
 from core.housekeeping import Housekeeper
 from core.mail.composer import Composer
@@ -210,7 +210,7 @@ class _Wiring:
 
     @cached_property
     def refresh_tokens(self) -> RefreshTokens:
-        return RefreshTokens(derive_keys(self._settings.secrets, "refresh tokens"))
+        return RefreshTokens(derive_keys(self._settings.secrets, KeyPurpose.REFRESH_TOKENS))
 
     @cached_property
     def sessions(self) -> SessionService:
@@ -388,11 +388,11 @@ def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capabilit
 
 def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
     """Wire the composer of letters."""
-    limit_key = derive_keys(settings.secrets, "letters to addresses")[0]
+    limit_key = derive_keys(settings.secrets, KeyPurpose.LETTERS)[0]
     return Composer(
         store=store,
         clock=clock,
-        tokens=OneTimeTokenMaker(derive_keys(settings.secrets, "tokens in links")),
+        tokens=OneTimeTokenMaker(derive_keys(settings.secrets, KeyPurpose.LINKS)),
         recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
         settings=settings.mail,
     )
@@ -418,10 +418,10 @@ def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = No
     return KeyRing(
         store=store,
         clock=clock or SystemClock(),
-        seal=Seal(derive_keys(settings.secrets, "signing keys")),
+        seal=Seal(derive_keys(settings.secrets, KeyPurpose.SIGNING_KEYS)),
         settings=settings.tokens,
     )
 
 
 def _build_counter_store(settings: Settings) -> CounterStore:
-    return CounterStore(key=derive_keys(settings.secrets, "throttle")[0], rules=rules(settings.throttling))
+    return CounterStore(key=derive_keys(settings.secrets, KeyPurpose.THROTTLE)[0], rules=rules(settings.throttling))
