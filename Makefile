@@ -8,7 +8,7 @@ FLASK_PORT ?= 5000
 # Where nothing keeps compiled files, each process that a test starts compiles the whole service.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test proofs clients lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi texts lock installs audit clean
+.PHONY: help serve test proofs clients lab-faults lab-fuzz lab-soak lab-stack lab-cluster lab-planted faults fuzz soak stack-test lab cost load check lint types walls coverage openapi pin texts lock installs audit clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-11s %s\n", $$1, $$2 }'
@@ -85,6 +85,9 @@ coverage: $(VENV)/.dev $(VENV)/.node ## make test, with branch coverage of the c
 
 openapi: $(VENV)/.dev ## Write the snapshot of the OpenAPI document.
 	AUTH_PUBLIC_URL=http://127.0.0.1:8000 $(BIN)/twinauth openapi > tests/contract/openapi.json
+
+pin: ## Name the base images by digest, as their tags stand in the registry now (needs Docker and a network).
+	@deploy/image/pin
 
 texts: $(VENV)/.dev ## Bring the catalogues up to date with the templates; new entries wait for their translation.
 	$(BIN)/pybabel -q extract -F core/mail/texts/babel.cfg --no-location --sort-output --omit-header -o $(VENV)/texts.pot core/mail/texts

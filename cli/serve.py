@@ -69,6 +69,7 @@ def serve(  # noqa: PLR0913 - the options of a command
 
 
 def _serve_here(framework: str, listener: socket.socket, found: Settings, workers: int) -> None:
+    import_module("servers.descriptors").raise_limit()
     import_module(f"servers.{framework}").serve(listener, found, workers)
 
 

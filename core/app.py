@@ -24,7 +24,7 @@ from core.capabilities import CAPABILITIES, contract_of, ports_of
 from core.capability import Capability
 from core.clock import Clock, SystemClock
 from core.contract.contract import Contract
-from core.derived_keys import derive_keys
+from core.derived_keys import KeyPurpose, derive_keys
 from core.devices.device_tokens import DeviceTokens
 from core.devices.service import DeviceService
 from core.errors import DatabaseUnavailable, NotReady, Stopping
@@ -214,7 +214,7 @@ class _Wiring:
 
     @cached_property
     def refresh_tokens(self) -> RefreshTokens:
-        return RefreshTokens(derive_keys(_secrets(self._settings, self._store), "refresh tokens"))
+        return RefreshTokens(derive_keys(_secrets(self._settings, self._store), KeyPurpose.REFRESH_TOKENS))
 
     @cached_property
     def sessions(self) -> SessionService:
@@ -236,7 +236,7 @@ class _Wiring:
 
     @cached_property
     def devices(self) -> DeviceService:
-        tokens = DeviceTokens(derive_keys(self._settings.secrets, "device tokens"))
+        tokens = DeviceTokens(derive_keys(_secrets(self._settings, self._store), KeyPurpose.DEVICE_TOKENS))
         return DeviceService(store=self._store, clock=self._clock, tokens=tokens)
 
     @cached_property
@@ -409,11 +409,11 @@ def build_renderer(settings: Settings, texts: Texts, further: Sequence[Capabilit
 
 def build_composer(settings: Settings, *, store: Store, clock: Clock) -> Composer:
     """Wire the composer of letters."""
-    limit_key = derive_keys(_secrets(settings, store), "letters to addresses")[0]
+    limit_key = derive_keys(_secrets(settings, store), KeyPurpose.LETTERS)[0]
     return Composer(
         store=store,
         clock=clock,
-        tokens=OneTimeTokenMaker(derive_keys(_secrets(settings, store), "tokens in links")),
+        tokens=OneTimeTokenMaker(derive_keys(_secrets(settings, store), KeyPurpose.LINKS)),
         recipient_limit=RecipientLimit(key=limit_key, settings=settings.mail),
         throttle=_build_throttle(settings, store=store, clock=clock),
         settings=settings.mail,
@@ -440,7 +440,7 @@ def build_key_ring(settings: Settings, *, store: Store, clock: Clock | None = No
     return KeyRing(
         store=store,
         clock=clock or SystemClock(),
-        seal=Seal(derive_keys(_secrets(settings, store), "signing keys")),
+        seal=Seal(derive_keys(_secrets(settings, store), KeyPurpose.SIGNING_KEYS)),
         settings=settings.tokens,
     )
 
@@ -478,4 +478,6 @@ def _build_throttle(settings: Settings, *, store: Store, clock: Clock) -> Thrott
 
 
 def _build_counter_store(settings: Settings, store: Store) -> CounterStore:
-    return CounterStore(key=derive_keys(_secrets(settings, store), "throttle")[0], rules=rules(settings.throttling))
+    return CounterStore(
+        key=derive_keys(_secrets(settings, store), KeyPurpose.THROTTLE)[0], rules=rules(settings.throttling)
+    )

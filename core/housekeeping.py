@@ -46,7 +46,7 @@ class Housekeeper:
         self._background.stop()
 
     def run_once(self) -> int:
-        """Publish the next signing key if it is due, delete old rows, and return the number of rows.
+        """Publish the next signing key if it is due, delete old rows and their traces, and return the number of rows.
 
         Raises:
             DatabaseUnavailable: the database is away.
@@ -60,6 +60,8 @@ class Housekeeper:
         for table in self._purges:
             with _collected(failures):
                 total += self._purge_table(table)
+        with _collected(failures):
+            self._store.erase_deleted()
         if failures:
             raise ExceptionGroup("some of the housekeeping cannot be done", failures)
         return total

@@ -22,7 +22,7 @@ from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
 from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
 from core.storage.reasons import reason_of
-from core.storage.sqlite import has_file
+from core.storage.sqlite import has_file, truncate_log
 from core.store import Port
 from core.throttling.sql import SqlCounters
 from core.tokens.sql import SqlKeys, SqlRevocations
@@ -164,6 +164,13 @@ class SqlStore:
                     return None
                 raise
         return found
+
+    def erase_deleted(self) -> None:
+        if self.engine.dialect.name != "sqlite":  # PostgreSQL vacuums by itself
+            return
+        deadline = self._deadline()
+        with database_errors(), self._turn(deadline), self._connected(self._reading, deadline) as connection:
+            truncate_log(connection)
 
     def close(self) -> None:
         self.engine.dispose()

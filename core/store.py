@@ -122,6 +122,10 @@ class Store(Protocol):
         """
         ...
 
+    def erase_deleted(self) -> None:
+        """Erase what deleted rows have left in files, as far as the database does not do so by itself."""
+        ...
+
     def close(self) -> None:
         """Close all connections."""
         ...

@@ -11,6 +11,7 @@ from gunicorn.arbiter import Arbiter
 
 from core.http.edge.limits import MAX_FIELD, MAX_FIELDS
 from core.settings.whole import Settings
+from servers.descriptors import connections_at_once
 from servers.gunicorn_guard import GuardedWorker
 from servers.stopping import GRACE, GracefulShutdown, on_signals
 
@@ -24,6 +25,7 @@ def serve(listener: socket.socket, settings: Settings, workers: int) -> None:
             "workers": workers,
             "worker_class": f"{GuardedWorker.__module__}.{GuardedWorker.__name__}",
             "threads": settings.threads,
+            "worker_connections": connections_at_once(),  # 1,000 by default, however little the others ask for
             "keepalive": round(settings.http.http_keep_alive.total_seconds()),
             "graceful_timeout": GRACE + round(settings.http.drain.total_seconds()),
             "control_socket_disable": True,

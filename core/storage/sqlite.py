@@ -16,6 +16,7 @@ from core.storage.deadlines import time_left
 AUTOCOMMIT = "twinauth_autocommit"
 """Option of an engine: no transaction is begun."""
 LOCK_POLL = 0.01  # seconds
+LOG_WAIT = 50  # milliseconds
 
 
 def open_sqlite(url: URL, settings: DatabaseSettings) -> Engine:
@@ -47,6 +48,9 @@ def _prepare_connections(engine: Engine, seconds: float) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(
+            "PRAGMA secure_delete=ON"
+        )  # zeros in the place of deleted rows; few builds have it by default
         _use_wal(connection, seconds)
 
     @event.listens_for(engine, "checkout")
@@ -79,6 +83,15 @@ def make_file(engine: Engine) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def truncate_log(connection: Connection) -> None:
+    """Empty the write-ahead log, in which every page stays as it was before a deletion until others take its place.
+
+    Writers wait meanwhile, so a reader that is in the way is not waited for: the next time will do.
+    """
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={LOG_WAIT}")  # until the next checkout
+    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _use_wal(connection: sqlite3.Connection, seconds: float) -> None:

@@ -87,6 +87,14 @@ class KeyRing:
         """Return the keys that can be opened. One that cannot decides nothing: it must not retire those that can."""
         return [key for key in keys if self._open(key) is not None]
 
+    def _with_own_public_key(self, key: SigningKey, private_key: PrivateKey) -> SigningKey:
+        """Return a key whose public half is that of its private one.
+
+        The stored one is sealed by nothing: whoever writes in the database alone could put a key of theirs there, and
+        sign tokens for everybody.
+        """
+        return replace(key, public_jwk=public_jwk(private_key, key.algorithm))
+
     def _open(self, key: SigningKey) -> PrivateKey | None:
         sealed = key.sealed_private_key
         if sealed not in self._opened:
@@ -107,7 +115,8 @@ class KeyRing:
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
         """Return the public keys as a JWK set (RFC 7517), among them the one that will sign next."""
-        return {"keys": [key.public_jwk for key in self._fresh().keys]}
+        snapshot = self._fresh()
+        return {"keys": [key.public_jwk for key in snapshot.keys if key.kid in snapshot.verifiers]}
 
     def keys(self) -> list[SigningKey]:
         """Read every key of the ring now."""
@@ -324,12 +333,14 @@ class KeyRing:
         now = self._clock.now()
         with self._store.reading() as read:
             stored = read.keys.all()
-        usable = self._usable(stored)
-        locked = [key for key in stored if key not in usable]
-        keys = sorted((*published(usable, now), *locked), key=lambda key: key.number)
+        opened = [(key, self._open(key)) for key in stored]
+        locked = [key for key, private_key in opened if private_key is None]
+        usable = [self._with_own_public_key(key, private_key) for key, private_key in opened if private_key is not None]
+        believed = published(usable, now)
+        keys = sorted((*believed, *locked), key=lambda key: key.number)
         if usable and locked and self._snapshot is None:
             log.error("signing keys of another secret are passed over", kids=[key.kid for key in locked])
         known = self._snapshot.verifiers if self._snapshot else {}
-        verifiers = {key.kid: known.get(key.kid) or PyJWK(key.public_jwk) for key in keys}
+        verifiers = {key.kid: known.get(key.kid) or PyJWK(key.public_jwk) for key in believed}
         self._snapshot = _Snapshot(now, keys, verifiers)
         return self._snapshot

@@ -86,10 +86,15 @@ class Stack:
         """All that it wrote, to stdout and to stderr."""
         return docker("logs", container, stderr=subprocess.STDOUT)
 
+    def read_secret(self, name: str) -> str:
+        """Return one of the service's secrets, from their volume."""
+        path = f"/run/twinauth/{name}"
+        return self.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", "secrets", path)
+
     def take_secrets(self) -> None:
         """Read the secrets out of their volume; the database is reached from here by another address."""
         for name in ("secret_key", "database_url"):
-            content = self.compose("exec", "-T", "postgres", "cat", f"/run/twinauth/{name}")
+            content = self.read_secret(name)
             reached = content.replace("@postgres:5432/", f"@{HOST}:{self.ports['POSTGRES_PORT']}/")
             (self.folder / name).write_text(reached)
 

@@ -20,6 +20,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
 from dotenv import dotenv_values
 
@@ -60,7 +61,7 @@ def test_everything_is_well(stack: Stack) -> None:
     for service in ("postgres", "proxy", *DOORS.values()):
         (found,) = stack.containers(service)
         assert found["State"]["Health"]["Status"] == "healthy", service
-    for service in ("migrate", "secrets"):
+    for service in ("migrate", "role", "secrets"):
         (found,) = stack.containers(service)
         assert (found["State"]["Status"], found["State"]["ExitCode"]) == ("exited", 0), service
     assert stack.api.get("/readyz").status == 200
@@ -96,15 +97,41 @@ def test_an_image_is_small_and_has_only_what_its_door_needs(
 
 def test_no_secret_is_in_an_image_a_variable_or_a_log(stack: Stack) -> None:
     key = (stack.folder / "secret_key").read_text()
-    password = re.search(r":([0-9a-f]{64})@", stack.database_url)
-    assert password
+    password = _password(stack)
     everywhere = [docker("history", "--no-trunc", f"twinauth-{door}") for door in DOORS]
-    for service in ("proxy", "postgres", "migrate", "secrets", "mailpit", *DOORS.values()):
+    for service in ("proxy", "postgres", "migrate", "role", "secrets", "mailpit", *DOORS.values()):
         for container in stack.containers(service):
             everywhere += [json.dumps(container), stack.logs(container["Id"])]
     for text in everywhere:
         assert key not in text
-        assert password[1] not in text
+        assert password not in text
+
+
+@pytest.mark.parametrize("service", ["postgres", "proxy", "mailpit"])
+def test_a_container_that_needs_no_secret_can_read_none_also_as_root(stack: Stack, service: str) -> None:
+    """With all that root may do, which no part of the stack may: everything that is mounted into it."""
+    secrets = [(stack.folder / "secret_key").read_text(), _password(stack)]
+    (container,) = stack.containers(service)
+    for mount in container["Mounts"]:
+        source = mount.get("Name") or mount["Source"]
+        read = ["run", "--rm", "--volume", f"{source}:/read:ro", "--entrypoint", "grep", "postgres:17"]
+        for secret in secrets:
+            with pytest.raises(AssertionError):  # grep found nothing
+                docker(*read, "--recursive", "--quiet", "--text", secret, "/read")
+
+
+def _password(stack: Stack) -> str:
+    found = re.search(r":([0-9a-f]{64})@", stack.database_url)
+    assert found
+    return found[1]
+
+
+def test_the_service_is_no_superuser_of_its_database(stack: Stack) -> None:
+    with psycopg.connect(stack.database_url) as connection:
+        asked = "SELECT usesuper, current_user = 'twinauth' FROM pg_user WHERE usename = current_user"
+        assert connection.execute(asked).fetchone() == (False, True)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT pg_read_file('/etc/hostname')")
 
 
 @pytest.mark.usefixtures("stack")
@@ -344,7 +371,7 @@ def by_hand(stack: Stack, folder: Path, script: str, **settings: str) -> None:
 
 
 def test_a_backup_is_all_that_there_is(stack: Stack, tmp_path: Path) -> None:
-    """As the guide says it: saved, deleted with both volumes, and brought back."""
+    """As the guide says it: saved, deleted with all volumes, and brought back."""
     save, restore = blocks(chapter("Backup, and another place"), "sh")
     pair = stack.api.signed_in("bea@example.com")
     by_hand(stack, tmp_path, save)
@@ -365,7 +392,7 @@ def test_the_secret_key_is_changed(stack: Stack, tmp_path: Path) -> None:
     assert stack.api.whoami(pair["access_token"]).status == 200
     refreshed = stack.api.refresh(pair["refresh_token"])
     by_hand(stack, tmp_path, forget)
-    assert stack.compose("exec", "-T", "postgres", "cat", "/run/twinauth/old_secret_keys") == ""
+    assert stack.read_secret("old_secret_keys") == ""
     assert stack.api.refresh(refreshed.json["refresh_token"]).status == 200
 
 

@@ -342,6 +342,15 @@ def test_secrets_are_files_that_the_guide_makes(built: Manifests) -> None:
     assert not (secret - {"AUTH_PUBLIC_URL"}) & set(built.config())
 
 
+def test_no_container_can_read_a_secret_that_it_does_not_need(built: Manifests) -> None:
+    for name, pod, container in built.containers():
+        secrets = {found["name"]: found["secret"]["secretName"] for found in pod["volumes"] if "secret" in found}
+        mounted = {secrets[found["name"]] for found in container["volumeMounts"] if found["name"] in secrets}
+        assert mounted == {"twinauth"} | ({"twinauth-smtp"} if container["name"] == "relay" else set()), name
+        assert [source.keys() for source in container["envFrom"]] == [{"configMapRef"}], name
+        assert not pod["automountServiceAccountToken"], name
+
+
 def test_settings_start_the_service(built: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
     for _, _, container in built.containers():
         found = _settings(built.variables(container), monkeypatch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import shutil
 import socket
 import ssl
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -39,6 +41,7 @@ from core.settings.loading import load_settings, variables
 from servers.stopping import GRACE
 from tests.support.certificates import certificate
 from tests.support.contract import PROBLEMS
+from tests.support.descriptors import room_for
 from tests.support.documents import blocks
 from tests.support.drivers import Answer
 from tests.support.parity import comparable
@@ -82,14 +85,76 @@ def test_every_service_is_hardened() -> None:
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres", "secrets"}
+    assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"postgres", "role", "secrets"}
 
 
 def test_ports_are_open_to_this_machine_alone_and_none_of_the_database_or_the_doors() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published.keys() == {"proxy", "mailpit"}
     assert all(port.startswith(f"{HOST}:") for ports in published.values() for port in ports)
-    assert SERVICES["secrets"]["network_mode"] == "none"
+    assert SERVICES["secrets"]["network_mode"] == SERVICES["role"]["network_mode"] == "none"
+
+
+MADE = ("role", "secrets")  # services that run a script of the clone, make-NAME
+
+# What each container can read as root there, beside its own image: no more than it needs.
+READS = {
+    "proxy": set(),
+    "mailpit": set(),
+    "api-fastapi": {"secrets"},
+    "api-flask": {"secrets"},
+    "migrate": {"secrets"},
+    "postgres": {"database", "socket"},
+    "role": {"role", "socket", "./deploy/compose/make-role"},
+    "secrets": {"secrets", "role", "./deploy/compose/make-secrets"},
+}
+GIVEN = {
+    "tls": {"proxy": {"${TLS_FOLDER"}},
+    "production": {"api-fastapi": {"smtp_url"}, "api-flask": {"smtp_url"}},
+    "database": {name: {"database_url", "database_ca"} for name in ("api-fastapi", "api-flask", "migrate", "postgres")},
+    "test": {},
+}
+
+
+def _read_by(services: dict[str, dict[str, Any]]) -> dict[str, set[str]]:
+    """What is mounted into each, by the name of the volume, folder or file; `configs` and the like are not used."""
+    for service in services.values():
+        assert not service.keys() & {"configs", "env_file", "volumes_from", "devices", "extends"}
+    return {
+        name: {mount.split(":")[0] for mount in service.get("volumes", ())} | set(service.get("secrets", ()))
+        for name, service in services.items()
+    }
+
+
+def test_no_container_can_read_a_secret_that_it_does_not_need() -> None:
+    assert _read_by(SERVICES) == READS
+    assert STACK["volumes"].keys() == set().union(*READS.values()) - {f"./deploy/compose/make-{name}" for name in MADE}
+    assert "secrets" not in STACK
+
+
+@pytest.mark.parametrize("overlay", [path.stem for path in FOLDER.glob("*.yml")])
+def test_an_overlay_gives_a_secret_to_those_who_need_it_alone(overlay: str) -> None:
+    added = yaml.safe_load((FOLDER / f"{overlay}.yml").read_text())["services"]
+    assert {name: found for name, found in _read_by(added).items() if found} == GIVEN[overlay]
+
+
+def test_what_is_read_is_written_by_its_maker_alone() -> None:
+    mounts = {name: service.get("volumes", ()) for name, service in SERVICES.items()}
+    writers = {
+        volume: {
+            name
+            for name, mounted in mounts.items()
+            for mount in mounted
+            if mount.startswith(f"{volume}:/") and not mount.endswith(":ro")
+        }
+        for volume in ("secrets", "role")
+    }
+    assert writers == {"secrets": {"secrets"}, "role": {"secrets"}}
+
+
+def test_the_password_of_the_superuser_is_known_to_nobody() -> None:
+    environment = SERVICES["postgres"]["environment"]
+    assert environment == {"POSTGRES_DB": "twinauth", "POSTGRES_PASSWORD_FILE": "/proc/sys/kernel/random/uuid"}
 
 
 def test_no_file_of_the_clone_is_mounted_where_its_modes_count() -> None:
@@ -97,14 +162,17 @@ def test_no_file_of_the_clone_is_mounted_where_its_modes_count() -> None:
     files = [STACK, *(yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml"))]
     mounts = [mount for file in files for service in file["services"].values() for mount in service.get("volumes", ())]
     assert len(mounts) > 4
-    assert [mount for mount in mounts if mount.startswith(".")] == ["./deploy/compose/make-secrets:/make-secrets:ro"]
-    assert SERVICES["secrets"]["cap_add"] == ["DAC_READ_SEARCH"]
+    assert {mount for mount in mounts if mount.startswith(".")} == {
+        f"./deploy/compose/make-{name}:/make-{name}:ro" for name in MADE
+    }
+    assert all(SERVICES[name]["cap_add"] == ["DAC_READ_SEARCH"] for name in MADE)
 
 
 def test_the_database_waits_for_no_image_that_is_built() -> None:
     """Compose makes anew what was built, and who waits for it; an update would be without its database meanwhile."""
-    assert "build" not in SERVICES["postgres"]
-    assert not [name for name in SERVICES["postgres"]["depends_on"] if "build" in SERVICES[name]]
+    for name in ("postgres", "role", *SERVICES["role"]["depends_on"]):
+        assert "build" not in SERVICES[name], name
+    assert "depends_on" not in SERVICES["postgres"]
 
 
 def test_tls_is_for_addresses_that_the_proxy_can_see() -> None:
@@ -138,7 +206,7 @@ def test_nothing_in_the_file_is_a_secret() -> None:
 
 
 def test_the_service_takes_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    subprocess.run(["/bin/sh", str(FOLDER / "make-secrets"), str(tmp_path)], check=True, timeout=30)
+    _make_secrets(tmp_path, tmp_path / "role")
     for name, value in ENVIRONMENT.items():
         default = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
         monkeypatch.setenv(name, default.replace("/run/twinauth", str(tmp_path)))
@@ -165,9 +233,9 @@ def _in_production(service: str) -> dict[str, str]:
 def test_the_service_takes_its_settings_in_production(
     service: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    subprocess.run(["/bin/sh", str(FOLDER / "make-secrets"), str(tmp_path)], check=True, timeout=30)
-    assert PRODUCTION["services"][service]["secrets"] == ["smtp_url"]
-    (tmp_path / "smtp_url").write_text("smtp+starttls://twinauth:pw@mail.example.com:587\n")
+    _make_secrets(tmp_path, tmp_path / "role")
+    for secret in PRODUCTION["services"][service].get("secrets", ()):
+        (tmp_path / secret).write_text("smtp+starttls://twinauth:pw@mail.example.com:587\n")
     said = {"TWINAUTH_URL": "https://auth.example.com", "MAIL_FROM": "Twinauth <no-reply@auth.example.com>"}
     for name, value in _in_production(service).items():
         default = re.sub(r"\$\{(\w+):[^}]*\}", lambda found: said[found[1]], value)
@@ -175,10 +243,12 @@ def test_the_service_takes_its_settings_in_production(
     settings = load_settings()
     assert settings.is_production
     assert [danger.name for danger in settings.allowed_dangers] == ["clear-database"]
-    assert settings.mail.mail_from == said["MAIL_FROM"]
-    assert settings.mail.smtp_url
-    assert "mail.example.com" in settings.mail.smtp_url.get_secret_value()
-    assert (settings.http.docs, settings.http.served_by) == (False, False)
+    sent_by = settings.mail.smtp_url
+    assert settings.mail.relay is bool(sent_by) is (service != "migrate")
+    if sent_by:
+        assert settings.mail.mail_from == said["MAIL_FROM"]
+        assert "mail.example.com" in sent_by.get_secret_value()
+        assert (settings.http.docs, settings.http.served_by) == (False, False)
 
 
 def test_what_the_guide_writes_into_env_is_asked_for_by_the_files_that_it_names() -> None:
@@ -205,8 +275,9 @@ def test_what_serves_is_watched_and_waits_for_what_it_needs() -> None:
         assert SERVICES[name]["healthcheck"]["test"][0] == "CMD", name
     for service in APIS.values():
         assert service["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
-    assert SERVICES["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
-    assert SERVICES["postgres"]["depends_on"]["secrets"]["condition"] == "service_completed_successfully"
+    assert SERVICES["migrate"]["depends_on"]["role"]["condition"] == "service_completed_successfully"
+    assert SERVICES["role"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert SERVICES["role"]["depends_on"]["secrets"]["condition"] == "service_completed_successfully"
 
 
 # The images
@@ -231,6 +302,12 @@ def test_an_image_runs_as_nobody_in_particular_in_exec_form(name: str) -> None:
     assert "HEALTHCHECK" in final
     assert f'"--framework", "{name}"' in final
     assert not re.search(r"^(RUN|ADD|ARG) ", final, re.MULTILINE), "nothing is installed in the image that runs"
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_an_image_is_of_production_by_itself(name: str) -> None:
+    _, final = DOCKERFILES[name].split("\n\n\nFROM ")
+    assert re.findall(r"^ENV (AUTH_\S+)$", final, re.MULTILINE) == ["AUTH_ENV=production"]
 
 
 def test_the_images_differ_in_their_door_alone() -> None:
@@ -265,34 +342,53 @@ def test_nothing_but_sources_reaches_the_build() -> None:
 # The secrets
 
 
-def _make_secrets(folder: Path, *arguments: str) -> dict[str, str]:
+def _make_secrets(service: Path, role: Path, *arguments: str) -> dict[str, str]:
+    """What is in both folders then, by the name of its folder and its own."""
     done = subprocess.run(
-        ["/bin/sh", str(FOLDER / "make-secrets"), str(folder), *arguments],
+        ["/bin/sh", str(FOLDER / "make-secrets"), str(service), str(role), *arguments],
         capture_output=True,
         check=False,
         text=True,
         timeout=30,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    files = [path for folder in (service, role) for path in folder.iterdir() if path.is_file()]
+    return {f"{path.parent.name}/{path.name}": path.read_text() for path in files}
+
+
+SECRETS = {"service/secret_key", "service/old_secret_keys", "service/database_url", "role/password"}
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
-    made = _make_secrets(tmp_path / "new")
-    assert made.keys() == {"secret_key", "old_secret_keys", "postgres_password", "database_url"}
-    assert made["old_secret_keys"] == ""
-    assert all(re.fullmatch(r"[0-9a-f]{64}", made[name]) for name in ("secret_key", "postgres_password"))
-    assert made["secret_key"] != made["postgres_password"]
-    assert _make_secrets(tmp_path / "new") == made
-    assert _make_secrets(tmp_path / "other")["secret_key"] != made["secret_key"]
+    made, again, other = (_make_secrets(tmp_path / name / "service", tmp_path / name / "role") for name in "aab")
+    assert made.keys() == SECRETS
+    assert made["service/old_secret_keys"] == ""
+    assert all(re.fullmatch(r"[0-9a-f]{64}", made[name]) for name in ("service/secret_key", "role/password"))
+    assert made["service/secret_key"] != made["role/password"]
+    assert again == made
+    assert other["service/secret_key"] != made["service/secret_key"]
 
 
 def test_the_database_may_be_elsewhere_and_a_secret_that_was_lost_is_made_anew(tmp_path: Path) -> None:
-    made = _make_secrets(tmp_path)
-    (tmp_path / "secret_key").write_text("")
-    again = _make_secrets(tmp_path, "db.example.com")
-    assert again["database_url"] == f"postgresql://twinauth:{made['postgres_password']}@db.example.com:5432/twinauth"
-    assert len(again["secret_key"]) == 64
+    service, role = tmp_path / "service", tmp_path / "role"
+    password = _make_secrets(service, role)["role/password"]
+    (service / "secret_key").write_text("")
+    again = _make_secrets(service, role, "db.example.com")
+    assert again["service/database_url"] == f"postgresql://twinauth:{password}@db.example.com:5432/twinauth"
+    assert len(again["service/secret_key"]) == 64
+
+
+def test_a_password_beside_the_key_moves_to_who_needs_it(tmp_path: Path) -> None:
+    """Where the stacks of before had it. It stays the same: the doors of before go on with it meanwhile."""
+    service = tmp_path / "service"
+    service.mkdir()
+    for name, value in {"secret_key": "k" * 64, "postgres_password": "p" * 64}.items():
+        (service / name).write_text(value)
+        (service / name).chmod(0o444)
+    made = _make_secrets(service, tmp_path / "role")
+    assert made.keys() == SECRETS
+    assert (made["service/secret_key"], made["role/password"]) == ("k" * 64, "p" * 64)
+    assert f":{'p' * 64}@" in made["service/database_url"]
 
 
 # The proxy
@@ -415,6 +511,49 @@ def test_the_doors_are_told_the_address_that_the_proxy_sees_and_no_other(
     assert fields == {"Host": "auth.example.com", "X-Forwarded-For": HOST}
 
 
+AT_ONCE = 200  # requests of one client
+
+
+def test_a_client_has_so_many_requests_at_once_and_the_next_is_refused_while_others_are_served(
+    door: socket.socket, listening: Listening
+) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with ExitStack() as held:
+        for _ in range(AT_ONCE):
+            held.enter_context(listening.connect("http")).sendall(request)
+            passed_on = held.enter_context(door.accept()[0])
+        refused = listening.answer(listening.connect("http"), request)
+        assert (refused.status, refused.json["status"]) == (503, 503)
+        assert refused.header("Retry-After")
+        other = socket.create_connection((HOST, listening.port), 10, source_address=("127.0.0.2", 0))
+        held.enter_context(other).sendall(request)
+        held.enter_context(door.accept()[0]).recv(65536)
+        # What has been answered counts no more.
+        passed_on.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        passed_on.close()
+        assert eventually(lambda: _is_passed_on(door, listening, request, held), 10)
+
+
+def _is_passed_on(door: socket.socket, listening: Listening, request: bytes, held: ExitStack) -> bool:
+    client = held.enter_context(listening.connect("http"))
+    client.sendall(request)
+    found, _, _ = select.select([client, door], [], [], 5)
+    return door in found
+
+
+def test_silent_connections_of_one_client_keep_no_other_from_the_proxy(
+    door: socket.socket, listening: Listening
+) -> None:
+    """They are in no request, which is what nginx counts; it has room, and gives up the silent before it has none."""
+    with room_for(3000), ExitStack() as silent:
+        for _ in range(1500):
+            silent.enter_context(listening.connect("http"))
+        client = silent.enter_context(socket.create_connection((HOST, listening.port), 5))
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        silent.enter_context(door.accept()[0]).sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_proxy_refuses_with_the_header_fields_of_the_doors(listening: Listening, scheme: str) -> None:
     door = Edge(make_settings(http=HttpSettings(public_url=f"{scheme}://{HOST}")), CONTRACT, door="fastapi")
@@ -486,6 +625,9 @@ def test_without_a_number_the_share_is_the_one_that_is_set(proxy: Path, tmp_path
 
 
 def test_scripts_can_be_run() -> None:
-    for path in (FOLDER / "make-secrets", *(PROXY / name for name in ("split", "start", "healthy"))):
+    for path in (
+        *(FOLDER / f"make-{name}" for name in MADE),
+        *(PROXY / name for name in ("split", "start", "healthy")),
+    ):
         assert path.stat().st_mode & stat.S_IXUSR, path
         assert path.read_text().startswith("#!/bin/sh\n")

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from core.audit.model import EventKind
 from core.clock import CLOCK_SKEW
-from core.derived_keys import derive_keys
+from core.derived_keys import KeyPurpose, derive_keys
 from core.mail.composer import Composer
 from core.mail.model import Message, MessageKind, Purpose
 from core.mail.model import message as new_message
@@ -65,7 +65,7 @@ class Setup:
     def prepare(self, asked: Message, secret: str = SECRET) -> Letter | None:
         """Prepare a message as it is stored now."""
         self.clock.advance(seconds=1)
-        keys = derive_keys([SecretStr(secret)], "tokens in links")
+        keys = derive_keys([SecretStr(secret)], KeyPurpose.LINKS)
         return self.composer(OneTimeTokenMaker(keys)).prepare(message_in(self.store, asked.id))
 
     def composer(self, tokens: OneTimeTokenMaker) -> Composer:
@@ -400,7 +400,7 @@ def test_a_message_that_is_cancelled_while_it_is_prepared_makes_no_token(setup: 
     with setup.store.begin() as work:
         work.outbox.cancel(setup.ann.user.id, MessageKind.EMAIL_CHANGE)
         work.commit()
-    keys = derive_keys([SecretStr(SECRET)], "tokens in links")
+    keys = derive_keys([SecretStr(SECRET)], KeyPurpose.LINKS)
     assert setup.composer(OneTimeTokenMaker(keys)).prepare(asked) is None
     assert tokens_of(setup.store, setup.ann.user.id) == []
 
@@ -711,7 +711,7 @@ def test_a_link_that_nobody_gets_is_stored_like_any_other_and_is_the_digest_of_n
     _, token = tokens_of(setup.store, setup.ann.user.id)
     assert (token.id, token.purpose, token.address) == (asked.id, Purpose.EMAIL_CHANGE, "bob@example.com")
     assert token.expires_at == setup.clock.now() + setup.settings.verification_ttl
-    made = OneTimeTokenMaker(derive_keys([SecretStr(SECRET)], "tokens in links")).make(asked.id, asked.seed)
+    made = OneTimeTokenMaker(derive_keys([SecretStr(SECRET)], KeyPurpose.LINKS)).make(asked.id, asked.seed)
     assert token.digest != digest_of(made)
     assert len(token.digest) == len(digest_of(made) or b"")
 

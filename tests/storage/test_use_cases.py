@@ -418,6 +418,7 @@ class OvertakenStore:
         self._waiting = [overtake]
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
         self.check, self.close, self.on_message = store.check, store.close, store.on_message
+        self.erase_deleted = store.erase_deleted
 
     @contextmanager
     def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from core.mail.model import Message, MessageKind, OneTimeToken, Purpose
+from core.oauth.sql import client_secrets, clients
 from core.sessions.model import EndReason, Session
 from core.sql_store import SqlStore
 from core.users.errors import EmailTaken
 from core.users.model import Account, User
+from core.users.sql import users
 from tests.support.database_faults import wait_for_blocked
 from tests.support.values import (
     HASH,
@@ -30,6 +34,13 @@ from tests.support.values import (
 )
 
 LATER = NOW + timedelta(hours=1, microseconds=7)
+
+
+def test_a_new_database_has_no_account_and_no_client(new_store: Callable[[], SqlStore]) -> None:
+    """There is no password that everybody knows."""
+    with new_store().engine.connect() as connection:
+        for table in (users, clients, client_secrets):
+            assert connection.scalar(select(func.count()).select_from(table)) == 0, table.name
 
 
 def _add(store: SqlStore, canonical_email: str, **changes: Any) -> bool:

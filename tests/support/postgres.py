@@ -39,13 +39,18 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def own_postgres_server(*, durable: bool = False) -> Iterator[str]:
-    """The same, never a given one; ``durable`` writes to disk as a server does on which somebody relies."""
+def own_postgres_server(
+    *, durable: bool = False, superuser: str = "app", local: str = "scram-sha-256"
+) -> Iterator[str]:
+    """The same, never a given one; ``durable`` writes to disk as a server does on which somebody relies.
+
+    ``local`` is the proof that the server asks for on its socket: images ask for none there (``trust``).
+    """
     folder = Path(tempfile.mkdtemp(prefix="twinauth-pg-"))
     server: subprocess.Popen[bytes] | None = None
     try:
         binaries, identity = _usable_by_owner(_binaries(), folder)
-        server, url = _start(binaries, folder, identity, durable=durable)
+        server, url = _start(binaries, folder, identity, durable=durable, superuser=superuser, local=local)
         yield url
     finally:
         if server is not None:
@@ -91,7 +96,7 @@ def _usable_by_owner(binaries: Path, folder: Path) -> tuple[Path, dict[str, Any]
 
 
 def _start(
-    binaries: Path, folder: Path, identity: dict[str, Any], *, durable: bool
+    binaries: Path, folder: Path, identity: dict[str, Any], *, durable: bool, superuser: str, local: str
 ) -> tuple[subprocess.Popen[bytes], str]:
     data, password, port = folder / "data", secrets.token_hex(8), free_port()
     password_file = folder / "password"
@@ -103,11 +108,13 @@ def _start(
         "-D",
         data,
         "-U",
-        "app",
+        superuser,
         "--pwfile",
         password_file,
-        "-A",
+        "--auth-host",
         "scram-sha-256",
+        "--auth-local",
+        local,
     ]
     made: subprocess.CompletedProcess[bytes] = subprocess.run(
         [*make, "-E", "UTF8", "--no-locale", "--no-sync"], capture_output=True, check=False, **common
@@ -134,7 +141,7 @@ def _start(
             **common,
         )
     _wait_until_ready(server, data, folder / "log")
-    return server, f"postgresql://app:{password}@127.0.0.1:{port}/postgres"
+    return server, f"postgresql://{superuser}:{password}@127.0.0.1:{port}/postgres"
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], data: Path, log: Path) -> None:

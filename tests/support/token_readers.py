@@ -14,12 +14,13 @@ from tests.support.issuer import AUDIENCE, Issuer
 
 def service_reader(issuer: Issuer, store: SqlStore, clock: FakeClock) -> AccessTokens:
     """Trust an issuer's key on an empty store, as a ring trusts its own keys."""
+    seal = Seal([bytes(32)])
     key = SigningKey(
         kid=issuer.signer.kid,
         number=1,
         algorithm=issuer.signer.algorithm,
         public_jwk=issuer.signer.jwk,
-        sealed_private_key=b"",
+        sealed_private_key=seal.close(issuer.signer.key, issuer.signer.kid),
         created_at=START,
         activates_at=START,
     )
@@ -27,7 +28,7 @@ def service_reader(issuer: Issuer, store: SqlStore, clock: FakeClock) -> AccessT
         work.keys.add(key)
         work.commit()
     return AccessTokens(
-        ring=KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings()),
+        ring=KeyRing(store=store, clock=clock, seal=seal, settings=TokenSettings()),
         clock=clock,
         issuer=issuer.issuer,
         settings=TokenSettings(audiences=(AUDIENCE,)),

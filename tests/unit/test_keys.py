@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from sqlalchemy import update
 
 from core.errors import DatabaseUnavailable
 from core.settings.groups import MAX_ACCESS_TTL, Algorithm, TokenSettings
@@ -21,6 +22,7 @@ from core.tokens.errors import KeysLocked
 from core.tokens.key_material import RSA_BITS, PrivateKey, Seal, generate, public_jwk, thumbprint
 from core.tokens.key_ring import REFRESH, UNKNOWN_KID_COOLDOWN, KeyRing
 from core.tokens.model import SKEW, SigningKey, current, retired
+from core.tokens.sql import signing_keys
 from tests.support import vectors
 from tests.support.clock import START, FakeClock
 
@@ -414,12 +416,14 @@ class TestSeal:
         assert one != another
         assert key.private_bytes_raw() not in one
 
-    def test_under_another_secret_leaves_a_ring_that_verifies_but_cannot_sign(
+    def test_under_another_secret_leaves_a_ring_that_neither_signs_nor_verifies(
         self, store: SqlStore, clock: FakeClock
     ) -> None:
+        """Nothing but the secret tells such a key from one that somebody has put into the database."""
         kid = ring_of(store, clock).signer()[0].kid
         ring = ring_of(store, clock, secret=bytes(32))
-        assert ring.verifier(kid) is not None
+        assert ring.verifier(kid) is None
+        assert ring.jwks() == {"keys": []}
         with pytest.raises(KeysLocked):
             ring.signer()
         assert len(ring.keys()) == 1
@@ -457,12 +461,28 @@ class TestSeal:
             clock.advance(days=days)
             ring = ring_of(store, clock)
             assert ring.signer()[0].kid == first.kid
-            assert {key["kid"] for key in ring.jwks()["keys"]} == {first.kid, kid}
+            assert [key["kid"] for key in ring.jwks()["keys"]] == [first.kid]
+            assert ring.verifier(kid) is None
             assert not ring.is_locked
         clock.advance(days=1)
         ring.rotate_when_due()
         clock.advance(hours=1)
         assert ring_of(store, clock).signer()[0].number == 3
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_binds_the_public_key_which_is_not_believed_when_it_was_changed_in_the_database_alone(
+        self, algorithm: Algorithm, store: SqlStore, clock: FakeClock, private_keys: dict[Algorithm, PrivateKey]
+    ) -> None:
+        true, private_key = ring_of(store, clock, algorithm=algorithm).signer()
+        theirs = {**public_jwk(private_keys[algorithm], algorithm), "kid": true.kid}
+        with store.engine.begin() as connection:
+            connection.execute(update(signing_keys).values(public_jwk=theirs))
+        ring = ring_of(store, clock, algorithm=algorithm)
+        verifier = ring.verifier(true.kid)
+        assert verifier is not None
+        signatures = [verifier.Algorithm.sign(b"a token", key) for key in (private_key, private_keys[algorithm])]
+        assert [verifier.Algorithm.verify(b"a token", verifier.key, found) for found in signatures] == [True, False]
+        assert ring.jwks() == {"keys": [true.public_jwk]}
 
     def test_leaves_no_sealed_key_in_a_repr(self) -> None:
         assert "canary" not in repr(replace(FIRST, sealed_private_key=b"canary"))
@@ -477,6 +497,7 @@ class CountingStore:
 
     def __init__(self, store: SqlStore) -> None:
         self.begin, self.check, self.close, self.on_message = store.begin, store.check, store.close, store.on_message
+        self.erase_deleted = store.erase_deleted
         self._store = store
         self.readings = 0
         self.is_away = False
@@ -500,6 +521,7 @@ class MeetingStore:
             store.close,
             store.on_message,
         )
+        self.erase_deleted = store.erase_deleted
         self._store = store
         self._parties = threading.Barrier(parties)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import random
 import unicodedata
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any

@@ -22,7 +22,7 @@ from core.settings.groups import TokenSettings
 from core.sql_store import SqlStore
 from core.strict_json import strict_loads
 from core.tokens.access_tokens import AccessTokens
-from core.tokens.key_material import Seal
+from core.tokens.key_material import Seal, public_jwk
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import SigningKey
 from tests.support import vectors
@@ -104,18 +104,21 @@ def test_a_difference_has_the_reason_that_is_given(case: int, reason: str) -> No
 
 
 def test_a_valid_signature_alone_makes_no_access_token(new_store: Callable[[], SqlStore], clock: FakeClock) -> None:
-    keys = {(key["kid"], key["alg"]): key for key, _ in CASES if key.get("alg") in ("ES256", "RS256")}
+    pairs = [group["private"] for group in SUITE["testGroups"]]
+    keys = {(key["kid"], key["alg"]): key for key in pairs if key.get("alg") in ("ES256", "RS256")}
+    seal = Seal([bytes(32)])
+    assert keys.keys() == {(key["kid"], key["alg"]) for key, _ in CASES if key.get("alg") in ("ES256", "RS256")}
     for (kid, algorithm), key in keys.items():
-        store = new_store()
-        ring = KeyRing(store=store, clock=clock, seal=Seal([bytes(32)]), settings=TokenSettings())
+        store, private_key = new_store(), PyJWK(key).key
+        ring = KeyRing(store=store, clock=clock, seal=seal, settings=TokenSettings())
         with store.begin() as work:
             work.keys.add(
                 SigningKey(
                     kid=kid,
                     number=1,
                     algorithm=algorithm,
-                    public_jwk=key,
-                    sealed_private_key=b"",
+                    public_jwk=public_jwk(private_key, algorithm),
+                    sealed_private_key=seal.close(private_key, kid),
                     created_at=START,
                     activates_at=START,
                 )

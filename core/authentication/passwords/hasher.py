@@ -15,7 +15,7 @@ from core.users.model import Account
 
 # The highest cost of a stored hash. A row that was tampered with must not make this process spend more (bcrypt cost 20
 # takes a minute of one core, argon2 with m=4 GiB the machine's memory).
-_CEILINGS: dict[str, dict[str, int]] = {
+CEILINGS: dict[str, dict[str, int]] = {
     "bcrypt_sha256": {"rounds": 15},
     "bcrypt": {"rounds": 15},
     "argon2": {"rounds": 10, "memory_cost": 1024 * 1024, "parallelism": 16},
@@ -108,7 +108,7 @@ class PasswordHasher:
     def _usable(self, stored: str) -> bool:
         scheme, parsed = _parsed(self._context, stored)
         usable = parsed is not None and all(
-            getattr(parsed, name) <= ceiling for name, ceiling in _CEILINGS[scheme].items()
+            getattr(parsed, name) <= ceiling for name, ceiling in CEILINGS[scheme].items()
         )
         if not usable:
             log.warning("stored password hash refused")
@@ -137,7 +137,7 @@ def _costs(settings: PasswordSettings) -> dict[str, int]:
 def _context(settings: PasswordSettings) -> CryptContext:
     preferred = "argon2" if settings.scheme == "argon2id" else settings.scheme
     return CryptContext(
-        schemes=[preferred, *(scheme for scheme in _CEILINGS if scheme != preferred)],
+        schemes=[preferred, *(scheme for scheme in CEILINGS if scheme != preferred)],
         default=preferred,
         bcrypt_sha256__rounds=settings.bcrypt_cost,
         argon2__type="ID",
