@@ -18,7 +18,17 @@ from core.sessions.sql import SqlSessions
 from core.settings.groups import DatabaseSettings
 from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
-from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
+from core.storage.engine import (
+    database_errors,
+    is_away,
+    is_silence,
+    limit,
+    open_engine,
+    reading,
+    sqlstate_of,
+    timeout_of,
+)
+from core.storage.probe import probe_of
 from core.storage.reasons import reason_of
 from core.storage.sqlite import has_file
 from core.store import Port
@@ -89,7 +99,7 @@ class SqlStore:
         self._reading = reading(engine)
         self._writers = threading.Lock()
         self._timeout = timeout_of(engine)
-        self._breaker = CircuitBreaker(self._timeout)
+        self._breaker = CircuitBreaker(self._timeout, probe_of(engine, self._timeout))
 
     @contextmanager
     def begin(self) -> Iterator[SqlUnitOfWork]:
@@ -111,13 +121,20 @@ class SqlStore:
     def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:
         """Open a connection for one unit of work, which ends by the deadline."""
         self._breaker.check()
-        try:
-            with connected_before(deadline, engine.connect) as connection:
-                limit(connection, deadline)
-                self._breaker.reset()
+        with self._connect(engine, deadline) as connection:
+            limit(connection, deadline)
+            try:
                 yield connection
-        except (DBAPIError, DatabaseUnavailable) as error:
-            if is_away(error if isinstance(error, DBAPIError) else error.__cause__):
+            except (DBAPIError, DatabaseUnavailable) as error:
+                if is_silence(error) or is_silence(error.__cause__):
+                    self._breaker.ask()
+                raise
+
+    def _connect(self, engine: Engine, deadline: float) -> Connection:
+        try:
+            return connected_before(deadline, engine.connect)
+        except DBAPIError as error:
+            if error.orig is not None and is_away(error.orig):
                 self._breaker.trip(reason_of(error))
             raise
 
