@@ -9,6 +9,7 @@ from functools import cached_property
 
 import structlog
 
+from core.accounts.deletion import Eraser
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
 from core.accounts.password_reset import PasswordReset
@@ -142,6 +143,7 @@ def build(
     store = store or open_store(settings.database.url.get_secret_value(), settings.database, ports_of(further))
     wiring = _Wiring(settings, store=store, clock=clock, mailer=mailer, further=further)
     store.on_message(wiring.mail_worker.wake)
+    store.on_leftovers(wiring.housekeeper.wake)
     return AuthApp(
         settings=settings,
         contract=contract_of(wiring.capabilities),
@@ -335,7 +337,10 @@ class _Wiring:
             clock=self._clock,
             ring=self.keys,
             settings=self._settings,
-            purges={table: purge for one in self.capabilities for table, purge in one.purges.items()},
+            purges={
+                "users": Eraser([erase for one in self.capabilities for erase in one.erasures.values()]).purge,
+                **{table: purge for one in self.capabilities for table, purge in one.purges.items()},
+            },
         )
 
 

@@ -15,7 +15,8 @@ from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing
 
-EVERY = timedelta(minutes=1)
+# What requests leave behind is erased within a minute, also if the process that was woken for it is killed.
+EVERY = timedelta(seconds=40)
 BATCH = 500  # rows; a transaction of some milliseconds, so that SQLite's one writer is soon free again
 
 log = structlog.get_logger("housekeeping")
@@ -40,6 +41,10 @@ class Housekeeper:
     def start(self) -> None:
         """Start to run in the background."""
         self._background.start()
+
+    def wake(self) -> None:
+        """Run at once: a request has left something behind."""
+        self._background.wake()
 
     def stop(self) -> None:
         """Finish the current key or batch, and stop."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
@@ -46,13 +47,25 @@ Ports = Mapping[Port[Any], Callable[[Connection], Any]]
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
 
+def _do_nothing() -> None:
+    """Wake nothing: this process has no such worker, and another one finds what there is to do."""
+
+
+@dataclass(slots=True)
+class Wakes:
+    """The workers that a commit may wake."""
+
+    mail_worker: Callable[[], None] = _do_nothing
+    housekeeping: Callable[[], None] = _do_nothing
+
+
 class SqlUnitOfWork:
     """The ports on one connection."""
 
-    def __init__(self, connection: Connection, further: Ports, wake: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, further: Ports, wakes: Wakes) -> None:
         self._connection = connection
         self._further = further
-        self._wake = wake
+        self._wakes = wakes
         self.users = SqlUsers(connection)
         self.sessions = SqlSessions(connection)
         self.keys = SqlKeys(connection)
@@ -75,7 +88,9 @@ class SqlUnitOfWork:
                 self._undo()
                 raise
         if self.outbox.has_added:
-            self._wake()
+            self._wakes.mail_worker()
+        if self.users.has_deleted or self.sessions.has_marked:
+            self._wakes.housekeeping()
 
     def _undo(self) -> None:
         """Leave no transaction open: SQLAlchemy considers it ended, and would return the connection with it."""
@@ -95,7 +110,7 @@ class SqlStore:
     def __init__(self, engine: Engine, further: Ports | None = None) -> None:
         self.engine = engine
         self._further = further or {}
-        self._wake: Callable[[], None] = _do_nothing
+        self._wakes = Wakes()
         self._reading = reading(engine)
         self._writers = threading.Lock()
         self._timeout = timeout_of(engine)
@@ -106,12 +121,12 @@ class SqlStore:
         deadline = self._deadline()  # includes the wait for the writers' turn
         with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
             connection.begin()
-            yield SqlUnitOfWork(connection, self._further, self._wake)
+            yield SqlUnitOfWork(connection, self._further, self._wakes)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
-            yield SqlUnitOfWork(connection, self._further, self._wake)
+            yield SqlUnitOfWork(connection, self._further, self._wakes)
 
     def _deadline(self) -> float:
         """Return the time by which a unit of work that begins now has to end, by the monotonic clock."""
@@ -155,7 +170,10 @@ class SqlStore:
             self._writers.release()
 
     def on_message(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+        self._wakes.mail_worker = wake
+
+    def on_leftovers(self, wake: Callable[[], None]) -> None:
+        self._wakes.housekeeping = wake
 
     def check(self) -> None:
         """Check the schema. A newer one will do: schemas only grow from one release to the next (decision 12)."""
@@ -184,7 +202,3 @@ class SqlStore:
 def open_store(url: str, settings: DatabaseSettings, further: Ports | None = None) -> SqlStore:
     """Open a database, with the ports of further capabilities; the first use connects."""
     return SqlStore(open_engine(url, settings), further)
-
-
-def _do_nothing() -> None:
-    """Wake nothing: this process has no mail worker, and another one polls the outbox."""

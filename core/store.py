@@ -81,7 +81,7 @@ class UnitOfWork(Protocol):
         ...
 
     def commit(self) -> None:
-        """Commit everything so far, and then wake the mail worker if a message was stored."""
+        """Commit everything so far, and then wake the workers that have something to do now."""
         ...
 
 
@@ -101,6 +101,10 @@ class Store(Protocol):
 
     def on_message(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` after each commit that stored a message."""
+        ...
+
+    def on_leftovers(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` after each commit that left rows for the housekeeping to erase."""
         ...
 
     def check(self) -> None:

@@ -102,11 +102,11 @@ DELETE_ACCOUNT = Operation(
     path="/v1/account/delete",
     tag=Tag.ACCOUNTS,
     summary="Delete the account",
-    description="Remove the user and all that belongs to it, at once and for good. Of the audit log, only the "
-    "kinds and times of events remain.",
+    description="Remove the user, for good. Nobody gets in from now on, and the address is free; all else that belongs "
+    "to the account is gone within a minute. Of the audit log, only the kinds and times of events remain.",
     json=DeleteAccountRequest,
     status=HTTPStatus.NO_CONTENT,
-    success="Nothing of it is left.",
+    success="The account is deleted.",
     auth=Auth.USER,
     errors=(WrongPassword, TooManyAttempts, Overloaded),
 )

@@ -18,6 +18,8 @@ from core.storage.retries import retried
 from core.store import Store
 from core.throttling.model import CounterKind
 from core.throttling.throttle import Throttle
+from core.tokens.model import RevocationKind
+from core.tokens.revocation_feed import revoke
 from core.users.addresses import EmailAddress, parse_email
 from core.users.errors import EmailTaken
 from core.users.model import Account, User
@@ -125,7 +127,10 @@ class Accounts:
                 proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
 
     def delete(self, principal: Principal, current_password: str, origin: Origin) -> None:
-        """Delete the user with all data, and remove the network addresses from the user's audit events.
+        """Delete the account: nobody gets in from now on, and its address is free.
+
+        What it leaves behind grows with its history, so the housekeeping erases it, which is woken for it
+        (`core.accounts.deletion`).
 
         Raises:
             WrongPassword: the password is wrong.
@@ -143,13 +148,13 @@ class Accounts:
         with self._store.begin() as work:
             if work.users.lock_credentials(user_id, password_hash) is None:
                 return False
-            end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
-            if (canonical := work.users.remove(user_id)) is None:
+            if (canonical := work.users.mark_deleted(user_id, at=now)) is None:
                 return False
+            # One entry for verifiers, however many sessions there are: no token of the account is any good.
+            revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=now)
             # An unsent request for a link names the address and no user.
             work.outbox.forget_address(canonical)
             work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
-            work.audit.forget_addresses(user_id)
             work.commit()
         return True
 

@@ -80,11 +80,12 @@ class AuditLog(Protocol):
         """Delete up to ``limit`` events from before a time; return their number."""
         ...
 
-    def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses and the request ids from the events of a deleted user.
+    def forget_addresses(self, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
+        """Remove the network addresses and the request ids from up to ``limit`` events of a deleted user.
 
-        The addresses are also removed from the throttle's events of the same requests, which name no user. The event
-        of the deletion itself keeps its request id.
+        They are those after an id, oldest first; their ids are returned. The addresses are also removed from the
+        throttle's events of the same requests, which name no user. The event of the deletion itself keeps its request
+        id.
         """
         ...
 

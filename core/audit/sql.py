@@ -2,12 +2,13 @@
 
 import uuid
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     Column,
     Connection,
     Index,
+    Select,
     String,
     Table,
     Uuid,
@@ -74,21 +75,22 @@ class SqlAuditLog:
         old = select(audit_events.c.id).where(audit_events.c.id < first_id(before)).limit(limit)
         return self._connection.execute(delete(audit_events).where(audit_events.c.id.in_(old))).rowcount
 
-    def forget_addresses(self, user_id: uuid.UUID) -> None:
-        is_own = audit_events.c.user_id == user_id
-        has_request = (audit_events.c.ip != "", audit_events.c.request_id != "")
-        requests = self._connection.execute(
-            select(audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
-            .where(is_own, *has_request)
-            .order_by(audit_events.c.id)
-        ).all()
+    def forget_addresses(self, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
+        columns = (audit_events.c.id, audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
+        events = self._connection.execute(_page(select(*columns), user_id, after, limit)).all()
+        requests = [event for event in events if event.ip and event.request_id]
         self._forget_throttled(
-            _merged([(at - LONGEST_REQUEST, at + INSTANT) for at, _, _ in requests]),
-            {(ip, request_id) for _, ip, request_id in requests},
+            _merged([(event.at - LONGEST_REQUEST, event.at + INSTANT) for event in requests]),
+            {(event.ip, event.request_id) for event in requests},
         )
         is_deletion = audit_events.c.kind == EventKind.ACCOUNT_DELETED.value
         request = case((is_deletion, audit_events.c.request_id), else_="")
-        self._connection.execute(update(audit_events).where(is_own).values(ip="", request_id=request))
+        found = [event.id for event in events]
+        if found:
+            self._connection.execute(
+                update(audit_events).where(audit_events.c.id.in_(found)).values(ip="", request_id=request)
+            )
+        return found
 
     def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
         """Remove the address from the throttle's events of these requests, which name no user.
@@ -113,6 +115,11 @@ class SqlAuditLog:
             found = [event_id for event_id, ip, request_id in throttled if (ip, request_id) in requests]
             if found:
                 self._connection.execute(update(audit_events).where(audit_events.c.id.in_(found)).values(ip=""))
+
+
+def _page(columns: Select[Any], user_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> Select[Any]:
+    page = columns.where(audit_events.c.user_id == user_id).order_by(audit_events.c.id).limit(limit)
+    return page if after is None else page.where(audit_events.c.id > after)
 
 
 def _merged(spans: list[Span]) -> list[Span]:

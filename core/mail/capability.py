@@ -25,6 +25,16 @@ def purge_one_time_tokens(work: UnitOfWork, now: datetime, _settings: Settings, 
     return work.one_time_tokens.purge(now=now, limit=limit)
 
 
+def erase_messages(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
+    """Delete messages to a deleted account."""
+    return work.outbox.erase(user_id, limit=limit)
+
+
+def erase_one_time_tokens(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
+    """Delete tokens of links to a deleted account."""
+    return work.one_time_tokens.erase(user_id, limit=limit)
+
+
 def export_messages(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedMessage]:
     """Export the messages to a user."""
     return [ExportedMessage.of(message) for message in read.outbox.of(user_id)]
@@ -39,5 +49,6 @@ MAIL = Capability(
     name="mail",
     letters=tuple(MessageKind),
     purges={"outbox": purge_messages, "email_tokens": purge_one_time_tokens},
+    erasures={"outbox": erase_messages, "email_tokens": erase_one_time_tokens},
     export={"messages": export_messages, "links": export_links},
 )

@@ -136,6 +136,10 @@ class Outbox(Protocol):
         """Return the messages of a user, also unsent ones that only name the address, oldest first."""
         ...
 
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` messages of a user; return their number."""
+        ...
+
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
         """Delete up to ``limit`` messages that were sent or given up before a time; return their number."""
         ...
@@ -230,6 +234,10 @@ class OneTimeTokens(Protocol):
 
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
         """Return the tokens of a user, oldest first."""
+        ...
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` tokens of a user; return their number."""
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:

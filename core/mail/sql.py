@@ -208,6 +208,10 @@ class SqlOutbox:
         rows = self._connection.execute(select(outbox).where(_is_for(user_id)).order_by(outbox.c.id))
         return [_message_of(row) for row in rows]
 
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        own = select(outbox.c.id).where(outbox.c.user_id == user_id).limit(limit)
+        return self._connection.execute(delete(outbox).where(outbox.c.id.in_(own))).rowcount
+
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
         is_old = or_(outbox.c.sent_at < sent_before, outbox.c.dead_at < dead_before)
         old = select(outbox.c.id).where(is_old).limit(limit)
@@ -292,6 +296,10 @@ class SqlOneTimeTokens:
             select(email_tokens).where(email_tokens.c.user_id == user_id).order_by(email_tokens.c.id)
         )
         return [_token_of(row) for row in rows]
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        own = select(email_tokens.c.id).where(email_tokens.c.user_id == user_id).limit(limit)
+        return self._connection.execute(delete(email_tokens).where(email_tokens.c.id.in_(own))).rowcount
 
     def purge(self, *, now: datetime, limit: int) -> int:
         is_unsent = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))

@@ -97,6 +97,16 @@ def rotate(session: Session, presented: int, *, now: datetime, grace: timedelta)
     return Rotation.REUSE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedSessions:
+    """What the end of all sessions of a user has ended."""
+
+    ids: list[uuid.UUID]
+    """The ones used last."""
+    are_all: bool
+    """Whether there were no more. The others have ended as well, and the housekeeping says so in their rows."""
+
+
 class Sessions(Protocol):
     """Port: the sessions inside one unit of work."""
 
@@ -122,8 +132,15 @@ class Sessions(Protocol):
 
     def end_all(
         self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
-    ) -> list[uuid.UUID]:
-        """End every live session of a user except ``keep``; return the ids of the ended ones."""
+    ) -> EndedSessions:
+        """End every live session of a user except ``keep``."""
+        ...
+
+    def end_marked(self, *, limit: int) -> int:
+        """Note in the rows of up to ``limit`` sessions that they have ended; return their number.
+
+        They are those for which `end_all` only left a mark with their user.
+        """
         ...
 
     def end_surplus(self, user_id: uuid.UUID, *, limit: int, at: datetime) -> list[uuid.UUID]:
@@ -138,10 +155,14 @@ class Sessions(Protocol):
         """Return the sessions of a user, ended or not, newest first."""
         ...
 
-    def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions, made before ``made_before`` and expired before ``before``.
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` sessions of a user; return their number."""
+        ...
 
-        Returns the number of deleted sessions.
+    def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` sessions that ended before ``before``; return their number.
+
+        Those that expired are found among those made before ``made_before``.
         """
         ...
 

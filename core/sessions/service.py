@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.audit.model import EventKind, event
-from core.clock import Clock, new_id, whole_seconds
+from core.clock import Clock, new_id, next_second, whole_seconds
 from core.errors import InvalidToken, NotFound, TransactionConflict
 from core.mail.model import MessageKind, message
 from core.origin import Origin
@@ -294,5 +294,12 @@ def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: d
 def end_sessions(
     work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
 ) -> None:
-    """End every live session of a user except ``keep``, and add them to the feed of revocations."""
-    revoke_sessions(work, work.sessions.end_all(user_id, at=at, reason=reason, keep=keep), at=at)
+    """End every live session of a user except ``keep``, and add them to the feed of revocations.
+
+    Of very many, the feed names the ones used last; one entry for the user ends all tokens that were issued until now.
+    A kept session then needs a refresh for services that verify tokens by themselves.
+    """
+    ended = work.sessions.end_all(user_id, at=at, reason=reason, keep=keep)
+    revoke_sessions(work, ended.ids, at=at)
+    if not ended.are_all:
+        revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=at, not_before=next_second(at))

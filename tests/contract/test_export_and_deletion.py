@@ -4,9 +4,11 @@ import base64
 import json
 from typing import Any
 
+import jwt
 import pytest
 from sqlalchemy import Table, func, select
 
+from core import housekeeping
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
 from core.mail.sql import email_tokens, outbox
@@ -14,6 +16,7 @@ from core.mail.transports import MailError, MailRefused, recipient_of
 from core.sessions.sql import sessions
 from core.settings.groups import ThrottleSettings
 from core.sql_store import metadata
+from core.tokens.model import hash_of
 from core.users.sql import users
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, token_of
@@ -225,6 +228,12 @@ def urlsafe_base64_of(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
+def delete_wholly(api: Api, token: str) -> None:
+    """Delete the account, and let the housekeeping erase what it left behind."""
+    assert delete(api, token) == (204, None)
+    api.auth.housekeeper.run_once()
+
+
 INVALID_BODIES: tuple[tuple[dict[str, object], str, str], ...] = (
     ({}, "/current_password", "missing"),
     ({"current_password": None}, "/current_password", "wrong_type"),
@@ -239,15 +248,43 @@ class TestTheDeletion:
         user_id = door.whoami(pair["access_token"]).json["id"]
         answer = door.post("/v1/account/delete", {"current_password": PASSWORD}, token=pair["access_token"])
         assert (answer.status, answer.body, answer.header("Content-Type")) == (204, b"", None)
+        door.auth.housekeeper.run_once()
         left = {name: rows_of(door, table, user_id) for name, table in OWNED.items()}
         assert left.pop("audit_events") > 5
         assert set(left.values()) == {0}
         with door.engine.connect() as connection:
             assert connection.scalar(select(func.count()).select_from(users)) == 0
 
-    def test_leaves_no_address_of_person_or_network_anywhere(self, door: Api) -> None:
+    def test_takes_name_addresses_and_password_from_the_account_in_its_own_answer(self, door: Api) -> None:
         pair = live(door)
         assert delete(door, pair["access_token"]) == (204, None)
+        with door.engine.connect() as connection:
+            (row,) = connection.execute(select(users)).mappings()
+        assert [row[name] for name in ("email", "display_name", "password_hash", "roles")] == ["", None, "", []]
+        assert not [text for text in (EMAIL, "Ann", "@") if text in repr({**row})]
+
+    def test_is_whole_however_small_the_batches_of_the_housekeeping(
+        self, door: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "BATCH", 2)
+        pair = live(door)
+        user_id = door.whoami(pair["access_token"]).json["id"]
+        delete_wholly(door, pair["access_token"])
+        assert {name for name, table in OWNED.items() if rows_of(door, table, user_id)} == {"audit_events"}
+        assert not [
+            personal for personal in (EMAIL, OTHER_EMAIL, "@", "127.0.0.1", "Ann") if personal in everything(door)
+        ]
+
+    def test_is_told_to_those_who_verify_tokens_by_themselves_in_one_entry(self, api: Api) -> None:
+        first, second = api.signed_in(), api.login()
+        user_id = api.whoami(first["access_token"]).json["id"]
+        assert delete(api, second["access_token"]) == (204, None)
+        feed = jwt.decode(api.get("/v1/revocations").body, options={"verify_signature": False})
+        assert [(entry["kind"], entry["id"]) for entry in feed["revocations"]] == [("subject", hash_of(user_id))]
+
+    def test_leaves_no_address_of_person_or_network_anywhere(self, door: Api) -> None:
+        pair = live(door)
+        delete_wholly(door, pair["access_token"])
         left = everything(door)
         assert "account_deleted" in left
         assert "throttled" in left
@@ -256,7 +293,7 @@ class TestTheDeletion:
 
     def test_leaves_no_request_by_which_an_event_could_be_joined_to_another(self, door: Api) -> None:
         pair = live(door)
-        assert delete(door, pair["access_token"]) == (204, None)
+        delete_wholly(door, pair["access_token"])
         with door.engine.connect() as connection:
             rows = connection.execute(select(audit_events)).mappings().all()
         joining = [row["request_id"] for row in rows if row["user_id"] and row["kind"] != "account_deleted"]
@@ -266,7 +303,7 @@ class TestTheDeletion:
     def test_leaves_the_kinds_and_times_of_events(self, api: Api) -> None:
         pair = api.signed_in()
         user_id = api.whoami(pair["access_token"]).json["id"]
-        assert delete(api, pair["access_token"]) == (204, None)
+        delete_wholly(api, pair["access_token"])
         with api.engine.connect() as connection:
             rows = connection.execute(select(audit_events)).mappings().all()
         assert sorted(row["kind"] for row in rows) == ["account_deleted", "logged_in", "signed_up"]
@@ -276,6 +313,7 @@ class TestTheDeletion:
     def test_is_recorded_with_its_request(self, api: Api) -> None:
         token = api.signed_in()["access_token"]
         answer = api.post("/v1/account/delete", {"current_password": PASSWORD}, token=token)
+        api.auth.housekeeper.run_once()
         with api.engine.connect() as connection:
             rows = connection.execute(select(audit_events)).mappings().all()
         (deleted,) = [row for row in rows if row["kind"] == "account_deleted"]

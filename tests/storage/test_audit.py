@@ -60,7 +60,7 @@ def _forgotten(store: SqlStore, *events: AuditEvent) -> dict[uuid.UUID, tuple[st
     _add(store, *events)
     with store.begin() as work:
         assert events[0].user_id is not None
-        work.audit.forget_addresses(events[0].user_id)
+        work.audit.forget_addresses(events[0].user_id, after=None, limit=1000)
         work.commit()
     return {event.id: (event.ip, event.request_id) for event in events_in(store)}
 

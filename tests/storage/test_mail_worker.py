@@ -74,7 +74,8 @@ class FlakyStore:
         self._store = store
         self.script: list[Exception | None] = []
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close, self.on_message = store.check, store.close, store.on_message
+        self.check, self.close = store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:

@@ -416,7 +416,8 @@ class OvertakenStore:
         self._store = store
         self._waiting = [overtake]
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close, self.on_message = store.check, store.close, store.on_message
+        self.check, self.close = store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
@@ -606,11 +607,13 @@ def test_a_deletion_leaves_no_message_that_names_the_address(service: Service) -
     service.app.password_reset.request(EMAIL, CLIENT)
     service.app.password_reset.request("nobody@example.com", CLIENT)
     service.app.accounts.delete(service.principal(service.login()), PASSWORD, CLIENT)
-    assert [message.canonical_email for message in messages_in(service.store)] == ["nobody@example.com"]
+    named = [message.canonical_email for message in messages_in(service.store) if message.canonical_email]
+    assert named == ["nobody@example.com"]
 
 
 def test_a_deletion_is_recorded_with_its_request_and_without_an_address(service: Service) -> None:
     service.app.accounts.delete(service.principal(service.login()), PASSWORD, CLIENT)
+    service.app.housekeeper.run_once()
     (deleted,) = [event for event in events_in(service.store) if event.kind is EventKind.ACCOUNT_DELETED]
     assert (deleted.user_id, deleted.request_id, deleted.ip) == (service.ann, "a-request", "")
 

@@ -476,7 +476,8 @@ class CountingStore:
     """A store that counts the questions it is asked, and that can be away."""
 
     def __init__(self, store: SqlStore) -> None:
-        self.begin, self.check, self.close, self.on_message = store.begin, store.check, store.close, store.on_message
+        self.begin, self.check, self.close = store.begin, store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
         self._store = store
         self.readings = 0
         self.is_away = False
@@ -494,12 +495,8 @@ class MeetingStore:
     """A store whose first transactions begin only when all parties stand at its door, having read what was there."""
 
     def __init__(self, store: SqlStore, parties: int) -> None:
-        self.reading, self.check, self.close, self.on_message = (
-            store.reading,
-            store.check,
-            store.close,
-            store.on_message,
-        )
+        self.reading, self.check, self.close = store.reading, store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
         self._store = store
         self._parties = threading.Barrier(parties)
 
