@@ -12,6 +12,7 @@ import structlog
 from core.accounts.deletion import Eraser
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
+from core.accounts.export_schemas import ExportHead
 from core.accounts.password_reset import PasswordReset
 from core.accounts.service import Accounts
 from core.authentication.login import Authentication
@@ -267,7 +268,7 @@ class _Wiring:
     @cached_property
     def exporter(self) -> Exporter:
         parts = {member: part for one in self.capabilities for member, part in one.export.items()}
-        return Exporter(store=self._store, clock=self._clock, parts=parts)
+        return Exporter(store=self._store, clock=self._clock, show=ExportHead.of, parts=parts)
 
     @cached_property
     def password_reset(self) -> PasswordReset:

@@ -17,8 +17,11 @@ Purge = Callable[[UnitOfWork, datetime, Settings, int], int]
 """Delete rows of a table that are no longer needed at a time, up to a limit; return their number."""
 Erasure = Callable[[UnitOfWork, uuid.UUID, int], int]
 """Delete rows of a deleted account, up to a limit; return their number."""
-ExportPart = Callable[[UnitOfWork, uuid.UUID], Sequence[ResponseModel]]
-"""Return all data that a capability stores about a user, as the export of the account shows it."""
+ExportPart = Callable[[UnitOfWork, uuid.UUID, uuid.UUID | None, int], Sequence[tuple[uuid.UUID, ResponseModel]]]
+"""Return a page of what a capability stores about a user: up to so many rows behind an id, in the order of their ids.
+
+Each comes with its id, as the export of the account shows it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,8 +89,8 @@ EXPORT_ACCOUNT = Operation(
     path="/v1/account/export",
     tag=Tag.ACCOUNTS,
     summary="Export the account",
-    description="Everything that is stored about the user, but for what only serves to check secrets. Of the audit "
-    "log it is the newest 10,000 events, and whether there are older ones.",
+    description="Everything that is stored about the user, but for what only serves to check secrets. It is streamed, "
+    "so it has no length; one that ends before its JSON does was cut off.",
     response=AccountExport,
     success="All of it.",
     auth=Auth.USER,

@@ -72,8 +72,8 @@ class AuditLog(Protocol):
         """Append an event."""
         ...
 
-    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
-        """Return the newest events of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[AuditEvent]:
+        """Return the events of a user, by their ids: those after one."""
         ...
 
     def purge(self, *, before: datetime, limit: int) -> int:

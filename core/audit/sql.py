@@ -2,13 +2,12 @@
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import (
     Column,
     Connection,
     Index,
-    Select,
     String,
     Table,
     Uuid,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 
 from core.audit.model import LONGEST_REQUEST, AuditEvent, EventKind
 from core.clock import first_id
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 
 audit_events = Table(
@@ -66,10 +66,10 @@ class SqlAuditLog:
             )
         )
 
-    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
-        newest = select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id.desc())
-        rows = self._connection.execute(newest.limit(limit)).mappings().all()
-        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in reversed(rows)]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[AuditEvent]:
+        page = page_of(select(audit_events).where(audit_events.c.user_id == user_id), audit_events.c.id, after, limit)
+        rows = self._connection.execute(page).mappings()
+        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         old = select(audit_events.c.id).where(audit_events.c.id < first_id(before)).limit(limit)
@@ -77,7 +77,8 @@ class SqlAuditLog:
 
     def forget_addresses(self, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
         columns = (audit_events.c.id, audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
-        events = self._connection.execute(_page(select(*columns), user_id, after, limit)).all()
+        own = select(*columns).where(audit_events.c.user_id == user_id)
+        events = self._connection.execute(page_of(own, audit_events.c.id, after, limit)).all()
         requests = [event for event in events if event.ip and event.request_id]
         self._forget_throttled(
             _merged([(event.at - LONGEST_REQUEST, event.at + INSTANT) for event in requests]),
@@ -115,11 +116,6 @@ class SqlAuditLog:
             found = [event_id for event_id, ip, request_id in throttled if (ip, request_id) in requests]
             if found:
                 self._connection.execute(update(audit_events).where(audit_events.c.id.in_(found)).values(ip=""))
-
-
-def _page(columns: Select[Any], user_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> Select[Any]:
-    page = columns.where(audit_events.c.user_id == user_id).order_by(audit_events.c.id).limit(limit)
-    return page if after is None else page.where(audit_events.c.id > after)
 
 
 def _merged(spans: list[Span]) -> list[Span]:

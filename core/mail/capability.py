@@ -35,14 +35,20 @@ def erase_one_time_tokens(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> i
     return work.one_time_tokens.erase(user_id, limit=limit)
 
 
-def export_messages(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedMessage]:
-    """Export the messages to a user."""
-    return [ExportedMessage.of(message) for message in read.outbox.of(user_id)]
+def export_messages(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedMessage]]:
+    """Export messages to a user."""
+    page = read.outbox.of(user_id, after=after, limit=limit)
+    return [(message.id, ExportedMessage.of(message)) for message in page]
 
 
-def export_links(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedLink]:
-    """Export the links that were sent to a user."""
-    return [ExportedLink.of(token) for token in read.one_time_tokens.of(user_id)]
+def export_links(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedLink]]:
+    """Export links that were sent to a user."""
+    page = read.one_time_tokens.of(user_id, after=after, limit=limit)
+    return [(token.id, ExportedLink.of(token)) for token in page]
 
 
 MAIL = Capability(

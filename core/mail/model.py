@@ -132,8 +132,8 @@ class Outbox(Protocol):
         """Make a message that was given up, or all of them, due again; return their number."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        """Return the messages of a user, also unsent ones that only name the address, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Message]:
+        """Return the messages of a user, also unsent ones that only name the address, by their ids: those after one."""
         ...
 
     def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
@@ -232,8 +232,8 @@ class OneTimeTokens(Protocol):
         """End every token of a user, or those of a purpose, and erase their addresses."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
-        """Return the tokens of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[OneTimeToken]:
+        """Return the tokens of a user, by their ids: those after one."""
         ...
 
     def erase(self, user_id: uuid.UUID, *, limit: int) -> int:

@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 
 from core.mail.model import FURTHEST_DUE, MAX_ERROR, Message, OneTimeToken, Purpose
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
 
@@ -204,9 +205,9 @@ class SqlOutbox:
             due = due.where(outbox.c.id == message_id)
         return self._connection.execute(due.values(dead_at=None, due_at=at, attempts=0)).rowcount
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        rows = self._connection.execute(select(outbox).where(_is_for(user_id)).order_by(outbox.c.id))
-        return [_message_of(row) for row in rows]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Message]:
+        page = page_of(select(outbox).where(_is_for(user_id)), outbox.c.id, after, limit)
+        return [_message_of(row) for row in self._connection.execute(page)]
 
     def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
         own = select(outbox.c.id).where(outbox.c.user_id == user_id).limit(limit)
@@ -291,11 +292,9 @@ class SqlOneTimeTokens:
             ended = ended.where(email_tokens.c.purpose == purpose.value)
         self._connection.execute(ended.values(ended_at=at, address=""))
 
-    def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
-        rows = self._connection.execute(
-            select(email_tokens).where(email_tokens.c.user_id == user_id).order_by(email_tokens.c.id)
-        )
-        return [_token_of(row) for row in rows]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[OneTimeToken]:
+        page = page_of(select(email_tokens).where(email_tokens.c.user_id == user_id), email_tokens.c.id, after, limit)
+        return [_token_of(row) for row in self._connection.execute(page)]
 
     def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
         own = select(email_tokens.c.id).where(email_tokens.c.user_id == user_id).limit(limit)

@@ -31,9 +31,12 @@ def erase(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
     return work.sessions.erase(user_id, limit=limit)
 
 
-def export(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedSession]:
-    """Export the sessions of a user, live or ended."""
-    return [ExportedSession.of(session) for session in read.sessions.of(user_id)]
+def export(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedSession]]:
+    """Export sessions of a user, live or ended."""
+    page = read.sessions.of(user_id, after=after, limit=limit)
+    return [(session.id, ExportedSession.of(session)) for session in page]
 
 
 SESSIONS = Capability(

@@ -151,8 +151,8 @@ class Sessions(Protocol):
         """Return the live sessions of a user, newest first."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Session]:
-        """Return the sessions of a user, ended or not, newest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Session]:
+        """Return the sessions of a user, ended or not, by their ids, which grow with time: those after one of them."""
         ...
 
     def erase(self, user_id: uuid.UUID, *, limit: int) -> int:

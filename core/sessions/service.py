@@ -243,12 +243,21 @@ class SessionService:
 
     @retried
     def end_all(self, principal: Principal, origin: Origin, *, keep_current: bool) -> None:
-        """End every session of the user, or all except the caller's."""
+        """End every session of the user, or all except the caller's.
+
+        Raises:
+            InvalidToken: the account was deleted since the token was checked.
+
+        """
         now = self._clock.now()
         user_id = principal.user.id
         keep = principal.session_id if keep_current else None
         with self._store.begin() as work:
-            end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
+            # First the user: of two that end many rows at once, in different orders, PostgreSQL would undo one.
+            if work.users.lock(user_id) is None:
+                raise InvalidToken  # the account was deleted since the token was checked
+            if not end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep):
+                return
             work.audit.add(event(EventKind.SESSIONS_ENDED, at=now, origin=origin, user_id=user_id))
             work.commit()
 
@@ -293,8 +302,8 @@ def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: d
 
 def end_sessions(
     work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
-) -> None:
-    """End every live session of a user except ``keep``, and add them to the feed of revocations.
+) -> bool:
+    """End every live session of a user except ``keep``, and add them to the feed; False if there was none.
 
     Of very many, the feed names the ones used last; one entry for the user ends all tokens that were issued until now.
     A kept session then needs a refresh for services that verify tokens by themselves.
@@ -303,3 +312,4 @@ def end_sessions(
     revoke_sessions(work, ended.ids, at=at)
     if not ended.are_all:
         revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=at, not_before=next_second(at))
+    return bool(ended.ids)

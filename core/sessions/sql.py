@@ -36,6 +36,7 @@ from sqlalchemy import (
 
 from core.clock import first_id
 from core.sessions.model import EndedSessions, EndReason, Session
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 from core.users.model import User
 from core.users.sql import USER_COLUMNS, user_of, users
@@ -238,13 +239,9 @@ class SqlSessions:
         )
         return [_session_of(row) for row in rows.mappings()]
 
-    def of(self, user_id: uuid.UUID) -> list[Session]:
-        rows = self._connection.execute(
-            select(*_SESSION_COLUMNS)
-            .where(sessions.c.user_id == user_id)
-            .order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
-        )
-        return [_session_of(row) for row in rows.mappings()]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Session]:
+        page = page_of(select(*_SESSION_COLUMNS).where(sessions.c.user_id == user_id), sessions.c.id, after, limit)
+        return [_session_of(row) for row in self._connection.execute(page).mappings()]
 
     def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
         own = select(sessions.c.id).where(sessions.c.user_id == user_id).limit(limit)

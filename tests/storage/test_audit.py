@@ -50,9 +50,10 @@ def test_the_events_of_a_user_come_oldest_first_and_no_others(store: SqlStore) -
     ]
     _add(store, *reversed(events))
     with store.reading() as read:
-        assert read.audit.of(ann, limit=3) == [event for event in events if event.user_id == ann]
-        assert read.audit.of(ann, limit=2) == [events[2], events[4]], "the newest"
-        assert read.audit.of(uuid.uuid4(), limit=3) == []
+        assert read.audit.of(ann) == [event for event in events if event.user_id == ann]
+        assert read.audit.of(ann, limit=2) == [events[0], events[2]]
+        assert read.audit.of(ann, after=events[0].id, limit=2) == [events[2], events[4]]
+        assert read.audit.of(uuid.uuid4()) == []
 
 
 def _forgotten(store: SqlStore, *events: AuditEvent) -> dict[uuid.UUID, tuple[str, str]]:

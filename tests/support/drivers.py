@@ -129,11 +129,17 @@ class AsgiDriver:
         ]
         sent: list[dict[str, Any]] = []
 
+        answered_whole = asyncio.Event()
+
         async def receive() -> dict[str, Any]:
+            if not messages:
+                await answered_whole.wait()  # a client that goes away before that would end a streamed answer
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered_whole.set()
 
         await self._app(scope, receive, send)
         start, *rest = sent
