@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from core.storage.engine import (
     sqlstate_of,
     timeout_of,
 )
+from core.storage.places import AccountPlaces
 from core.storage.probe import probe_of
 from core.storage.reasons import reason_of
 from core.storage.sqlite import has_file
@@ -114,12 +116,18 @@ class SqlStore:
         self._reading = reading(engine)
         self._writers = threading.Lock()
         self._timeout = timeout_of(engine)
+        self._places = AccountPlaces(self._timeout)
         self._breaker = CircuitBreaker(self._timeout, probe_of(engine, self._timeout))
 
     @contextmanager
-    def begin(self) -> Iterator[SqlUnitOfWork]:
-        deadline = self._deadline()  # includes the wait for the writers' turn
-        with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
+    def begin(self, account: uuid.UUID | None = None) -> Iterator[SqlUnitOfWork]:
+        deadline = self._deadline()  # includes the wait for a place and for the writers' turn
+        with (
+            self._places.take(account),
+            database_errors(),
+            self._turn(deadline),
+            self._connected(self.engine, deadline) as connection,
+        ):
             connection.begin()
             yield SqlUnitOfWork(connection, self._further, self._wakes)
 

@@ -1,5 +1,6 @@
 """The store as the core sees it: units of work with a port for each kind of data."""
 
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -91,8 +92,15 @@ class Store(Protocol):
     All methods here and in the ports raise `DatabaseUnavailable` if the database cannot be reached in time.
     """
 
-    def begin(self) -> AbstractContextManager[UnitOfWork]:
-        """Open a transaction that may write."""
+    def begin(self, account: uuid.UUID | None = None) -> AbstractContextManager[UnitOfWork]:
+        """Open a transaction that may write.
+
+        Those in the name of one account hold or wait for a few connections at once, and no more.
+
+        Raises:
+            AccountBusy: there are too many in the name of this account.
+
+        """
         ...
 
     def reading(self) -> AbstractContextManager[UnitOfWork]:

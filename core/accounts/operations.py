@@ -17,6 +17,7 @@ from core.accounts.schemas import (
 )
 from core.authentication.errors import Overloaded, WrongPassword
 from core.contract.operation import Auth, Operation, Tag
+from core.errors import AccountBusy
 from core.throttling.errors import TooManyAttempts
 from core.users.errors import EmailTaken
 from core.users.schemas import User
@@ -94,6 +95,7 @@ EXPORT_ACCOUNT = Operation(
     response=AccountExport,
     success="All of it.",
     auth=Auth.USER,
+    errors=(AccountBusy,),
 )
 
 DELETE_ACCOUNT = Operation(

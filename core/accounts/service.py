@@ -99,11 +99,23 @@ class Accounts:
             work.commit()
         return user if added else None
 
-    @retried
     def rename(self, principal: Principal, display_name: str | None, origin: Origin) -> User:
-        """Set the display name, or remove it with None."""
+        """Set the display name, or remove it with None. Nothing is written if it is this one already."""
+        user = self._current(principal)
+        return user if user.display_name == display_name else self._rename(principal, display_name, origin)
+
+    @retried
+    def _current(self, principal: Principal) -> User:
+        with self._store.reading() as read:
+            account = read.users.by_id(principal.user.id)
+        if account is None:
+            raise InvalidToken  # the account was deleted since the token was checked
+        return account.user
+
+    @retried
+    def _rename(self, principal: Principal, display_name: str | None, origin: Origin) -> User:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(principal.user.id) as work:
             user = work.users.set_display_name(principal.user.id, display_name, at=now)
             if user is None:
                 raise InvalidToken  # the account was deleted since the token was checked
@@ -145,7 +157,7 @@ class Accounts:
     def _delete(self, principal: Principal, password_hash: str, origin: Origin) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             if work.users.lock_credentials(user_id, password_hash) is None:
                 return False
             if (canonical := work.users.mark_deleted(user_id, at=now)) is None:
@@ -162,7 +174,7 @@ class Accounts:
     def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, origin: Origin) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
                 return False
             end_sessions(work, user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)

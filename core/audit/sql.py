@@ -86,12 +86,14 @@ class SqlAuditLog:
         )
         is_deletion = audit_events.c.kind == EventKind.ACCOUNT_DELETED.value
         request = case((is_deletion, audit_events.c.request_id), else_="")
-        found = [event.id for event in events]
-        if found:
-            self._connection.execute(
-                update(audit_events).where(audit_events.c.id.in_(found)).values(ip="", request_id=request)
+        if events:
+            erased = and_(
+                audit_events.c.user_id == user_id,
+                audit_events.c.id >= events[0].id,
+                audit_events.c.id <= events[-1].id,
             )
-        return found
+            self._connection.execute(update(audit_events).where(erased).values(ip="", request_id=request))
+        return [event.id for event in events]
 
     def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
         """Remove the address from the throttle's events of these requests, which name no user.

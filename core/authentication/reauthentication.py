@@ -93,6 +93,6 @@ class Reauthentication:
     @retried
     def _record_failure(self, kind: EventKind, principal: Principal, origin: Origin) -> None:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(principal.user.id) as work:
             work.audit.add(event(kind, at=now, origin=origin, user_id=principal.user.id))
             work.commit()

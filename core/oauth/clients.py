@@ -92,8 +92,12 @@ class ClientService:
         """
         now = self._clock.now()
         with self._store.begin() as work:
-            if not work.clients.set_active(client_id, is_active=is_active):
+            client = work.clients.by_id(client_id)
+            if client is None:
                 raise NotFound
+            if client.is_active == is_active:
+                return
+            work.clients.set_active(client_id, is_active=is_active)
             if not is_active:
                 revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=next_second(now))
             kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED

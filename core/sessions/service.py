@@ -233,7 +233,7 @@ class SessionService:
         self, session_id: uuid.UUID, user_id: uuid.UUID, reason: EndReason, kind: EventKind, origin: Origin
     ) -> bool:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             ended = work.sessions.end(session_id, user_id=user_id, at=now, reason=reason)
             if ended:
                 revoke_sessions(work, [session_id], at=now)
@@ -252,7 +252,7 @@ class SessionService:
         now = self._clock.now()
         user_id = principal.user.id
         keep = principal.session_id if keep_current else None
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             # First the user: of two that end many rows at once, in different orders, PostgreSQL would undo one.
             if work.users.lock(user_id) is None:
                 raise InvalidToken  # the account was deleted since the token was checked

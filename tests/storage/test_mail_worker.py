@@ -78,11 +78,11 @@ class FlakyStore:
         self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
+    def begin(self, account: uuid.UUID | None = None) -> Iterator[UnitOfWork]:
         failure = self.script.pop(0) if self.script else None
         if failure is not None:
             raise failure
-        with self._store.begin() as work:
+        with self._store.begin(account) as work:
             yield work
 
 

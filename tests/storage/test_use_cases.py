@@ -420,10 +420,10 @@ class OvertakenStore:
         self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
+    def begin(self, account: uuid.UUID | None = None) -> Iterator[UnitOfWork]:
         if self._waiting:
             self._waiting.pop()()
-        with self._store.begin() as work:
+        with self._store.begin(account) as work:
             yield work
 
 
@@ -815,6 +815,7 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     with pytest.raises(WrongPassword):
         service.app.accounts.change_password(ann, OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
     service.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    service.login("another", OTHER_PASSWORD)
     service.app.sessions.end_all(ann, CLIENT, keep_current=True)
     service.app.sessions.logout(ann, CLIENT)
     watch = service.login("watch", OTHER_PASSWORD)

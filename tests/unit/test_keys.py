@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -504,11 +505,11 @@ class MeetingStore:
         self._parties.reset()
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
+    def begin(self, account: uuid.UUID | None = None) -> Iterator[UnitOfWork]:
         with suppress(threading.BrokenBarrierError):
             self._parties.wait(timeout=2)
             self._parties.abort()
-        with self._store.begin() as work:
+        with self._store.begin(account) as work:
             yield work
 
 

@@ -317,7 +317,7 @@ class Memory:
         self.events: list[AuditEvent] = []
 
     @contextmanager
-    def begin(self) -> Iterator[Any]:
+    def begin(self, _account: object = None) -> Iterator[Any]:
         work = SimpleNamespace(counters=MemoryCounters(dict(self.counters)), audit=MemoryAudit(list(self.events)))
 
         def commit() -> None:
