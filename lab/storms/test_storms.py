@@ -6,7 +6,6 @@ import asyncio
 import json
 import multiprocessing
 import random
-import statistics
 import time
 from base64 import b64encode
 from collections import Counter
@@ -20,6 +19,7 @@ import pytest
 
 from core.settings.groups import PasswordSettings, ThrottleSettings
 from core.throttling.model import RECORDED_REFUSALS
+from lab.storms.measuring import IDLE_SAMPLES, assert_as_quick, in_short, who_am_i
 from tests.support.api import OTHER_PASSWORD
 from tests.support.live import Figures
 from tests.support.servers import AMPLE, HOST, Server, serving
@@ -27,21 +27,11 @@ from tests.support.servers import AMPLE, HOST, Server, serving
 pytestmark = pytest.mark.alone
 
 PARALLEL = 200
-IDLE_SAMPLES = 500
 SECONDS = 10.0
 SECONDS_OF_REFUSALS = 3.0
 # Logins that hash or wait for it, where nothing is set. Turns differ, because whoever hashes gives way to all others.
 IN_LINE = PasswordSettings().hash_concurrency + PasswordSettings().hash_queue
 PATIENCE = 4
-
-
-def percentile(seconds: list[float], share: float) -> float:
-    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))]
-
-
-def in_short(seconds: list[float]) -> str:
-    """Median, 99th percentile and maximum in milliseconds."""
-    return f"{statistics.median(seconds) * 1000:.1f}/{percentile(seconds, 0.99) * 1000:.1f}/{max(seconds) * 1000:.0f}"
 
 
 Request = Callable[[int], bytes]
@@ -131,16 +121,6 @@ def storming(server: Server, storm: Storm) -> Iterator[Answers]:
         answers.extend(future.result(60))
 
 
-def who_am_i(server: Server, token: str, *, until: float, least: int = 0) -> list[float]:
-    """Ask until then, and at least so often: the seconds of each answer."""
-    taken: list[float] = []
-    while time.monotonic() < until or len(taken) < least:
-        started = time.monotonic()
-        assert server.api.whoami(token).status == 200
-        taken.append(time.monotonic() - started)
-    return taken
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What a storm was answered, and what somebody else was meanwhile."""
@@ -167,8 +147,7 @@ class Measured:
         )
 
     def assert_nobody_else_pays(self) -> None:
-        # Below ten milliseconds, an idle machine's slowest answers say more of its timers than of the service.
-        assert percentile(self.busy, 0.99) < 10 * max(percentile(self.idle, 0.99), 0.01)
+        assert_as_quick(self.idle, self.busy)
         assert max(self.busy) < 1
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import jwt
 import pytest
 from sqlalchemy import Table, func, select
+from sqlalchemy.event import listen, remove
 
 from core import housekeeping
+from core.accounts import export as accounts_export
 from core.accounts.export_schemas import AccountExport
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
@@ -403,6 +405,29 @@ class TestTheDeletion:
         monkeypatch.setattr(api.auth.accounts._passwords, "verify", full)
         assert delete(api, token) == (503, "overloaded")
         assert api.whoami(token).status == 200
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@on_one_database
+def test_a_client_that_goes_away_ends_its_export(
+    service: Service, framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts_export, "PAGE", 1)
+    token = live(service.api(framework))["access_token"]
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        statements.append(statement)
+
+    driver: Any = service.doors[framework]
+    listen(service.store.engine, "before_cursor_execute", note)
+    try:
+        first = driver.abandon("/v1/account/export", [("Authorization", f"Bearer {token}")])
+    finally:
+        remove(service.store.engine, "before_cursor_execute", note)
+    assert first.startswith(b'{"exported_at":')
+    pages = [statement for statement in statements if "FROM audit_events" in statement]
+    assert pages == [], "each event would be one"
 
 
 def test_both_doors_export_the_same(both: tuple[Api, Api]) -> None:
