@@ -6,7 +6,7 @@ from core.audit.model import EventKind, event
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
-from core.clock import Clock, new_id
+from core.clock import CLOCK_SKEW, Clock, new_id, next_second
 from core.errors import InvalidToken
 from core.mail.model import MessageKind, message
 from core.mail.one_time_tokens import revoke_links
@@ -162,8 +162,10 @@ class Accounts:
                 return False
             if (canonical := work.users.mark_deleted(user_id, at=now)) is None:
                 return False
-            # One entry for verifiers, however many sessions there are: no token of the account is any good.
-            revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=now)
+            # One entry for verifiers, however many sessions there are: no token of the account is any good, nor is one
+            # of a process whose clock is ahead.
+            not_before = next_second(now + CLOCK_SKEW)
+            revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=now, not_before=not_before)
             # An unsent request for a link names the address and no user.
             work.outbox.forget_address(canonical)
             work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
