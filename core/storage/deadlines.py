@@ -135,8 +135,9 @@ class CircuitBreaker:
             DatabaseUnavailable: the server was away a moment ago, or another request is asking it.
 
         """
-        if self._open_until == 0.0:
+        if self._open_until == 0.0 and not self._asking.locked():
             return  # the usual case needs no lock
+        self._await_outcome()
         with self._lock:
             now = time.monotonic()
             if now < self._open_until:
@@ -149,6 +150,15 @@ class CircuitBreaker:
         self.ask()
         if self._open_until:
             raise self._refusal()
+
+    def _await_outcome(self) -> None:
+        """Wait for a probe under way while the breaker is closed.
+
+        It takes milliseconds if the server answers. If not, whoever goes on now would wait for the server as long as
+        those did who have just given it up.
+        """
+        if self._open_until == 0.0 and self._asking.acquire(timeout=self._timeout):
+            self._asking.release()
 
     def ask(self) -> None:
         """Ask the server, and open or close the breaker. Of several callers at once, one asks."""

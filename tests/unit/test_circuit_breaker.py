@@ -143,6 +143,27 @@ def test_work_that_was_long_opens_it_only_if_the_server_does_not_answer(
     assert clock.at == 1000.0
 
 
+@pytest.mark.parametrize("reason", [None, "silent"])
+def test_who_comes_while_it_asks_about_long_work_waits_for_the_answer(reason: str | None) -> None:
+    """With a server that answers, a few milliseconds; nobody is refused for the long work of another."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def probe() -> str | None:
+        is_asked.set()
+        assert may_answer.wait(10)
+        return reason
+
+    own = CircuitBreaker(PATIENCE, probe)
+    with ThreadPoolExecutor(5) as pool:
+        asking = pool.submit(own.ask)
+        assert is_asked.wait(10)
+        others = [pool.submit(passes, own) for _ in range(4)]
+        assert not any(other.done() for other in others)
+        may_answer.set()
+        asking.result(10)
+        assert [other.result(10) for other in others] == [reason is None] * 4
+
+
 def test_of_many_at_once_exactly_one_asks(clock: Clock, server: Server) -> None:
     for number in range(1, 51):
         breaker = CircuitBreaker(PATIENCE, server.probe)
