@@ -1,5 +1,7 @@
 """Turns a whole answer of the core into a response of Flask."""
 
+from collections.abc import Iterator
+
 from flask import Response
 
 from core.contract.answer import Answer
@@ -11,3 +13,8 @@ def response_of(answer: Answer) -> Response:
     if not answer.body:
         response.headers.pop("Content-Type", None)
     return response
+
+
+def stream_of(media_type: str, pieces: Iterator[bytes]) -> Response:
+    """Make a response that is sent piece by piece; the server closes the pieces when its client has gone."""
+    return Response(pieces, mimetype=media_type)

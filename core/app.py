@@ -10,8 +10,10 @@ from functools import cached_property
 import structlog
 from pydantic import SecretStr
 
+from core.accounts.deletion import Eraser
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
+from core.accounts.export_schemas import ExportHead
 from core.accounts.password_reset import PasswordReset
 from core.accounts.service import Accounts
 from core.authentication.attempts import PasswordAttempts
@@ -146,6 +148,7 @@ def build(
     store = store or open_store(settings.database.url.get_secret_value(), settings.database, ports_of(further))
     wiring = _Wiring(settings, store=store, clock=clock, mailer=mailer, further=further)
     store.on_message(wiring.mail_worker.wake)
+    store.on_leftovers(wiring.housekeeper.wake)
     return AuthApp(
         settings=settings,
         contract=contract_of(wiring.capabilities),
@@ -285,7 +288,7 @@ class _Wiring:
     @cached_property
     def exporter(self) -> Exporter:
         parts = {member: part for one in self.capabilities for member, part in one.export.items()}
-        return Exporter(store=self._store, clock=self._clock, parts=parts)
+        return Exporter(store=self._store, clock=self._clock, show=ExportHead.of, parts=parts)
 
     @cached_property
     def password_reset(self) -> PasswordReset:
@@ -356,7 +359,10 @@ class _Wiring:
             clock=self._clock,
             ring=self.keys,
             settings=self._settings,
-            purges={table: purge for one in self.capabilities for table, purge in one.purges.items()},
+            purges={
+                "users": Eraser([erase for one in self.capabilities for erase in one.erasures.values()]).purge,
+                **{table: purge for one in self.capabilities for table, purge in one.purges.items()},
+            },
         )
 
 

@@ -60,6 +60,10 @@ class Background:
         self._stopping.set()
         self._woken.set()
 
+    def rest(self, seconds: float) -> None:
+        """Wait between two parts of the work, but not to stop."""
+        self._stopping.wait(seconds)
+
     def stop(self) -> None:
         """Ask the thread to stop, and wait for it."""
         self.ask_to_stop()

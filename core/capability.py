@@ -15,8 +15,13 @@ from core.store import Port, UnitOfWork
 
 Purge = Callable[[UnitOfWork, datetime, Settings, int], int]
 """Delete rows of a table that are no longer needed at a time, up to a limit; return their number."""
-ExportPart = Callable[[UnitOfWork, uuid.UUID], Sequence[ResponseModel]]
-"""Return all data that a capability stores about a user, as the export of the account shows it."""
+Erasure = Callable[[UnitOfWork, uuid.UUID, int], int]
+"""Delete rows of a deleted account, up to a limit; return their number."""
+ExportPart = Callable[[UnitOfWork, uuid.UUID, uuid.UUID | None, int], Sequence[tuple[uuid.UUID, ResponseModel]]]
+"""Return a page of what a capability stores about a user: up to so many rows behind an id, in the order of their ids.
+
+Each comes with its id, as the export of the account shows it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,8 @@ class Capability:
     """Chapters of the documentation, each with its text."""
     purges: Mapping[str, Purge] = field(default_factory=dict)
     """By the name of the table."""
+    erasures: Mapping[str, Erasure] = field(default_factory=dict)
+    """By the name of the table. Without one, the rows of an account go all at once with the account itself."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """Tables without a purge, each with the reason."""
     export: Mapping[str, ExportPart] = field(default_factory=dict)

@@ -39,6 +39,11 @@ def whole_seconds(duration: timedelta) -> int:
     return int(duration.total_seconds())
 
 
+def next_second(at: datetime) -> datetime:
+    """Return the next whole second: `iat` of a token is one, so one of this second was issued before or after now."""
+    return at.replace(microsecond=0) + timedelta(seconds=1)
+
+
 def new_id(at: datetime) -> uuid.UUID:
     """Make a UUID version 7 (RFC 9562 section 5.7): ordered by time, with 74 random bits.
 

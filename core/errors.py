@@ -22,6 +22,7 @@ A capability's own errors are in its folder; the HTTP form of errors is in `core
     ├── TryAgainLater                  a temporary fault on our side
     │   ├── NotReady                   not_ready
     │   ├── Stopping                   stopping
+    │   ├── AccountBusy                account_busy
     │   └── DatabaseUnavailable        database_unavailable
     │       └── TransactionConflict
     └── InternalError                  internal_error
@@ -176,6 +177,11 @@ class DatabaseUnavailable(TryAgainLater):
     code = "database_unavailable"
     detail = "The database cannot be reached at the moment."
     retry_after = 2
+
+
+class AccountBusy(TryAgainLater):
+    code = "account_busy"
+    detail = "Too many changes to this account are under way at once."
 
 
 class TransactionConflict(DatabaseUnavailable):

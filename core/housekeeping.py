@@ -1,6 +1,7 @@
 """Housekeeping: publishing the next signing key in time, and deleting rows that are no longer needed."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,8 +16,11 @@ from core.storage.retries import retried
 from core.store import Store, UnitOfWork
 from core.tokens.key_ring import KeyRing
 
-EVERY = timedelta(minutes=1)
+# What requests leave behind is erased within a minute, also if the process that was woken for it is killed.
+EVERY = timedelta(seconds=40)
 BATCH = 500  # rows; a transaction of some milliseconds, so that SQLite's one writer is soon free again
+
+LONGEST_REST = 0.1  # seconds between two batches
 
 log = structlog.get_logger("housekeeping")
 
@@ -40,6 +44,10 @@ class Housekeeper:
     def start(self) -> None:
         """Start to run in the background."""
         self._background.start()
+
+    def wake(self) -> None:
+        """Run at once: a request has left something behind."""
+        self._background.wake()
 
     def stop(self) -> None:
         """Finish the current key or batch, and stop."""
@@ -73,10 +81,13 @@ class Housekeeper:
     def _purge_table(self, table: str) -> int:
         total = 0
         while not self._background.is_stopping:
+            started = time.monotonic()
             count = self._purge_batch(table)
             total += count
             if count < BATCH:
                 break
+            # As long again: the interpreter and SQLite's one writer are others' for at least half of the time.
+            self._background.rest(min(time.monotonic() - started, LONGEST_REST))
         if total:
             log.info("deleted", rows=total, table=table)
         return total

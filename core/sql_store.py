@@ -3,8 +3,10 @@
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,7 +22,18 @@ from core.sessions.sql import SqlSessions
 from core.settings.groups import DatabaseSettings
 from core.storage import schema
 from core.storage.deadlines import CircuitBreaker, connected_before
-from core.storage.engine import database_errors, is_away, limit, open_engine, reading, sqlstate_of, timeout_of
+from core.storage.engine import (
+    database_errors,
+    is_away,
+    is_silence,
+    limit,
+    open_engine,
+    reading,
+    sqlstate_of,
+    timeout_of,
+)
+from core.storage.places import AccountPlaces
+from core.storage.probe import probe_of
 from core.storage.reasons import reason_of
 from core.storage.sqlite import has_file, truncate_log
 from core.store import Port
@@ -38,13 +51,25 @@ Ports = Mapping[Port[Any], Callable[[Connection], Any]]
 UNDEFINED_TABLE = "42P01"  # SQLSTATE
 
 
+def _do_nothing() -> None:
+    """Wake nothing: this process has no such worker, and another one finds what there is to do."""
+
+
+@dataclass(slots=True)
+class Wakes:
+    """The workers that a commit may wake."""
+
+    mail_worker: Callable[[], None] = _do_nothing
+    housekeeping: Callable[[], None] = _do_nothing
+
+
 class SqlUnitOfWork:
     """The ports on one connection."""
 
-    def __init__(self, connection: Connection, further: Ports, wake: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, further: Ports, wakes: Wakes) -> None:
         self._connection = connection
         self._further = further
-        self._wake = wake
+        self._wakes = wakes
         self.users = SqlUsers(connection)
         self.sessions = SqlSessions(connection)
         self.devices = SqlDevices(connection)
@@ -68,7 +93,9 @@ class SqlUnitOfWork:
                 self._undo()
                 raise
         if self.outbox.has_added:
-            self._wake()
+            self._wakes.mail_worker()
+        if self.users.has_deleted or self.sessions.has_marked:
+            self._wakes.housekeeping()
 
     def _undo(self) -> None:
         """Leave no transaction open: SQLAlchemy considers it ended, and would return the connection with it."""
@@ -88,25 +115,33 @@ class SqlStore:
     def __init__(self, engine: Engine, further: Ports | None = None) -> None:
         self.engine = engine
         self._further = further or {}
-        self._wake: Callable[[], None] = _do_nothing
+        self._wakes = Wakes()
         self._reading = reading(engine)
         self._writers = threading.Lock()
         self._timeout = timeout_of(engine)
-        self._breaker = CircuitBreaker(self._timeout)
+        self._places = AccountPlaces(self._timeout)
+        self._breaker = CircuitBreaker(self._timeout, probe_of(engine, self._timeout))
 
     @contextmanager
-    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[SqlUnitOfWork]:
-        deadline = self._deadline()  # includes the wait for the writers' turn
+    def begin(
+        self, account: uuid.UUID | None = None, *, turn_within: timedelta | None = None
+    ) -> Iterator[SqlUnitOfWork]:
+        deadline = self._deadline()  # includes the wait for a place and for the writers' turn
         if turn_within is not None and self.engine.dialect.name == "sqlite":
             deadline = min(deadline, time.monotonic() + turn_within.total_seconds())
-        with database_errors(), self._turn(deadline), self._connected(self.engine, deadline) as connection:
+        with (
+            self._places.take(account),
+            database_errors(),
+            self._turn(deadline),
+            self._connected(self.engine, deadline) as connection,
+        ):
             connection.begin()
-            yield SqlUnitOfWork(connection, self._further, self._wake)
+            yield SqlUnitOfWork(connection, self._further, self._wakes)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
         with database_errors(), self._connected(self._reading, self._deadline()) as connection:
-            yield SqlUnitOfWork(connection, self._further, self._wake)
+            yield SqlUnitOfWork(connection, self._further, self._wakes)
 
     def _deadline(self) -> float:
         """Return the time by which a unit of work that begins now has to end, by the monotonic clock."""
@@ -116,13 +151,20 @@ class SqlStore:
     def _connected(self, engine: Engine, deadline: float) -> Iterator[Connection]:
         """Open a connection for one unit of work, which ends by the deadline."""
         self._breaker.check()
-        try:
-            with connected_before(deadline, engine.connect) as connection:
-                limit(connection, deadline)
-                self._breaker.reset()
+        with self._connect(engine, deadline) as connection:
+            limit(connection, deadline)
+            try:
                 yield connection
-        except (DBAPIError, DatabaseUnavailable) as error:
-            if is_away(error if isinstance(error, DBAPIError) else error.__cause__):
+            except (DBAPIError, DatabaseUnavailable) as error:
+                if is_silence(error) or is_silence(error.__cause__):
+                    self._breaker.ask()
+                raise
+
+    def _connect(self, engine: Engine, deadline: float) -> Connection:
+        try:
+            return connected_before(deadline, engine.connect)
+        except DBAPIError as error:
+            if error.orig is not None and is_away(error.orig):
                 self._breaker.trip(reason_of(error))
             raise
 
@@ -143,7 +185,10 @@ class SqlStore:
             self._writers.release()
 
     def on_message(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+        self._wakes.mail_worker = wake
+
+    def on_leftovers(self, wake: Callable[[], None]) -> None:
+        self._wakes.housekeeping = wake
 
     def check(self) -> None:
         """Check the schema. A newer one will do: schemas only grow from one release to the next (decision 12)."""
@@ -179,7 +224,3 @@ class SqlStore:
 def open_store(url: str, settings: DatabaseSettings, further: Ports | None = None) -> SqlStore:
     """Open a database, with the ports of further capabilities; the first use connects."""
     return SqlStore(open_engine(url, settings), further)
-
-
-def _do_nothing() -> None:
-    """Wake nothing: this process has no mail worker, and another one polls the outbox."""

@@ -1,5 +1,6 @@
 """The store as the core sees it: units of work with a port for each kind of data."""
 
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class UnitOfWork(Protocol):
         ...
 
     def commit(self) -> None:
-        """Commit everything so far, and then wake the mail worker if a message was stored."""
+        """Commit everything so far, and then wake the workers that have something to do now."""
         ...
 
 
@@ -98,10 +99,17 @@ class Store(Protocol):
     All methods here and in the ports raise `DatabaseUnavailable` if the database cannot be reached in time.
     """
 
-    def begin(self, *, turn_within: timedelta | None = None) -> AbstractContextManager[UnitOfWork]:
+    def begin(
+        self, account: uuid.UUID | None = None, *, turn_within: timedelta | None = None
+    ) -> AbstractContextManager[UnitOfWork]:
         """Open a transaction that may write.
 
-        A database with one writer at a time lets it wait for its turn as long as for any answer, or ``turn_within``.
+        Those in the name of one account hold or wait for a few connections at once, and no more. A database with one
+        writer at a time lets it wait for its turn as long as for any answer, or ``turn_within``.
+
+        Raises:
+            AccountBusy: there are too many in the name of this account.
+
         """
         ...
 
@@ -111,6 +119,10 @@ class Store(Protocol):
 
     def on_message(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` after each commit that stored a message."""
+        ...
+
+    def on_leftovers(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` after each commit that left rows for the housekeeping to erase."""
         ...
 
     def check(self) -> None:

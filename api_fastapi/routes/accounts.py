@@ -6,11 +6,10 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api_fastapi.answers import response_of
+from api_fastapi.answers import response_of, stream_of
 from api_fastapi.binding import ContractRoute, endpoint
 from api_fastapi.dependencies import Auth, CurrentPrincipal, From
 from core.accounts import operations
-from core.accounts.export_schemas import AccountExport
 from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
@@ -60,11 +59,7 @@ async def change_email(body: ChangeEmailRequest, principal: CurrentPrincipal, au
 
 @on(operations.EXPORT_ACCOUNT)
 async def export_account(principal: CurrentPrincipal, auth: Auth, origin: From) -> Response:
-    def written() -> str:
-        # The only large answer. FastAPI would validate and serialise the model on the event loop, and block it.
-        return AccountExport.of(auth.exporter.export(principal, origin)).model_dump_json()
-
-    return Response(await run_in_threadpool(written), media_type=JSON)
+    return stream_of(JSON, await run_in_threadpool(auth.exporter.export, principal, origin))
 
 
 @on(operations.DELETE_ACCOUNT)

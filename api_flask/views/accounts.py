@@ -6,11 +6,10 @@ from http import HTTPStatus
 from flask import Blueprint, Response
 from flask.views import MethodView
 
-from api_flask.answers import response_of
+from api_flask.answers import response_of, stream_of
 from api_flask.binding import add_view, endpoint
 from api_flask.dependencies import auth_app, current_origin, current_principal
 from core.accounts import operations
-from core.accounts.export_schemas import AccountExport
 from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
@@ -71,8 +70,8 @@ class AccountEmail(MethodView):
 @on
 class ExportedAccount(MethodView):
     @endpoint(operations.EXPORT_ACCOUNT)
-    def get(self) -> AccountExport:
-        return AccountExport.of(auth_app().exporter.export(current_principal(), current_origin()))
+    def get(self) -> Response:
+        return stream_of(JSON, auth_app().exporter.export(current_principal(), current_origin()))
 
 
 @on

@@ -32,19 +32,21 @@ class EmailVerification:
         self._reauthentication = reauthentication
 
     def request(self, principal: Principal, origin: Origin) -> None:
-        """Send the user a link, unless the address is already verified.
+        """Send the user a link; nothing is written if the address is verified already.
 
         Raises:
             TooManyAttempts: there were too many requests for mail from this address block.
 
         """
+        if principal.user.email_verified:
+            return
         self._throttle.limit(CounterKind.MAIL_FROM_BLOCK, origin)
         self._request(principal, origin)
 
     @retried
     def _request(self, principal: Principal, origin: Origin) -> None:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(principal.user.id) as work:
             if work.users.lock(principal.user.id) is None:
                 raise InvalidToken  # the account was deleted since the token was checked
             work.outbox.add(message(MessageKind.EMAIL_VERIFICATION, at=now, origin=origin, user_id=principal.user.id))
@@ -52,6 +54,8 @@ class EmailVerification:
 
     def request_change(self, principal: Principal, new_email: str, current_password: str, origin: Origin) -> None:
         """Send a link to the new address, and a notice to the current one, which stays until the link is followed.
+
+        Nothing is written if the account has this address already, and it is verified.
 
         Whether the new address has an account is checked when the message is sent; only that account's owner learns it.
 
@@ -71,10 +75,12 @@ class EmailVerification:
     @retried
     def _request_change(self, principal: Principal, new: EmailAddress, password_hash: str, origin: Origin) -> bool:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(principal.user.id) as work:
             user = work.users.lock_credentials(principal.user.id, password_hash)
             if user is None:
                 return False
+            if user.email == new.address and user.email_verified:
+                return True
             for kind, address in (
                 (MessageKind.EMAIL_CHANGE, new.address),
                 (MessageKind.EMAIL_CHANGE_REQUESTED, user.email),

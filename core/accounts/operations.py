@@ -18,6 +18,7 @@ from core.accounts.schemas import (
 )
 from core.authentication.errors import Overloaded, WrongPassword
 from core.contract.operation import Auth, Operation, Tag
+from core.errors import AccountBusy
 from core.throttling.errors import TooManyAttempts
 from core.users.errors import EmailTaken
 from core.users.schemas import User
@@ -90,11 +91,12 @@ EXPORT_ACCOUNT = Operation(
     path="/v1/account/export",
     tag=Tag.ACCOUNTS,
     summary="Export the account",
-    description="Everything that is stored about the user, but for what only serves to check secrets. Of the audit "
-    "log it is the newest 10,000 events, and whether there are older ones.",
+    description="Everything that is stored about the user, but for what only serves to check secrets. It is streamed, "
+    "so it has no length; one that ends before its JSON does was cut off.",
     response=AccountExport,
     success="All of it.",
     auth=Auth.USER,
+    errors=(AccountBusy,),
 )
 
 DELETE_ACCOUNT = Operation(
@@ -103,11 +105,11 @@ DELETE_ACCOUNT = Operation(
     path="/v1/account/delete",
     tag=Tag.ACCOUNTS,
     summary="Delete the account",
-    description="Remove the user and all that belongs to it, at once and for good. Of the audit log, only the "
-    "kinds and times of events remain.",
+    description="Remove the user, for good. Nobody gets in from now on, and the address is free; all else that belongs "
+    "to the account is gone within a minute. Of the audit log, only the kinds and times of events remain.",
     json=DeleteAccountRequest,
     status=HTTPStatus.NO_CONTENT,
-    success="Nothing of it is left.",
+    success="The account is deleted.",
     auth=Auth.USER,
     errors=(WrongPassword, TooManyAttempts, Overloaded),
 )

@@ -7,7 +7,7 @@ from core.authentication.attempts import requester
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
-from core.clock import Clock, new_id
+from core.clock import CLOCK_SKEW, Clock, new_id, next_second
 from core.errors import InvalidToken
 from core.mail.model import MessageKind, message
 from core.mail.one_time_tokens import revoke_links
@@ -19,6 +19,8 @@ from core.storage.retries import retried
 from core.store import Store
 from core.throttling.model import CounterKind
 from core.throttling.throttle import Throttle
+from core.tokens.model import RevocationKind
+from core.tokens.revocation_feed import revoke
 from core.users.addresses import EmailAddress, parse_email
 from core.users.errors import EmailTaken
 from core.users.model import Account, User
@@ -100,11 +102,23 @@ class Accounts:
             work.commit()
         return user if added else None
 
-    @retried
     def rename(self, principal: Principal, display_name: str | None, origin: Origin) -> User:
-        """Set the display name, or remove it with None."""
+        """Set the display name, or remove it with None. Nothing is written if it is this one already."""
+        user = self._current(principal)
+        return user if user.display_name == display_name else self._rename(principal, display_name, origin)
+
+    @retried
+    def _current(self, principal: Principal) -> User:
+        with self._store.reading() as read:
+            account = read.users.by_id(principal.user.id)
+        if account is None:
+            raise InvalidToken  # the account was deleted since the token was checked
+        return account.user
+
+    @retried
+    def _rename(self, principal: Principal, display_name: str | None, origin: Origin) -> User:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(principal.user.id) as work:
             user = work.users.set_display_name(principal.user.id, display_name, at=now)
             if user is None:
                 raise InvalidToken  # the account was deleted since the token was checked
@@ -128,7 +142,10 @@ class Accounts:
                 proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
 
     def delete(self, principal: Principal, current_password: str, origin: Origin) -> None:
-        """Delete the user with all data, and remove the network addresses from the user's audit events.
+        """Delete the account: nobody gets in from now on, and its address is free.
+
+        What it leaves behind grows with its history, so the housekeeping erases it, which is woken for it
+        (`core.accounts.deletion`).
 
         Raises:
             WrongPassword: the password is wrong.
@@ -143,16 +160,18 @@ class Accounts:
     def _delete(self, principal: Principal, password_hash: str, origin: Origin) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             if work.users.lock_credentials(user_id, password_hash) is None:
                 return False
-            end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
-            if (canonical := work.users.remove(user_id)) is None:
+            if (canonical := work.users.mark_deleted(user_id, at=now)) is None:
                 return False
+            # One entry for verifiers, however many sessions there are: no token of the account is any good, nor is one
+            # of a process whose clock is ahead.
+            not_before = next_second(now + CLOCK_SKEW)
+            revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=now, not_before=not_before)
             # An unsent request for a link names the address and no user.
             work.outbox.forget_address(canonical)
             work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
-            work.audit.forget_addresses(user_id)
             work.commit()
         return True
 
@@ -160,7 +179,7 @@ class Accounts:
     def _replace_password(self, principal: Principal, old_hash: str, new_hash: str, origin: Origin) -> bool:
         now = self._clock.now()
         user_id = principal.user.id
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             if not work.users.replace_password(user_id, old_hash=old_hash, new_hash=new_hash, at=now):
                 return False
             end_sessions(work, user_id, at=now, reason=EndReason.PASSWORD_CHANGED, keep=principal.session_id)

@@ -76,19 +76,20 @@ class AuditLog(Protocol):
         """Append an event."""
         ...
 
-    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
-        """Return the newest events of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[AuditEvent]:
+        """Return the events of a user, by their ids: those after one."""
         ...
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to ``limit`` events from before a time; return their number."""
         ...
 
-    def forget_addresses(self, user_id: uuid.UUID) -> None:
-        """Remove the network addresses and the request ids from the events of a deleted user.
+    def forget_addresses(self, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
+        """Remove the network addresses and the request ids from up to ``limit`` events of a deleted user.
 
-        The addresses are also removed from the throttle's events of the same requests, which name no user. The event
-        of the deletion itself keeps its request id.
+        They are those after an id, oldest first; their ids are returned. The addresses are also removed from the
+        throttle's events of the same requests, which name no user. The event of the deletion itself keeps its request
+        id.
         """
         ...
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from core.audit.model import LONGEST_REQUEST, AuditEvent, EventKind
 from core.clock import first_id
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 
 audit_events = Table(
@@ -65,30 +66,34 @@ class SqlAuditLog:
             )
         )
 
-    def of(self, user_id: uuid.UUID, *, limit: int) -> list[AuditEvent]:
-        newest = select(audit_events).where(audit_events.c.user_id == user_id).order_by(audit_events.c.id.desc())
-        rows = self._connection.execute(newest.limit(limit)).mappings().all()
-        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in reversed(rows)]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[AuditEvent]:
+        page = page_of(select(audit_events).where(audit_events.c.user_id == user_id), audit_events.c.id, after, limit)
+        rows = self._connection.execute(page).mappings()
+        return [AuditEvent(**{**row, "kind": EventKind(row["kind"])}) for row in rows]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         old = select(audit_events.c.id).where(audit_events.c.id < first_id(before)).limit(limit)
         return self._connection.execute(delete(audit_events).where(audit_events.c.id.in_(old))).rowcount
 
-    def forget_addresses(self, user_id: uuid.UUID) -> None:
-        is_own = audit_events.c.user_id == user_id
-        has_request = (audit_events.c.ip != "", audit_events.c.request_id != "")
-        requests = self._connection.execute(
-            select(audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
-            .where(is_own, *has_request)
-            .order_by(audit_events.c.id)
-        ).all()
+    def forget_addresses(self, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[uuid.UUID]:
+        columns = (audit_events.c.id, audit_events.c.at, audit_events.c.ip, audit_events.c.request_id)
+        own = select(*columns).where(audit_events.c.user_id == user_id)
+        events = self._connection.execute(page_of(own, audit_events.c.id, after, limit)).all()
+        requests = [event for event in events if event.ip and event.request_id]
         self._forget_throttled(
-            _merged([(at - LONGEST_REQUEST, at + INSTANT) for at, _, _ in requests]),
-            {(ip, request_id) for _, ip, request_id in requests},
+            _merged([(event.at - LONGEST_REQUEST, event.at + INSTANT) for event in requests]),
+            {(event.ip, event.request_id) for event in requests},
         )
         is_deletion = audit_events.c.kind == EventKind.ACCOUNT_DELETED.value
         request = case((is_deletion, audit_events.c.request_id), else_="")
-        self._connection.execute(update(audit_events).where(is_own).values(ip="", request_id=request))
+        if events:
+            erased = and_(
+                audit_events.c.user_id == user_id,
+                audit_events.c.id >= events[0].id,
+                audit_events.c.id <= events[-1].id,
+            )
+            self._connection.execute(update(audit_events).where(erased).values(ip="", request_id=request))
+        return [event.id for event in events]
 
     def _forget_throttled(self, spans: list[Span], requests: set[tuple[str, str]]) -> None:
         """Remove the address from the throttle's events of these requests, which name no user.

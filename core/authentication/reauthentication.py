@@ -97,7 +97,7 @@ class Reauthentication:
     @retried
     def _record_failure(self, kind: EventKind, principal: Principal, attempt: Attempt, origin: Origin) -> None:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(principal.user.id) as work:
             self._throttle.record_failure(work, attempt, origin)
             work.audit.add(event(kind, at=now, origin=origin, user_id=principal.user.id))
             work.commit()

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from core.errors import (
+    AccountBusy,
     AuthError,
     BodyTooLarge,
     DatabaseUnavailable,
@@ -127,3 +128,5 @@ class Operation:
             yield from (MissingCredentials, InvalidToken)
         if self.uses_database:
             yield DatabaseUnavailable
+        if self.auth is Auth.USER and self.method is not HTTPMethod.GET:
+            yield AccountBusy

@@ -14,9 +14,22 @@ def purge(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> i
     return work.devices.purge(now=now, limit=limit)
 
 
-def export(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedDevice]:
-    """Export the devices of a user."""
-    return [ExportedDevice.of(device) for device in read.devices.of(user_id)]
+def erase(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
+    """Delete devices of a deleted account."""
+    return work.devices.erase(user_id, limit=limit)
 
 
-DEVICES = Capability(name="devices", purges={"devices": purge}, export={"devices": export})
+def export(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedDevice]]:
+    """Export devices of a user."""
+    page = read.devices.of(user_id, after=after, limit=limit)
+    return [(device.id, ExportedDevice.of(device)) for device in page]
+
+
+DEVICES = Capability(
+    name="devices",
+    purges={"devices": purge},
+    erasures={"devices": erase},
+    export={"devices": export},
+)

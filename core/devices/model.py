@@ -49,8 +49,12 @@ class Devices(Protocol):
         """Forget every device of a user except the one that ``keep_session`` was started on."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Device]:
-        """Return the devices of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Device]:
+        """Return the devices of a user, by their ids: those after one."""
+        ...
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` devices of a user; return their number."""
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, ForeignKey, Index, Table, Uuid, delete, insert, or_, select, update
 
 from core.devices.model import Device
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
 
@@ -65,11 +66,13 @@ class SqlDevices:
         others = [] if keep_session is None else [is_another]
         self._connection.execute(delete(devices).where(devices.c.user_id == user_id, *others))
 
-    def of(self, user_id: uuid.UUID) -> list[Device]:
-        rows = self._connection.execute(
-            select(*_COLUMNS).where(devices.c.user_id == user_id).order_by(devices.c.id)
-        ).all()
-        return [_device_of(row) for row in rows]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Device]:
+        page = page_of(select(*_COLUMNS).where(devices.c.user_id == user_id), devices.c.id, after, limit)
+        return [_device_of(row) for row in self._connection.execute(page)]
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        own = select(devices.c.id).where(devices.c.user_id == user_id).limit(limit)
+        return self._connection.execute(delete(devices).where(devices.c.id.in_(own))).rowcount
 
     def purge(self, *, now: datetime, limit: int) -> int:
         old = select(devices.c.id).where(devices.c.expires_at < now).limit(limit)

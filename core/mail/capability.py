@@ -25,19 +25,36 @@ def purge_one_time_tokens(work: UnitOfWork, now: datetime, _settings: Settings, 
     return work.one_time_tokens.purge(now=now, limit=limit)
 
 
-def export_messages(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedMessage]:
-    """Export the messages to a user."""
-    return [ExportedMessage.of(message) for message in read.outbox.of(user_id)]
+def erase_messages(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
+    """Delete messages to a deleted account."""
+    return work.outbox.erase(user_id, limit=limit)
 
 
-def export_links(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedLink]:
-    """Export the links that were sent to a user."""
-    return [ExportedLink.of(token) for token in read.one_time_tokens.of(user_id)]
+def erase_one_time_tokens(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
+    """Delete tokens of links to a deleted account."""
+    return work.one_time_tokens.erase(user_id, limit=limit)
+
+
+def export_messages(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedMessage]]:
+    """Export messages to a user."""
+    page = read.outbox.of(user_id, after=after, limit=limit)
+    return [(message.id, ExportedMessage.of(message)) for message in page]
+
+
+def export_links(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedLink]]:
+    """Export links that were sent to a user."""
+    page = read.one_time_tokens.of(user_id, after=after, limit=limit)
+    return [(token.id, ExportedLink.of(token)) for token in page]
 
 
 MAIL = Capability(
     name="mail",
     letters=tuple(MessageKind),
     purges={"outbox": purge_messages, "email_tokens": purge_one_time_tokens},
+    erasures={"outbox": erase_messages, "email_tokens": erase_one_time_tokens},
     export={"messages": export_messages, "links": export_links},
 )

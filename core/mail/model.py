@@ -132,8 +132,12 @@ class Outbox(Protocol):
         """Make a message that was given up, or all of them, due again; return their number."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        """Return the messages of a user, also unsent ones that only name the address, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Message]:
+        """Return the messages of a user, also unsent ones that only name the address, by their ids: those after one."""
+        ...
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` messages of a user; return their number."""
         ...
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
@@ -232,8 +236,12 @@ class OneTimeTokens(Protocol):
         """End up to ``limit`` tokens of any users that work, and erase their addresses; return their number."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
-        """Return the tokens of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[OneTimeToken]:
+        """Return the tokens of a user, by their ids: those after one."""
+        ...
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` tokens of a user; return their number."""
         ...
 
     def purge(self, *, now: datetime, limit: int) -> int:

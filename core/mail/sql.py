@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 
 from core.mail.model import FURTHEST_DUE, MAX_ERROR, Message, OneTimeToken, Purpose
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
 
@@ -204,9 +205,13 @@ class SqlOutbox:
             due = due.where(outbox.c.id == message_id)
         return self._connection.execute(due.values(dead_at=None, due_at=at, attempts=0)).rowcount
 
-    def of(self, user_id: uuid.UUID) -> list[Message]:
-        rows = self._connection.execute(select(outbox).where(_is_for(user_id)).order_by(outbox.c.id))
-        return [_message_of(row) for row in rows]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Message]:
+        page = page_of(select(outbox).where(_is_for(user_id)), outbox.c.id, after, limit)
+        return [_message_of(row) for row in self._connection.execute(page)]
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        own = select(outbox.c.id).where(outbox.c.user_id == user_id).limit(limit)
+        return self._connection.execute(delete(outbox).where(outbox.c.id.in_(own))).rowcount
 
     def purge(self, *, sent_before: datetime, dead_before: datetime, limit: int) -> int:
         is_old = or_(outbox.c.sent_at < sent_before, outbox.c.dead_at < dead_before)
@@ -293,11 +298,13 @@ class SqlOneTimeTokens:
         ended = update(email_tokens).where(email_tokens.c.id.in_(some), email_tokens.c.ended_at.is_(null()))
         return self._connection.execute(ended.values(ended_at=at, address="")).rowcount
 
-    def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
-        rows = self._connection.execute(
-            select(email_tokens).where(email_tokens.c.user_id == user_id).order_by(email_tokens.c.id)
-        )
-        return [_token_of(row) for row in rows]
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[OneTimeToken]:
+        page = page_of(select(email_tokens).where(email_tokens.c.user_id == user_id), email_tokens.c.id, after, limit)
+        return [_token_of(row) for row in self._connection.execute(page)]
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        own = select(email_tokens.c.id).where(email_tokens.c.user_id == user_id).limit(limit)
+        return self._connection.execute(delete(email_tokens).where(email_tokens.c.id.in_(own))).rowcount
 
     def purge(self, *, now: datetime, limit: int) -> int:
         is_unsent = or_(outbox.c.due_at.is_not(null()), outbox.c.dead_at.is_not(null()))

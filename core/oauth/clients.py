@@ -6,7 +6,7 @@ import hmac
 from datetime import datetime, timedelta
 
 from core.audit.model import EventKind, event
-from core.clock import Clock, elapsed, new_id
+from core.clock import Clock, elapsed, new_id, next_second
 from core.errors import FieldError, InvalidInput, NotFound
 from core.oauth.errors import InvalidClient
 from core.oauth.model import (
@@ -92,12 +92,14 @@ class ClientService:
         """
         now = self._clock.now()
         with self._store.begin() as work:
-            if not work.clients.set_active(client_id, is_active=is_active):
+            client = work.clients.by_id(client_id)
+            if client is None:
                 raise NotFound
+            if client.is_active == is_active:
+                return
+            work.clients.set_active(client_id, is_active=is_active)
             if not is_active:
-                # `iat` is in whole seconds: a token of this second may have been issued before or after now.
-                not_before = now.replace(microsecond=0) + timedelta(seconds=1)
-                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=not_before)
+                revoke(work, RevocationKind.SUBJECT, [client_id], at=now, not_before=next_second(now))
             kind = EventKind.CLIENT_ENABLED if is_active else EventKind.CLIENT_DISABLED
             work.audit.add(event(kind, at=now, origin=LOCAL_ORIGIN, subject=client_id))
             work.commit()

@@ -5,7 +5,7 @@ from http import HTTPMethod, HTTPStatus
 
 from core.authentication.errors import Overloaded
 from core.contract.operation import PUBLIC, Auth, Operation, Tag
-from core.errors import InsufficientScope, InvalidToken
+from core.errors import AccountBusy, InsufficientScope, InvalidToken
 from core.oauth.errors import (
     InvalidClient,
     InvalidGrant,
@@ -57,7 +57,7 @@ REVOKE = Operation(
     form=InspectedTokenForm,
     auth=Auth.OPTIONAL_CLIENT,
     success="It is worth nothing, at once and everywhere.",
-    errors=(InvalidRequest, InvalidGrant, InvalidClient),
+    errors=(AccountBusy, InvalidRequest, InvalidGrant, InvalidClient),
 )
 
 INTROSPECT = Operation(

@@ -16,15 +16,27 @@ RETENTION = timedelta(days=7)
 
 
 def purge(work: UnitOfWork, now: datetime, settings: Settings, limit: int) -> int:
-    """Delete old sessions. After a change of the lifetime, some are deleted later than necessary."""
+    """Delete old sessions, and before them note which have ended.
+
+    After a change of the lifetime, some that expired are deleted later than necessary.
+    """
     before = now - RETENTION
     made_before = before - settings.tokens.session_lifetime
-    return work.sessions.purge(before=before, made_before=made_before, limit=limit)
+    noted = work.sessions.end_marked(limit=limit)
+    return noted + work.sessions.purge(before=before, made_before=made_before, limit=limit - noted)
 
 
-def export(read: UnitOfWork, user_id: uuid.UUID) -> list[ExportedSession]:
-    """Export the sessions of a user, live or ended."""
-    return [ExportedSession.of(session) for session in read.sessions.of(user_id)]
+def erase(work: UnitOfWork, user_id: uuid.UUID, limit: int) -> int:
+    """Delete sessions of a deleted account."""
+    return work.sessions.erase(user_id, limit=limit)
+
+
+def export(
+    read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int
+) -> list[tuple[uuid.UUID, ExportedSession]]:
+    """Export sessions of a user, live or ended."""
+    page = read.sessions.of(user_id, after=after, limit=limit)
+    return [(session.id, ExportedSession.of(session)) for session in page]
 
 
 SESSIONS = Capability(
@@ -35,5 +47,6 @@ SESSIONS = Capability(
         Tag.SESSIONS: "The logins of a user, device by device. An ended session is dead at once, at both front doors."
     },
     purges={"sessions": purge},
+    erasures={"sessions": erase},
     export={"sessions": export},
 )

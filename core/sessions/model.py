@@ -97,6 +97,16 @@ def rotate(session: Session, presented: int, *, now: datetime, grace: timedelta)
     return Rotation.REUSE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedSessions:
+    """What the end of all sessions of a user has ended."""
+
+    ids: list[uuid.UUID]
+    """The ones used last."""
+    are_all: bool
+    """Whether there were no more. The others have ended as well, and the housekeeping says so in their rows."""
+
+
 class Sessions(Protocol):
     """Port: the sessions inside one unit of work."""
 
@@ -122,8 +132,15 @@ class Sessions(Protocol):
 
     def end_all(
         self, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
-    ) -> list[uuid.UUID]:
-        """End every live session of a user except ``keep``; return the ids of the ended ones."""
+    ) -> EndedSessions:
+        """End every live session of a user except ``keep``."""
+        ...
+
+    def end_marked(self, *, limit: int) -> int:
+        """Note in the rows of up to ``limit`` sessions that they have ended; return their number.
+
+        They are those for which `end_all` only left a mark with their user.
+        """
         ...
 
     def end_next(
@@ -140,14 +157,18 @@ class Sessions(Protocol):
         """Return the live sessions of a user, newest first."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Session]:
-        """Return the sessions of a user, ended or not, newest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Session]:
+        """Return the sessions of a user, ended or not, by their ids, which grow with time: those after one of them."""
+        ...
+
+    def erase(self, user_id: uuid.UUID, *, limit: int) -> int:
+        """Delete up to ``limit`` sessions of a user; return their number."""
         ...
 
     def purge(self, *, before: datetime, made_before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` sessions, made before ``made_before`` and expired before ``before``.
+        """Delete up to ``limit`` sessions that ended before ``before``; return their number.
 
-        Returns the number of deleted sessions.
+        Those that expired are found among those made before ``made_before``.
         """
         ...
 

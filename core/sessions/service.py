@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from core.audit.model import EventKind, event
-from core.clock import Clock, new_id, whole_seconds
+from core.clock import Clock, new_id, next_second, whole_seconds
 from core.errors import InvalidToken, NotFound, TransactionConflict
 from core.mail.model import MessageKind, message
 from core.origin import Origin
@@ -233,7 +233,7 @@ class SessionService:
         self, session_id: uuid.UUID, user_id: uuid.UUID, reason: EndReason, kind: EventKind, origin: Origin
     ) -> bool:
         now = self._clock.now()
-        with self._store.begin() as work:
+        with self._store.begin(user_id) as work:
             ended = work.sessions.end(session_id, user_id=user_id, at=now, reason=reason)
             if ended:
                 revoke_sessions(work, [session_id], at=now)
@@ -243,13 +243,22 @@ class SessionService:
 
     @retried
     def end_all(self, principal: Principal, origin: Origin, *, keep_current: bool) -> None:
-        """End every session of the user, or all except the caller's."""
+        """End every session of the user, or all except the caller's.
+
+        Raises:
+            InvalidToken: the account was deleted since the token was checked.
+
+        """
         now = self._clock.now()
         user_id = principal.user.id
         keep = principal.session_id if keep_current else None
-        with self._store.begin() as work:
-            end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep)
+        with self._store.begin(user_id) as work:
+            # First the user: of two that end many rows at once, in different orders, PostgreSQL would undo one.
+            if work.users.lock(user_id) is None:
+                raise InvalidToken  # the account was deleted since the token was checked
             work.devices.forget_all(user_id, keep_session=keep)
+            if not end_sessions(work, user_id, at=now, reason=EndReason.ENDED_BY_USER, keep=keep):
+                return
             work.audit.add(event(EventKind.SESSIONS_ENDED, at=now, origin=origin, user_id=user_id))
             work.commit()
 
@@ -294,6 +303,14 @@ def revoke_sessions(work: UnitOfWork, session_ids: Iterable[uuid.UUID], *, at: d
 
 def end_sessions(
     work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, reason: EndReason, keep: uuid.UUID | None = None
-) -> None:
-    """End every live session of a user except ``keep``, and add them to the feed of revocations."""
-    revoke_sessions(work, work.sessions.end_all(user_id, at=at, reason=reason, keep=keep), at=at)
+) -> bool:
+    """End every live session of a user except ``keep``, and add them to the feed; False if there was none.
+
+    Of very many, the feed names the ones used last; one entry for the user ends all tokens that were issued until now.
+    A kept session then needs a refresh for services that verify tokens by themselves.
+    """
+    ended = work.sessions.end_all(user_id, at=at, reason=reason, keep=keep)
+    revoke_sessions(work, ended.ids, at=at)
+    if not ended.are_all:
+        revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=at, not_before=next_second(at))
+    return bool(ended.ids)

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from core.contract.problem import ProblemForm, ProblemForms
 from core.errors import (
+    AccountBusy,
     BodyTooLarge,
     DatabaseUnavailable,
     HeadersTooLarge,
@@ -97,6 +98,12 @@ PROBLEMS: ProblemForms = {
         HTTPStatus.SERVICE_UNAVAILABLE,
         "Stopping",
         "This process was told to stop. It still answers what it is sent, but nothing new should be sent to it.",
+    ),
+    AccountBusy: ProblemForm(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Account busy",
+        "Too many changes to this account are under way at once. Nothing was changed; try again after the seconds in "
+        "Retry-After.",
     ),
     DatabaseUnavailable: ProblemForm(
         HTTPStatus.SERVICE_UNAVAILABLE,

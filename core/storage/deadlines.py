@@ -33,6 +33,10 @@ class NoAnswerError(psycopg.OperationalError):
     """The server did not answer in time. A retry at once would only wait as long again."""
 
 
+class NoTimeError(NoAnswerError):
+    """The time was over before the server was asked."""
+
+
 def connected_before(deadline: float, connect: Callable[[], T]) -> T:
     """Connect for a unit of work that ends at a time of the monotonic clock."""
     _waiting.deadline = deadline
@@ -54,11 +58,11 @@ def require_time_to_connect(timeout: float) -> None:
     libpq counts in whole seconds, and takes 1 for 2.
 
     Raises:
-        NoAnswerError: there is not enough time left.
+        NoTimeError: there is not enough time left.
 
     """
     if time_left(timeout) < timeout * 3 / 4:
-        raise NoAnswerError("no time is left to connect")
+        raise NoTimeError("no time is left to connect")
 
 
 class UnreplicatedError(psycopg.OperationalError):
@@ -110,10 +114,16 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 
 class CircuitBreaker:
-    """Remembers that a server is away: one request tries it, and the others are refused at once."""
+    """Remembers that a server is away: one request asks it, and the others are refused at once.
 
-    def __init__(self, timeout: float) -> None:
+    Only connecting and the probe may open it, and only an answer to the probe closes it: the time that a statement of
+    one caller takes is no reason to refuse the others.
+    """
+
+    def __init__(self, timeout: float, probe: Callable[[], str | None]) -> None:
         self._timeout = timeout
+        self._probe = probe
+        self._asking = threading.Lock()
         self._lock = threading.Lock()
         self._open_until = 0.0
         self._reason = ""
@@ -122,19 +132,46 @@ class CircuitBreaker:
         """Allow the caller to use the server.
 
         Raises:
-            DatabaseUnavailable: the server was away a moment ago, or another request is trying it.
+            DatabaseUnavailable: the server was away a moment ago, or another request is asking it.
 
         """
-        if self._open_until == 0.0:
+        if self._open_until == 0.0 and not self._asking.locked():
             return  # the usual case needs no lock
+        self._await_outcome()
         with self._lock:
             now = time.monotonic()
             if now < self._open_until:
-                raise DatabaseUnavailable from AwayError(self._reason)
-            if self._open_until:
-                # This caller alone tries the server. The breaker stays open for the others during its timeout, and a
-                # little longer, until the caller has reported the outcome.
-                self._open_until = now + self._timeout + OPEN_SECONDS
+                raise self._refusal()
+            if self._open_until == 0.0:
+                return
+            # This caller alone asks the server. The breaker stays open for the others during its timeout, and a little
+            # longer, until the caller has reported the outcome.
+            self._open_until = now + self._timeout + OPEN_SECONDS
+        self.ask()
+        if self._open_until:
+            raise self._refusal()
+
+    def _await_outcome(self) -> None:
+        """Wait for a probe under way while the breaker is closed.
+
+        It takes milliseconds if the server answers. If not, whoever goes on now would wait for the server as long as
+        those did who have just given it up.
+        """
+        if self._open_until == 0.0 and self._asking.acquire(timeout=self._timeout):
+            self._asking.release()
+
+    def ask(self) -> None:
+        """Ask the server, and open or close the breaker. Of several callers at once, one asks."""
+        if not self._asking.acquire(blocking=False):
+            return
+        try:
+            reason = self._probe()
+        finally:
+            self._asking.release()
+        if reason is None:
+            self._close()
+        else:
+            self.trip(reason)
 
     def trip(self, reason: str) -> None:
         """Open the breaker: the server is away."""
@@ -142,8 +179,12 @@ class CircuitBreaker:
             self._reason = reason
             self._open_until = time.monotonic() + OPEN_SECONDS
 
-    def reset(self) -> None:
-        """Close the breaker: the server has answered."""
+    def _close(self) -> None:
         if self._open_until:
             with self._lock:
                 self._open_until = 0.0
+
+    def _refusal(self) -> DatabaseUnavailable:
+        refusal = DatabaseUnavailable()
+        refusal.__cause__ = AwayError(self._reason)
+        return refusal

@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from core.errors import DatabaseUnavailable, TransactionConflict
 from core.settings.groups import DatabaseSettings
-from core.storage.deadlines import DeadlineConnection, NoAnswerError
+from core.storage.deadlines import DeadlineConnection, NoAnswerError, NoTimeError
 from core.storage.postgresql import IN_TRANSACTIONS, UnusableDatabaseError, open_postgresql
 from core.storage.sqlite import AUTOCOMMIT, open_sqlite
 from core.storage.urls import read_url
@@ -90,14 +90,16 @@ def database_errors(refusals: Refusals = MappingProxyType({}), *, committing: bo
         raise
 
 
-def is_away(error: BaseException | None) -> bool:
-    """Whether a server cannot be reached or does not answer; a server that refuses or is busy is not away."""
-    if not isinstance(error, DBAPIError):
-        return False
+def is_away(error: BaseException) -> bool:
+    """Whether an error while connecting says that a server is away; one that refuses or is busy is not."""
     # psycopg gives no SQLSTATE for errors while connecting. If the server itself refuses, the text contains FATAL.
-    has_no_state = isinstance(error.orig, psycopg.OperationalError) and sqlstate_of(error) is None
-    is_unreachable = has_no_state and "FATAL:" not in str(error.orig)
-    return isinstance(error.orig, NoAnswerError) or (is_unreachable and not error.connection_invalidated)
+    has_no_state = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+    return has_no_state and not isinstance(error, NoTimeError) and "FATAL:" not in str(error)
+
+
+def is_silence(error: BaseException | None) -> bool:
+    """Whether a statement had no answer in time: it takes long, or the server is away."""
+    return isinstance(getattr(error, "orig", None), NoAnswerError)
 
 
 def is_unusable(error: DatabaseUnavailable) -> bool:

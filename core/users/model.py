@@ -28,6 +28,15 @@ class Account:
     password_hash: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedAccount:
+    """An account that its owner has deleted, until the housekeeping has erased what it left behind."""
+
+    id: uuid.UUID
+    erased_until: uuid.UUID | None
+    """The last of its audit events, in the order of their ids, of which the addresses are erased."""
+
+
 class Users(Protocol):
     """Port: the accounts inside one unit of work."""
 
@@ -79,8 +88,28 @@ class Users(Protocol):
         """
         ...
 
+    def mark_deleted(self, user_id: uuid.UUID, *, at: datetime) -> str | None:
+        """Delete a user as far as anybody can see: nothing finds the account any more, and it has no personal data.
+
+        Its rows in other tables, which grow with its history, are left to the housekeeping.
+
+        Returns the canonical address, which is free now; None if there is no such user.
+        """
+        ...
+
+    def next_deleted(self) -> DeletedAccount | None:
+        """Lock the account that was deleted first, until the unit of work ends.
+
+        Those that another process has locked at this moment are skipped.
+        """
+        ...
+
+    def note_erased(self, user_id: uuid.UUID, *, until: uuid.UUID) -> None:
+        """Note the last audit event of a deleted account of which the addresses are erased."""
+        ...
+
     def remove(self, user_id: uuid.UUID) -> str | None:
-        """Delete a user with sessions, messages and tokens.
+        """Delete the row of a user, with those that refer to it.
 
         Returns the stored canonical address, which is free now; None if there is no such user.
         """

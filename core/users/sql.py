@@ -11,12 +11,16 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Index,
     String,
     Table,
     UniqueConstraint,
     Uuid,
+    and_,
     delete,
+    null,
     select,
+    text,
     true,
     update,
 )
@@ -25,7 +29,7 @@ from core.storage.engine import database_errors
 from core.storage.schema import UtcDateTime, metadata
 from core.storage.upsert import upsert
 from core.users.errors import EmailTaken
-from core.users.model import Account, User
+from core.users.model import Account, DeletedAccount, User
 
 users = Table(
     "users",
@@ -40,8 +44,30 @@ users = Table(
     Column("is_active", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # Of an account that was deleted, and whose rows in other tables the housekeeping deletes.
+    Column("deleted_at", UtcDateTime, nullable=True),
+    Column("erased_until", Uuid, nullable=True),
+    # Of an account with very many sessions: those begun before have ended, except one, and the housekeeping says so in
+    # their rows.
+    Column("sessions_ended_at", UtcDateTime, nullable=True),
+    Column("sessions_end_reason", String(32), nullable=True),
+    Column("kept_session_id", Uuid, nullable=True),
     UniqueConstraint("canonical_email"),
 )
+Index(
+    "ix_users_deleted_at",
+    users.c.deleted_at,
+    postgresql_where=text("deleted_at IS NOT NULL"),
+    sqlite_where=text("deleted_at IS NOT NULL"),
+)
+Index(
+    "ix_users_sessions_ended_at",
+    users.c.sessions_ended_at,
+    postgresql_where=text("sessions_ended_at IS NOT NULL"),
+    sqlite_where=text("sessions_ended_at IS NOT NULL"),
+)
+
+_IS_THERE = users.c.deleted_at.is_(null())
 
 _REFUSALS = {"uq_users_canonical_email": EmailTaken}
 
@@ -79,6 +105,8 @@ class SqlUsers:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.has_deleted = False
+        """Whether an account was deleted, so that the commit wakes the housekeeping."""
 
     def add(self, account: Account, *, canonical_email: str) -> bool:
         user = account.user
@@ -105,7 +133,7 @@ class SqlUsers:
         return self._account(users.c.canonical_email == canonical_email)
 
     def by_id(self, user_id: uuid.UUID) -> Account | None:
-        return self._account(users.c.id == user_id)
+        return self._account(and_(users.c.id == user_id, _IS_THERE))
 
     def lock_credentials(self, user_id: uuid.UUID, password_hash: str) -> User | None:
         # FOR NO KEY UPDATE waits for a password change in progress and then checks the hash again; the FOR KEY SHARE
@@ -120,7 +148,7 @@ class SqlUsers:
 
     def lock(self, user_id: uuid.UUID) -> User | None:
         row = self._connection.execute(
-            select(*USER_COLUMNS).where(users.c.id == user_id).with_for_update(key_share=True)
+            select(*USER_COLUMNS).where(users.c.id == user_id, _IS_THERE).with_for_update(key_share=True)
         ).one_or_none()
         return None if row is None else user_of(row)
 
@@ -154,6 +182,31 @@ class SqlUsers:
                 updated_at=at,
             )
 
+    def mark_deleted(self, user_id: uuid.UUID, *, at: datetime) -> str | None:
+        is_own = and_(users.c.id == user_id, _IS_THERE)
+        canonical: str | None = self._connection.scalar(select(users.c.canonical_email).where(is_own).with_for_update())
+        if canonical is None:
+            return None
+        erased = {"email": "", "canonical_email": f"deleted {user_id}", "password_hash": "", "display_name": None}
+        self._connection.execute(
+            update(users).where(is_own).values(**erased, email_verified=False, roles=[], is_active=False, deleted_at=at)
+        )
+        self.has_deleted = True
+        return canonical
+
+    def next_deleted(self) -> DeletedAccount | None:
+        row = self._connection.execute(
+            select(users.c.id, users.c.erased_until)
+            .where(users.c.deleted_at.is_not(null()))
+            .order_by(users.c.deleted_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        ).one_or_none()
+        return None if row is None else DeletedAccount(id=row.id, erased_until=row.erased_until)
+
+    def note_erased(self, user_id: uuid.UUID, *, until: uuid.UUID) -> None:
+        self._connection.execute(update(users).where(users.c.id == user_id).values(erased_until=until))
+
     def remove(self, user_id: uuid.UUID) -> str | None:
         # The foreign keys delete the rows of the user in other tables.
         removed = delete(users).where(users.c.id == user_id).returning(users.c.canonical_email)
@@ -161,7 +214,7 @@ class SqlUsers:
 
     def _change(self, user_id: uuid.UUID, *conditions: ColumnElement[bool], **values: Any) -> User | None:
         row = self._connection.execute(
-            update(users).where(users.c.id == user_id, *conditions).values(**values).returning(*USER_COLUMNS)
+            update(users).where(users.c.id == user_id, _IS_THERE, *conditions).values(**values).returning(*USER_COLUMNS)
         ).one_or_none()
         return None if row is None else user_of(row)
 

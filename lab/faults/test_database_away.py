@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 
 from core.sql_store import metadata
 from core.storage.deadlines import OPEN_SECONDS
+from core.storage.probe import SHARE
 from lab.faults.postgres import Postgres
 from lab.faults.processes import family_of
 from lab.faults.proxy import Proxy, proxying
@@ -277,8 +278,9 @@ def test_callers_are_told_in_time_and_all_is_well_when_the_database_is_back(
         assert storm.health.statuses == {200}
         assert storm.readiness.statuses == {503}
     for storm in (*storms["fastapi"], *storms["flask"]):
-        assert storm.requests.slowest < TIMEOUT + MARGIN
-        assert storm.readiness.slowest < TIMEOUT + MARGIN
+        # Who gives the server up asks it once more, so that long work is not taken for silence.
+        assert storm.requests.slowest < TIMEOUT * (1 + SHARE) + MARGIN
+        assert storm.readiness.slowest < TIMEOUT * (1 + SHARE) + MARGIN
         assert storm.health.slowest < ALIVE
 
 

@@ -197,6 +197,22 @@ FAULTS = (
         tests=("tests/deploy/test_stack_files.py::test_every_service_is_hardened",),
     ),
     Fault(
+        name="long work of one caller is taken for a server that is away",
+        heading=PARTS,
+        file="core/sql_store.py",
+        text="self._breaker.ask()",
+        replacement="self._breaker.trip(reason_of(error))",
+        tests=("tests/storage/test_deadlines.py::test_a_unit_of_work_that_takes_too_long_trips_nothing",),
+    ),
+    Fault(
+        name="of a deleted account one batch of events is erased",
+        heading=MAIL,
+        file="core/accounts/deletion.py",
+        text="            work.users.note_erased(account.id, until=events[-1])\n            return done\n",
+        replacement="            pass\n",
+        tests=("tests/storage/test_erasure.py::test_of_several_accounts_all_is_erased_in_one_run",),
+    ),
+    Fault(
         name="a failed statement is logged with its values",
         heading=SECRETS,
         file="core/storage/postgresql.py",

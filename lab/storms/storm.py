@@ -6,7 +6,6 @@ import asyncio
 import json
 import multiprocessing
 import random
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,19 +13,10 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lab.storms.measuring import IDLE_SAMPLES, assert_as_quick, in_short, who_am_i
 from tests.support.servers import HOST, Server
 
 PARALLEL = 200
-IDLE_SAMPLES = 500
-
-
-def percentile(seconds: list[float], share: float) -> float:
-    return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))]
-
-
-def in_short(seconds: list[float]) -> str:
-    """Median, 99th percentile and maximum in milliseconds."""
-    return f"{statistics.median(seconds) * 1000:.1f}/{percentile(seconds, 0.99) * 1000:.1f}/{max(seconds) * 1000:.0f}"
 
 
 Request = Callable[[int], bytes]
@@ -106,16 +96,6 @@ def storming(server: Server, storm: Storm) -> Iterator[Answers]:
         answers.extend(future.result(60))
 
 
-def who_am_i(server: Server, token: str, *, until: float, least: int = 0) -> list[float]:
-    """Ask until then, and at least so often: the seconds of each answer."""
-    taken: list[float] = []
-    while time.monotonic() < until or len(taken) < least:
-        started = time.monotonic()
-        assert server.api.whoami(token).status == 200
-        taken.append(time.monotonic() - started)
-    return taken
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What a storm was answered, and what somebody else was meanwhile."""
@@ -142,8 +122,7 @@ class Measured:
         )
 
     def assert_nobody_else_pays(self) -> None:
-        # Below ten milliseconds, an idle machine's slowest answers say more of its timers than of the service.
-        assert percentile(self.busy, 0.99) < 10 * max(percentile(self.idle, 0.99), 0.01)
+        assert_as_quick(self.idle, self.busy)
         assert max(self.busy) < 1
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.storms.storm import IDLE_SAMPLES, Measured, Request, Storm, login, storming, who_am_i
+from lab.storms.measuring import IDLE_SAMPLES, who_am_i
+from lab.storms.storm import Measured, Request, Storm, login, storming
 from tests.support.api import OTHER_PASSWORD, PASSWORD
 from tests.support.live import Figures
 from tests.support.servers import Server, serving

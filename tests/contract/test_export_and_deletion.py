@@ -4,16 +4,23 @@ import base64
 import json
 from typing import Any
 
+import jwt
 import pytest
 from sqlalchemy import Table, func, select
+from sqlalchemy.event import listen, remove
 
+from core import housekeeping
+from core.accounts import export as accounts_export
+from core.accounts.export_schemas import AccountExport
 from core.audit.sql import audit_events
 from core.authentication.errors import Overloaded
+from core.contract.operation import JSON
 from core.mail.sql import email_tokens, outbox
 from core.mail.transports import MailError, MailRefused, recipient_of
 from core.sessions.sql import sessions
 from core.settings.groups import ThrottleSettings
 from core.sql_store import metadata
+from core.tokens.model import hash_of
 from core.users.sql import users
 from tests.support.api import EMAIL, OTHER_EMAIL, OTHER_PASSWORD, PASSWORD, Api
 from tests.support.mail import kind_of, token_of
@@ -70,7 +77,9 @@ def everything(api: Api) -> str:
 def export(api: Api, token: str) -> dict[str, Any]:
     answer = api.get("/v1/account/export", token=token)
     assert (answer.status, answer.header("Cache-Control")) == (200, "no-store")
+    assert [answer.header(name) for name in ("Content-Type", "Content-Length", "ETag")] == [JSON, None, None]
     found: dict[str, Any] = answer.json
+    AccountExport.model_validate(found)
     return found
 
 
@@ -139,7 +148,6 @@ class TestTheExport:
                     [("signed_up", None), ("logged_in", session_id), ("account_exported", None)]
                 )
             ],
-            "has_older_audit_events": False,
         }
 
     def test_holds_every_row_that_is_stored_about_the_user(self, door: Api) -> None:
@@ -234,6 +242,12 @@ def urlsafe_base64_of(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
+def delete_wholly(api: Api, token: str) -> None:
+    """Delete the account, and let the housekeeping erase what it left behind."""
+    assert delete(api, token) == (204, None)
+    api.auth.housekeeper.run_once()
+
+
 INVALID_BODIES: tuple[tuple[dict[str, object], str, str], ...] = (
     ({}, "/current_password", "missing"),
     ({"current_password": None}, "/current_password", "wrong_type"),
@@ -248,15 +262,45 @@ class TestTheDeletion:
         user_id = door.whoami(pair["access_token"]).json["id"]
         answer = door.post("/v1/account/delete", {"current_password": PASSWORD}, token=pair["access_token"])
         assert (answer.status, answer.body, answer.header("Content-Type")) == (204, b"", None)
+        door.auth.housekeeper.run_once()
         left = {name: rows_of(door, table, user_id) for name, table in OWNED.items()}
         assert left.pop("audit_events") > 5
         assert set(left.values()) == {0}
         with door.engine.connect() as connection:
             assert connection.scalar(select(func.count()).select_from(users)) == 0
 
-    def test_leaves_no_address_of_person_or_network_anywhere(self, door: Api) -> None:
+    def test_takes_name_addresses_and_password_from_the_account_in_its_own_answer(self, door: Api) -> None:
         pair = live(door)
         assert delete(door, pair["access_token"]) == (204, None)
+        with door.engine.connect() as connection:
+            (row,) = connection.execute(select(users)).mappings()
+        assert [row[name] for name in ("email", "display_name", "password_hash", "roles")] == ["", None, "", []]
+        assert not [text for text in (EMAIL, "Ann", "@") if text in repr({**row})]
+
+    def test_is_whole_however_small_the_batches_of_the_housekeeping(
+        self, door: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "BATCH", 2)
+        pair = live(door)
+        user_id = door.whoami(pair["access_token"]).json["id"]
+        delete_wholly(door, pair["access_token"])
+        assert {name for name, table in OWNED.items() if rows_of(door, table, user_id)} == {"audit_events"}
+        assert not [
+            personal for personal in (EMAIL, OTHER_EMAIL, "@", "127.0.0.1", "Ann") if personal in everything(door)
+        ]
+
+    def test_is_told_to_those_who_verify_tokens_by_themselves_in_one_entry(self, api: Api) -> None:
+        first, second = api.signed_in(), api.login()
+        user_id = api.whoami(first["access_token"]).json["id"]
+        assert delete(api, second["access_token"]) == (204, None)
+        feed = jwt.decode(api.get("/v1/revocations").body, options={"verify_signature": False})
+        (entry,) = feed["revocations"]
+        assert (entry["kind"], entry["id"]) == ("subject", hash_of(user_id))
+        assert entry["not_before"] > api.clock.now().timestamp()
+
+    def test_leaves_no_address_of_person_or_network_anywhere(self, door: Api) -> None:
+        pair = live(door)
+        delete_wholly(door, pair["access_token"])
         left = everything(door)
         assert "account_deleted" in left
         assert "throttled" in left
@@ -265,7 +309,7 @@ class TestTheDeletion:
 
     def test_leaves_no_request_by_which_an_event_could_be_joined_to_another(self, door: Api) -> None:
         pair = live(door)
-        assert delete(door, pair["access_token"]) == (204, None)
+        delete_wholly(door, pair["access_token"])
         with door.engine.connect() as connection:
             rows = connection.execute(select(audit_events)).mappings().all()
         joining = [row["request_id"] for row in rows if row["user_id"] and row["kind"] != "account_deleted"]
@@ -275,7 +319,7 @@ class TestTheDeletion:
     def test_leaves_the_kinds_and_times_of_events(self, api: Api) -> None:
         pair = api.signed_in()
         user_id = api.whoami(pair["access_token"]).json["id"]
-        assert delete(api, pair["access_token"]) == (204, None)
+        delete_wholly(api, pair["access_token"])
         with api.engine.connect() as connection:
             rows = connection.execute(select(audit_events)).mappings().all()
         assert sorted(row["kind"] for row in rows) == ["account_deleted", "logged_in", "signed_up"]
@@ -285,6 +329,7 @@ class TestTheDeletion:
     def test_is_recorded_with_its_request(self, api: Api) -> None:
         token = api.signed_in()["access_token"]
         answer = api.post("/v1/account/delete", {"current_password": PASSWORD}, token=token)
+        api.auth.housekeeper.run_once()
         with api.engine.connect() as connection:
             rows = connection.execute(select(audit_events)).mappings().all()
         (deleted,) = [row for row in rows if row["kind"] == "account_deleted"]
@@ -371,6 +416,29 @@ class TestTheDeletion:
         monkeypatch.setattr(api.auth.accounts._passwords, "verify", full)
         assert delete(api, token) == (503, "overloaded")
         assert api.whoami(token).status == 200
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@on_one_database
+def test_a_client_that_goes_away_ends_its_export(
+    service: Service, framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts_export, "PAGE", 1)
+    token = live(service.api(framework))["access_token"]
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        statements.append(statement)
+
+    driver: Any = service.doors[framework]
+    listen(service.store.engine, "before_cursor_execute", note)
+    try:
+        first = driver.abandon("/v1/account/export", [("Authorization", f"Bearer {token}")])
+    finally:
+        remove(service.store.engine, "before_cursor_execute", note)
+    assert first.startswith(b'{"exported_at":')
+    pages = [statement for statement in statements if "FROM audit_events" in statement]
+    assert pages == [], "each event would be one"
 
 
 def test_both_doors_export_the_same(both: tuple[Api, Api]) -> None:

@@ -216,7 +216,7 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
     "fail to delete the account": _refused(
         WrongPassword, lambda scene: scene.app.accounts.delete(scene.principal, OTHER_PASSWORD, CLIENT)
     ),
-    "export": lambda scene: scene.app.exporter.export(scene.principal, CLIENT),
+    "export": lambda scene: list(scene.app.exporter.export(scene.principal, CLIENT)),
     "prepare a reset": _prepare,
     "prepare a change to an address that was taken": _prepare,
 }

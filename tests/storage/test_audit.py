@@ -50,9 +50,10 @@ def test_the_events_of_a_user_come_oldest_first_and_no_others(store: SqlStore) -
     ]
     _add(store, *reversed(events))
     with store.reading() as read:
-        assert read.audit.of(ann, limit=3) == [event for event in events if event.user_id == ann]
-        assert read.audit.of(ann, limit=2) == [events[2], events[4]], "the newest"
-        assert read.audit.of(uuid.uuid4(), limit=3) == []
+        assert read.audit.of(ann) == [event for event in events if event.user_id == ann]
+        assert read.audit.of(ann, limit=2) == [events[0], events[2]]
+        assert read.audit.of(ann, after=events[0].id, limit=2) == [events[2], events[4]]
+        assert read.audit.of(uuid.uuid4()) == []
 
 
 def _forgotten(store: SqlStore, *events: AuditEvent) -> dict[uuid.UUID, tuple[str, str]]:
@@ -60,7 +61,7 @@ def _forgotten(store: SqlStore, *events: AuditEvent) -> dict[uuid.UUID, tuple[st
     _add(store, *events)
     with store.begin() as work:
         assert events[0].user_id is not None
-        work.audit.forget_addresses(events[0].user_id)
+        work.audit.forget_addresses(events[0].user_id, after=None, limit=1000)
         work.commit()
     return {event.id: (event.ip, event.request_id) for event in events_in(store)}
 

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from core.errors import DatabaseUnavailable, TransactionConflict
 from core.sql_store import SqlStore
 from core.storage.deadlines import LEAST_SECONDS, OPEN_SECONDS, DeadlineConnection
+from core.storage.probe import SHARE
 from tests.support.database_faults import opened, url_of, within
 from tests.support.databases import assert_nothing_checked_out
 from tests.support.servers import eventually
@@ -125,13 +126,13 @@ def test_all_of_a_unit_of_work_has_one_deadline(store: SqlStore) -> None:
     """Statements that are each in time, and together are not."""
     steps: list[int] = []
 
-    def dawdle(own: SqlStore) -> None:
+    def count_steps(own: SqlStore) -> None:
         with own.begin() as work:
             for number in range(20):
                 work._connection.execute(text("SELECT pg_sleep(0.3)"))
                 steps.append(number)
 
-    assert refused(dawdle, store) < IN_TIME
+    assert refused(count_steps, store) < IN_TIME
     assert 1 <= len(steps) <= 3
 
 
@@ -202,8 +203,9 @@ def test_of_many_who_ask_a_silent_server_one_waits_and_the_others_do_not(store: 
 
     with ThreadPoolExecutor(16) as pool:
         waited = [future.result(20) for future in [pool.submit(ask) for _ in range(16)]]
-    assert sum(seconds > 0.5 for seconds in waited) == 1
-    assert max(waited) < 2.9
+    probing = TIMEOUT.total_seconds() * SHARE
+    assert sum(seconds > 0.9 * probing for seconds in waited) == 1
+    assert max(waited) < probing + 0.5
 
 
 def test_when_the_server_is_back_everybody_gets_through(store: SqlStore, wire: Wire) -> None:
@@ -272,6 +274,32 @@ def test_a_statement_that_takes_too_long_trips_nothing(store: SqlStore) -> None:
 
     assert refused(take_long, store) < IN_TIME
     assert_not_tripped(store)
+
+
+def dawdle(store: SqlStore) -> None:
+    """Statements that are each in time, and together are not: as the deletion of an account with a long history."""
+    with store.begin() as work:
+        for _ in range(20):
+            work._connection.execute(text("SELECT pg_sleep(0.3)"))
+
+
+def test_a_unit_of_work_that_takes_too_long_trips_nothing(store: SqlStore) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        long = [pool.submit(refused, dawdle, store) for _ in range(4)]
+        while not all(work.done() for work in long):
+            assert goes_through(read, store)
+        assert max(work.result(0) for work in long) < IN_TIME
+    assert_not_tripped(store)
+
+
+def test_one_that_waited_too_long_for_the_pool_to_connect_trips_nothing(wire: Wire, postgres_store: SqlStore) -> None:
+    """The pool's one connection is given up behind long work, and there is no time left to make another."""
+    with behind(wire, postgres_store, pool_size=1) as store, ThreadPoolExecutor(2) as pool:
+        long = pool.submit(refused, dawdle, store)
+        time.sleep(0.5)
+        late = pool.submit(refused, read, store)
+        assert max(long.result(10), late.result(10)) < IN_TIME
+        assert_not_tripped(store)
 
 
 def test_an_exhausted_pool_trips_nothing(wire: Wire, postgres_store: SqlStore) -> None:

@@ -90,6 +90,10 @@ def add_device(work: UnitOfWork, over: datetime) -> None:
     work.devices.add(device(ANN.user.id, id=new_id(NOW), expires_at=over))
 
 
+def add_ended_session(work: UnitOfWork, over: datetime) -> None:
+    work.sessions.add(session(ANN.user.id, ended_at=over - 7 * DAY))
+
+
 def add_sent_message(work: UnitOfWork, over: datetime) -> None:
     work.outbox.add(message(sent_at=over - KEPT_MESSAGES))
 
@@ -133,6 +137,7 @@ def add_event(work: UnitOfWork, over: datetime) -> None:
 ROWS: dict[str, tuple[str, Callable[[UnitOfWork, datetime], None]]] = {
     "an expired session": ("sessions", add_session),
     "a device": ("devices", add_device),
+    "a session that was ended": ("sessions", add_ended_session),
     "a message that was sent": ("outbox", add_sent_message),
     "a message that was given up": ("outbox", add_dead_message),
     "a link": ("email_tokens", add_link),
@@ -191,7 +196,7 @@ def test_what_is_not_over_is_never_touched_however_old_it_is(store: SqlStore) ->
     old = NOW - 500 * DAY
     with store.begin() as work:
         work.outbox.add(message(due_at=old))
-        work.sessions.add(session(ANN.user.id, id=new_id(old), created_at=old, ended_at=old, expires_at=NOW + DAY))
+        work.sessions.add(session(ANN.user.id, id=new_id(old), created_at=old, ended_at=NOW - DAY, expires_at=NOW))
         work.commit()
     old_key = make_key(store, old)
     assert housekeeper(store).run_once() == 0
@@ -314,8 +319,8 @@ def test_many_rows_are_deleted_in_small_transactions(store: SqlStore) -> None:
     event.listen(store.engine, "commit", lambda _connection: commits.append(1))
     with deletes(store) as seen:
         assert housekeeper(store).run_once() == 2 * BATCH + 7
-    assert sorted(seen) == [0] * (len(KINDS) - 1) + [7, BATCH, BATCH]
-    assert len(commits) == len(seen)
+    assert [rows for rows in sorted(seen) if rows] == [7, BATCH, BATCH]
+    assert len(commits) == len(KINDS) + 2
     assert count(store, "audit_events") == 0
 
 
@@ -508,7 +513,7 @@ def test_looking_for_sessions_that_are_over_reads_none_that_live(postgres_store:
         assert housekeeper(postgres_store).run_once() == 0
     finally:
         event.remove(postgres_store.engine, "before_cursor_execute", explain)
-    (plan,) = plans
-    assert "Seq Scan" not in plan
-    assert "Rows Removed by Filter" not in plan
+    assert len(plans) == 2
+    assert "Seq Scan" not in "\n".join(plans)
+    assert "Rows Removed by Filter" not in "\n".join(plans)
     assert count(postgres_store, "sessions") == 2000

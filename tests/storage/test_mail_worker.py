@@ -74,15 +74,16 @@ class FlakyStore:
         self._store = store
         self.script: list[Exception | None] = []
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close, self.on_message = store.check, store.close, store.on_message
+        self.check, self.close = store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
         self.erase_deleted = store.erase_deleted
 
     @contextmanager
-    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
+    def begin(self, account: uuid.UUID | None = None, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
         failure = self.script.pop(0) if self.script else None
         if failure is not None:
             raise failure
-        with self._store.begin(turn_within=turn_within) as work:
+        with self._store.begin(account, turn_within=turn_within) as work:
             yield work
 
 

@@ -511,6 +511,7 @@ def test_what_happens_at_the_moment_of_a_deletion_leaves_nothing_behind(store: S
             assert isinstance(outcome, WrongPassword)
             again = app.sessions.whoami(_login(app, password=OTHER_PASSWORD).access_token)
             app.accounts.delete(again, OTHER_PASSWORD, CLIENT)
+        app.housekeeper.run_once()
         assert _left_behind(store, ann.id) == {}
         app.mail_worker.run_once()
         assert [found for found in messages_in(store) if found.due_at] == [], "nor is anybody written to"
@@ -525,6 +526,7 @@ def test_of_many_deletions_at_once_one_is_recorded(store: SqlStore, app: AuthApp
     assert _kinds(outcomes)[type(None)] == 1
     assert set(_kinds(outcomes)) <= {type(None), InvalidToken, WrongPassword}
     assert Counter(event.kind for event in events_in(store))[EventKind.ACCOUNT_DELETED] == 1
+    app.housekeeper.run_once()
     assert _left_behind(store, ann.id) == {}
 
 

@@ -173,7 +173,7 @@ def _walk(app: AuthApp, mailer: RecordingMailer) -> None:
     registered, secret = app.clients.create("Orders", ("orders:read",))
     app.tokens.introspect(pair.access_token, Credentials(client_id=registered.id, secret=secret), CLIENT)
     app.sessions.end_all(ann, CLIENT, keep_current=True)
-    app.exporter.export(ann, CLIENT)
+    list(app.exporter.export(ann, CLIENT))
     app.sessions.logout(ann, CLIENT)
     app.revocations.read(None, wait=0)
     again = app.sessions.whoami(app.authentication.login("anna@example.com", OTHER_PASSWORD, CLIENT).access_token)

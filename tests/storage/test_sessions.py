@@ -251,7 +251,7 @@ def _end_all(store: SqlStore, user_id: uuid.UUID, *, keep: uuid.UUID | None = No
     with store.begin() as work:
         ended = work.sessions.end_all(user_id, at=LATER, reason=EndReason.ENDED_BY_USER, keep=keep)
         work.commit()
-    return len(ended)
+    return len(ended.ids)
 
 
 def test_every_live_session_of_a_user_ends(store: SqlStore, ann: User) -> None:

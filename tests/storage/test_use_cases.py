@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.event import listen, remove
 
 from core.accounts import export
-from core.accounts.model import MOST_EVENTS
 from core.app import AuthApp, build, build_key_ring, build_secret_replacement
 from core.audit.model import EventKind
 from core.audit.sql import audit_events
@@ -42,12 +42,12 @@ from core.users.errors import EmailTaken
 from core.users.model import Account
 from tests.support.api import EMAIL, OTHER_PASSWORD, PASSWORD
 from tests.support.clock import START, FakeClock
+from tests.support.databases import assert_nothing_checked_out
 from tests.support.mail import RecordingMailer, kind_of, token_of
 from tests.support.settings import SECRET, make_settings
 from tests.support.values import (
     account,
     account_in,
-    audit_event,
     events_in,
     message,
     messages_in,
@@ -417,14 +417,15 @@ class OvertakenStore:
         self._store = store
         self._waiting = [overtake]
         self.reading: Callable[[], AbstractContextManager[UnitOfWork]] = store.reading
-        self.check, self.close, self.on_message = store.check, store.close, store.on_message
+        self.check, self.close = store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
         self.erase_deleted = store.erase_deleted
 
     @contextmanager
-    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
+    def begin(self, account: uuid.UUID | None = None, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
         if self._waiting:
             self._waiting.pop()()
-        with self._store.begin(turn_within=turn_within) as work:
+        with self._store.begin(account, turn_within=turn_within) as work:
             yield work
 
 
@@ -608,11 +609,13 @@ def test_a_deletion_leaves_no_message_that_names_the_address(service: Service) -
     service.app.password_reset.request(EMAIL, CLIENT)
     service.app.password_reset.request("nobody@example.com", CLIENT)
     service.app.accounts.delete(service.principal(service.login()), PASSWORD, CLIENT)
-    assert [message.canonical_email for message in messages_in(service.store)] == ["nobody@example.com"]
+    named = [message.canonical_email for message in messages_in(service.store) if message.canonical_email]
+    assert named == ["nobody@example.com"]
 
 
 def test_a_deletion_is_recorded_with_its_request_and_without_an_address(service: Service) -> None:
     service.app.accounts.delete(service.principal(service.login()), PASSWORD, CLIENT)
+    service.app.housekeeper.run_once()
     (deleted,) = [event for event in events_in(service.store) if event.kind is EventKind.ACCOUNT_DELETED]
     assert (deleted.user_id, deleted.request_id, deleted.ip) == (service.ann, "a-request", "")
 
@@ -648,46 +651,64 @@ def test_an_account_that_went_away_is_neither_exported_nor_changed_nor_deleted_a
 # The export
 
 
-def _busy(service: Service, count: int) -> list[uuid.UUID]:
-    """Give the user so many events, newer than those there are; their ids."""
-    service.clock.advance(seconds=count)
-    ids = [new_id(START + timedelta(seconds=2, milliseconds=number)) for number in range(count)]
-    with service.store.begin() as work:
-        for event_id in ids:
-            work.audit.add(audit_event(EventKind.ACCOUNT_UPDATED, id=event_id, user_id=service.ann))
-        work.commit()
-    return ids
+def _exported(service: Service, ann: Principal) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(b"".join(service.app.exporter.export(ann, CLIENT)))
+    return found
 
 
-def test_an_export_shows_the_newest_events_and_says_that_there_are_older_ones(
+def _kinds_of(exported: dict[str, Any]) -> list[str]:
+    return [event["kind"] for event in exported["audit_events"]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12])
+def test_an_export_is_whole_whatever_its_pages(service: Service, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    ann = service.principal(service.login())
+    sessions = [session(service.ann, id=new_id(START + timedelta(milliseconds=number))) for number in range(count)]
+    stored(service.store, *sessions)
+    whole = _exported(service, ann)
+    service.clock.advance(seconds=1)
+    monkeypatch.setattr(export, "PAGE", 3)
+    paged = _exported(service, ann)
+    assert _kinds_of(paged) == [*_kinds_of(whole), "account_exported"]
+    assert paged["audit_events"][:-1] == whole["audit_events"]
+    assert [paged[name] for name in ("user", "sessions", "messages")] == [
+        whole[name] for name in ("user", "sessions", "messages")
+    ]
+    found = [one["id"] for one in paged["sessions"]]
+    assert found == sorted(found)
+    assert {str(one.id) for one in sessions} < set(found)
+
+
+def test_an_export_holds_no_connection_between_its_pages(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "PAGE", 1)
+    pieces = service.app.exporter.export(service.principal(service.login()), CLIENT)
+    for _ in pieces:
+        assert_nothing_checked_out(service.store)
+
+
+def test_an_export_that_nobody_takes_reads_nothing(service: Service) -> None:
+    pieces = service.app.exporter.export(service.principal(service.login()), CLIENT)
+    statements: list[str] = []
+    listen(service.store.engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement))
+    next(pieces)
+    pieces.close()
+    assert statements == []
+    assert EventKind.ACCOUNT_EXPORTED in service.kinds()
+
+
+def test_an_export_ends_in_the_middle_if_its_account_is_deleted_meanwhile(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "MOST_EVENTS", 7)
+    """What is left is being erased: JSON that looks whole would say that there was no more."""
+    monkeypatch.setattr(export, "PAGE", 1)
     ann = service.principal(service.login())
-    found = service.app.exporter.export(ann, CLIENT)
-    kinds = [EventKind.SIGNED_UP, EventKind.LOGGED_IN, EventKind.ACCOUNT_EXPORTED]
-    assert ([event.kind for event in found.events], found.has_older_events) == (kinds, False)
-    ids = _busy(service, 20)
-    found = service.app.exporter.export(ann, CLIENT)
-    assert [event.id for event in found.events[:-1]] == ids[-7:]
-    assert (found.events[-1].kind, found.has_older_events) == (EventKind.ACCOUNT_EXPORTED, True)
-
-
-def test_an_account_that_is_deleted_during_its_export_is_not_exported(service: Service) -> None:
-    ann = service.principal(service.login())
-    reading = service.store.reading
-
-    @contextmanager
-    def deleting() -> Iterator[UnitOfWork]:
-        with reading() as read:
-            yield read
-        service.store.reading = reading  # type: ignore[method-assign]
-        _delete(service)
-
-    service.store.reading = deleting  # type: ignore[method-assign,assignment]  # undone by itself
+    pieces = service.app.exporter.export(ann, CLIENT)
+    taken = [next(pieces) for _ in range(3)]
+    service.app.accounts.delete(ann, PASSWORD, CLIENT)
     with pytest.raises(InvalidToken):
-        service.app.exporter.export(ann, CLIENT)
-    assert EventKind.ACCOUNT_EXPORTED not in service.kinds()
+        taken.extend(pieces)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(b"".join(taken))
 
 
 def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(store: SqlStore) -> None:
@@ -722,11 +743,11 @@ def test_others_write_at_any_moment_of_an_export_of_twenty_thousand_events(store
     exporting = threading.get_ident()
     listen(store.engine, "before_cursor_execute", write)
     try:
-        found = service.app.exporter.export(ann, CLIENT)
+        found = _exported(service, ann)
     finally:
         remove(store.engine, "before_cursor_execute", write)
-    assert len(found.events) == MOST_EVENTS + 1
-    assert len(written) == 5
+    assert len(found["audit_events"]) == 20_000 + 3
+    assert len(written) > 20_000 / export.PAGE
 
 
 # The limit of sessions
@@ -796,6 +817,7 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     with pytest.raises(WrongPassword):
         service.app.accounts.change_password(ann, OTHER_PASSWORD, OTHER_PASSWORD, CLIENT)
     service.app.accounts.change_password(ann, PASSWORD, OTHER_PASSWORD, CLIENT)
+    service.login("another", OTHER_PASSWORD)
     service.app.sessions.end_all(ann, CLIENT, keep_current=True)
     service.app.sessions.logout(ann, CLIENT)
     watch = service.login("watch", OTHER_PASSWORD)
@@ -814,7 +836,7 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
     links.append(service.token(MessageKind.EMAIL_CHANGE))
     service.app.email_verification.verify(links[-1], CLIENT)
-    service.app.exporter.export(ann, CLIENT)
+    list(service.app.exporter.export(ann, CLIENT))
     links.append(_run_a_service(service.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
 

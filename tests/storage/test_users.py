@@ -480,7 +480,7 @@ def test_what_happened_to_a_removed_user_stays_without_the_network_address(store
         for user_id in (ann.user.id, bob.user.id, None):
             work.audit.add(audit_event(user_id=user_id))
         work.users.remove(ann.user.id)
-        work.audit.forget_addresses(ann.user.id)
+        work.audit.forget_addresses(ann.user.id, after=None, limit=100)
         work.commit()
     addresses = {event.user_id: event.ip for event in events_in(store)}
     assert addresses == {ann.user.id: "", bob.user.id: "2001:db8::7", None: "2001:db8::7"}

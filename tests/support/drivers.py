@@ -50,6 +50,16 @@ class WsgiDriver:
         self._app = app
 
     def send(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool = False) -> Answer:
+        return self._send(self._environ(method, target, headers, body, chunked=chunked))
+
+    def abandon(self, target: str, headers: Headers) -> bytes:
+        """Ask, and go away with the first piece of the answer."""
+        chunks = self._app(self._environ("GET", target, headers, b"", chunked=False), lambda *_: None)
+        first: bytes = next(iter(chunks))
+        chunks.close()
+        return first
+
+    def _environ(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool) -> dict[str, Any]:
         path, _, query = target.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
@@ -75,6 +85,9 @@ class WsgiDriver:
             key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
             value = value.strip(" \t")  # noqa: PLW2901 - as gunicorn does (RFC 9110 section 5.5)
             environ[key] = f"{environ[key]},{value}" if key in environ else value
+        return environ
+
+    def _send(self, environ: dict[str, Any]) -> Answer:
         started: list[Any] = []
 
         def start_response(status: str, response_headers: Headers, _exc_info: Any = None) -> Any:
@@ -102,9 +115,32 @@ class AsgiDriver:
         )
         return future.result(30)
 
-    async def _send(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool) -> Answer:
+    def abandon(self, target: str, headers: Headers) -> bytes:
+        """Ask, and go away with the first piece of the answer."""
+        return asyncio.run_coroutine_threadsafe(self._abandon(target, headers), self._loop).result(30)
+
+    async def _abandon(self, target: str, headers: Headers) -> bytes:
+        pieces: list[bytes] = []
+        has_one = asyncio.Event()
+        messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            await has_one.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                pieces.append(message["body"])
+                has_one.set()
+
+        await self._app(self._scope("GET", target, headers, b"", chunked=False), receive, send)
+        return pieces[0]
+
+    def _scope(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool) -> dict[str, Any]:
         path, _, query = target.partition("?")
-        scope = {
+        return {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
@@ -121,6 +157,9 @@ class AsgiDriver:
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
         }
+
+    async def _send(self, method: str, target: str, headers: Headers, body: bytes, *, chunked: bool) -> Answer:
+        scope = self._scope(method, target, headers, body, chunked=chunked)
         size = 1024 if chunked else max(len(body), 1)
         parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
         messages = [
@@ -129,11 +168,17 @@ class AsgiDriver:
         ]
         sent: list[dict[str, Any]] = []
 
+        answered_whole = asyncio.Event()
+
         async def receive() -> dict[str, Any]:
+            if not messages:
+                await answered_whole.wait()  # a client that goes away before that would end a streamed answer
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered_whole.set()
 
         await self._app(scope, receive, send)
         start, *rest = sent

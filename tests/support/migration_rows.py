@@ -20,6 +20,7 @@ Row = Mapping[str, Any]
 
 ANN = uuid.UUID("019aa5a0-0000-7000-8000-000000000001")
 BOB = uuid.UUID("019aa5a0-0000-7000-8000-000000000002")
+CAROL = uuid.UUID("019aa5a0-0000-7000-8000-000000000003")
 LAPTOP = uuid.UUID("019aa5a0-0000-7000-8000-00000000000a")
 PHONE = uuid.UUID("019aa5a0-0000-7000-8000-00000000000b")
 EVENT = uuid.UUID("019aa5a0-0000-7000-8000-00000000000c")
@@ -36,6 +37,8 @@ _TYPES: dict[str, Any] = {
     "id": Uuid(),
     "user_id": Uuid(),
     "session_id": Uuid(),
+    "kept_session_id": Uuid(),
+    "erased_until": Uuid(),
     "roles": JSON(),
     "public_jwk": JSON(),
     "scopes": JSON(none_as_null=True),
@@ -59,6 +62,8 @@ _TYPES: dict[str, Any] = {
             "at",
             "due_at",
             "prepared_at",
+            "deleted_at",
+            "sessions_ended_at",
             "sent_at",
             "dead_at",
         ),
@@ -338,6 +343,30 @@ _THROTTLE_COUNTERS_WITH_PENDING: Sequence[Row] = (
     {**_THROTTLE_COUNTERS[1], "pending": [1_764_550_000_123_456, 1_764_550_000_123_457]},
 )
 
+_NO_LEFTOVERS: Row = dict.fromkeys(
+    ("deleted_at", "erased_until", "sessions_ended_at", "sessions_end_reason", "kept_session_id")
+)
+_USERS_AND_ONE_DELETED: Sequence[Row] = (
+    *({**row, **_NO_LEFTOVERS} for row in _USERS),
+    {
+        "id": CAROL,
+        "email": "",
+        "canonical_email": f"deleted {CAROL}",
+        "email_verified": False,
+        "password_hash": "",
+        "display_name": None,
+        "roles": [],
+        "is_active": False,
+        "created_at": THEN,
+        "updated_at": THEN,
+        "deleted_at": LATER,
+        "erased_until": EVENT,
+        "sessions_ended_at": THEN,
+        "sessions_end_reason": "password_reset",
+        "kept_session_id": PHONE,
+    },
+)
+
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0001": {
@@ -402,8 +431,20 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "email_tokens": _EMAIL_TOKENS,
         "throttle_counters": _THROTTLE_COUNTERS,
     },
+    "0007": {
+        "users": _USERS_AND_ONE_DELETED,
+        "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
+        "clients": _CLIENTS_WITH_AUDIENCES,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS,
+        "throttle_counters": _THROTTLE_COUNTERS,
+    },
     "0009": {
-        "users": _USERS,
+        "users": _USERS_AND_ONE_DELETED,
         "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
         "devices": _DEVICES,
         "signing_keys": _SIGNING_KEYS,

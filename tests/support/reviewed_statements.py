@@ -65,6 +65,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "users.reset_password": lambda work: work.users.reset_password(ANNS, "new", at=NOW),
     "users.verify_email": lambda work: work.users.verify_email(ANNS, at=NOW),
     "users.set_email": lambda work: work.users.set_email(ANNS, "a@b.example", canonical_email="a@b.example", at=NOW),
+    "users.mark_deleted": lambda work: work.users.mark_deleted(ANNS, at=NOW),
+    "users.next_deleted": lambda work: work.users.next_deleted(),
+    "users.note_erased": lambda work: work.users.note_erased(ANNS, until=ANNS),
     "users.remove": lambda work: work.users.remove(ANNS),
     "sessions.add": lambda work: work.sessions.add(session(ANNS)),
     "sessions.with_user": lambda work: work.sessions.with_user(LOGIN.id),
@@ -77,6 +80,8 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     ),
     "sessions.end_surplus": lambda work: work.sessions.end_surplus(ANNS, limit=99, at=NOW),
     "sessions.live_of": lambda work: work.sessions.live_of(ANNS, now=NOW),
+    "sessions.end_marked": lambda work: work.sessions.end_marked(limit=500),
+    "sessions.erase": lambda work: work.sessions.erase(ANNS, limit=500),
     "sessions.of": lambda work: work.sessions.of(ANNS),
     "sessions.purge": lambda work: work.sessions.purge(
         before=NOW - timedelta(days=7), made_before=NOW - timedelta(days=97), limit=500
@@ -87,6 +92,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "devices.forget_surplus": lambda work: work.devices.forget_surplus(ANNS, limit=0),
     "devices.forget_all": lambda work: work.devices.forget_all(ANNS, keep_session=LOGIN.id),
     "devices.of": lambda work: work.devices.of(ANNS),
+    "devices.erase": lambda work: work.devices.erase(ANNS, limit=500),
     "devices.purge": lambda work: work.devices.purge(now=LATER, limit=500),
     "keys.all": lambda work: work.keys.all(),
     "keys.add": lambda work: work.keys.add(key(77)),
@@ -128,6 +134,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "outbox.failed": lambda work: work.outbox.failed(),
     "outbox.retry": lambda work: work.outbox.retry(LETTER.id, at=NOW),
     "outbox.of": lambda work: work.outbox.of(ANNS),
+    "outbox.erase": lambda work: work.outbox.erase(ANNS, limit=500),
     "outbox.purge": lambda work: work.outbox.purge(
         sent_before=NOW - timedelta(days=1), dead_before=NOW - timedelta(days=30), limit=500
     ),
@@ -139,6 +146,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "one_time_tokens.end_some": lambda work: work.one_time_tokens.end_some(at=NOW, limit=500),
     "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(ANNS, at=NOW, purpose=TOKEN.purpose),
     "one_time_tokens.of": lambda work: work.one_time_tokens.of(ANNS),
+    "one_time_tokens.erase": lambda work: work.one_time_tokens.erase(ANNS, limit=500),
     # As few have expired as it finds every minute.
     "one_time_tokens.purge": lambda work: work.one_time_tokens.purge(now=NOW - timedelta(days=31), limit=500),
     "counters.lock": lambda work: work.counters.lock(["a", "b", "c"], now=NOW),
@@ -148,7 +156,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "audit.add": lambda work: work.audit.add(audit_event()),
     "audit.of": lambda work: work.audit.of(ANNS, limit=100),
     "audit.purge": lambda work: work.audit.purge(before=NOW - timedelta(days=400), limit=500),
-    "audit.forget_addresses": lambda work: work.audit.forget_addresses(ANNS),
+    "audit.forget_addresses": lambda work: work.audit.forget_addresses(ANNS, after=None, limit=500),
 }
 
 

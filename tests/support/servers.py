@@ -137,6 +137,11 @@ def relaying(folder: Path, **settings: str) -> Iterator[Process]:
         yield process
 
 
+def api_of(url: str) -> Api:
+    """The API of a server; what lies behind it is in another process, so there is none of it."""
+    return Api(LiveDriver(url), cast("AuthApp", None), FakeClock())
+
+
 @dataclass(frozen=True)
 class Server:
     """A front door in a process of its own."""
@@ -152,8 +157,8 @@ class Server:
 
     @property
     def api(self) -> Api:
-        """The API behind the connection; what lies behind the API is in another process, so there is none of it."""
-        return Api(LiveDriver(self.url), cast("AuthApp", None), FakeClock())
+        """The API behind the connection."""
+        return api_of(self.url)
 
     def is_ready(self) -> bool:
         """Whether it answers `/readyz` with 200."""

@@ -16,6 +16,7 @@ from core.errors import AuthError
 from core.mail.model import MessageKind
 from core.mail.texts import editions
 from core.sql_store import metadata
+from core.users.sql import users
 from tests.support.contract import OPERATIONS, PROBLEMS
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,13 @@ def test_every_error_has_a_problem_and_every_code_one_error() -> None:
 def test_every_table_has_a_purge_or_a_reason() -> None:
     named = [table for capability in CAPABILITIES for table in (*capability.purges, *capability.kept)]
     assert sorted(named) == sorted(metadata.tables)
+
+
+def test_every_table_that_refers_to_a_user_has_an_erasure() -> None:
+    """Without one, the rows of a deleted account go in one statement, however many there are."""
+    refer = {table.name for table in metadata.sorted_tables for key in table.foreign_keys if key.references(users)}
+    assert {table for capability in CAPABILITIES for table in capability.erasures} == refer
+    assert len(refer) >= 3
 
 
 def test_every_kind_of_message_has_a_letter() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -496,7 +497,8 @@ class CountingStore:
     """A store that counts the questions it is asked, and that can be away."""
 
     def __init__(self, store: SqlStore) -> None:
-        self.begin, self.check, self.close, self.on_message = store.begin, store.check, store.close, store.on_message
+        self.begin, self.check, self.close = store.begin, store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
         self.erase_deleted = store.erase_deleted
         self._store = store
         self.readings = 0
@@ -515,12 +517,8 @@ class MeetingStore:
     """A store whose first transactions begin only when all parties stand at its door, having read what was there."""
 
     def __init__(self, store: SqlStore, parties: int) -> None:
-        self.reading, self.check, self.close, self.on_message = (
-            store.reading,
-            store.check,
-            store.close,
-            store.on_message,
-        )
+        self.reading, self.check, self.close = store.reading, store.check, store.close
+        self.on_message, self.on_leftovers = store.on_message, store.on_leftovers
         self.erase_deleted = store.erase_deleted
         self._store = store
         self._parties = threading.Barrier(parties)
@@ -529,11 +527,11 @@ class MeetingStore:
         self._parties.reset()
 
     @contextmanager
-    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
+    def begin(self, account: uuid.UUID | None = None, *, turn_within: timedelta | None = None) -> Iterator[UnitOfWork]:
         with suppress(threading.BrokenBarrierError):
             self._parties.wait(timeout=2)
             self._parties.abort()
-        with self._store.begin(turn_within=turn_within) as work:
+        with self._store.begin(account, turn_within=turn_within) as work:
             yield work
 
 

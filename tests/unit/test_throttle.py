@@ -398,7 +398,7 @@ class Memory:
         self.events: list[AuditEvent] = []
 
     @contextmanager
-    def begin(self, *, turn_within: timedelta | None = None) -> Iterator[Any]:  # noqa: ARG002
+    def begin(self, _account: object = None, *, turn_within: timedelta | None = None) -> Iterator[Any]:  # noqa: ARG002
         work = SimpleNamespace(counters=MemoryCounters(dict(self.counters)), audit=MemoryAudit(list(self.events)))
 
         def commit() -> None:

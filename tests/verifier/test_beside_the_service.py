@@ -115,3 +115,12 @@ def test_they_agree_on_a_token_of_a_session_that_was_ended(both: Both) -> None:
     one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
     both.app.sessions.logout(both.app.sessions.whoami(one), LOCAL_ORIGIN)
     assert [both.agree(one), both.agree(other)] == [False, True]
+
+
+def test_they_agree_on_every_token_of_an_account_that_was_deleted(both: Both) -> None:
+    for email in (EMAIL, "ben@example.com"):
+        both.app.accounts.sign_up(email, PASSWORD, None, LOCAL_ORIGIN)
+    one, other = (both.app.authentication.login(EMAIL, PASSWORD, LOCAL_ORIGIN).access_token for _ in range(2))
+    bens = both.app.authentication.login("ben@example.com", PASSWORD, LOCAL_ORIGIN).access_token
+    both.app.accounts.delete(both.app.sessions.whoami(one), PASSWORD, LOCAL_ORIGIN)
+    assert [both.agree(each) for each in (one, other, bens)] == [False, False, True]

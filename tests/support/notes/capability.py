@@ -19,9 +19,10 @@ def purge(work: UnitOfWork, now: datetime, _settings: Settings, limit: int) -> i
     return work.port(NOTES).purge(before=now - LIFETIME, limit=limit)
 
 
-def export(read: UnitOfWork, user_id: uuid.UUID) -> list[Note]:
-    """The notes of a user."""
-    return [Note.of(note) for note in read.port(NOTES).of(user_id)]
+def export(read: UnitOfWork, user_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> list[tuple[uuid.UUID, Note]]:
+    """Export notes of a user."""
+    page = read.port(NOTES).of(user_id, after=after, limit=limit)
+    return [(note.id, Note.of(note)) for note in page]
 
 
 NOTE_BOOK = Capability(

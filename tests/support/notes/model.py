@@ -27,8 +27,8 @@ class Notes(Protocol):
         """Store a note; False where its user has the same already."""
         ...
 
-    def of(self, user_id: uuid.UUID) -> list[Note]:
-        """The notes of a user, oldest first."""
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Note]:
+        """The notes of a user, oldest first: those after an id."""
         ...
 
     def purge(self, *, before: datetime, limit: int) -> int:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Column, Connection, ForeignKey, MetaData, String, Table, UniqueConstraint, Uuid, delete, select
 
+from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime
 from core.storage.upsert import upsert
 from core.users.sql import users
@@ -37,10 +38,10 @@ class SqlNotes:
         )
         return added.one_or_none() is not None
 
-    def of(self, user_id: uuid.UUID) -> list[Note]:
+    def of(self, user_id: uuid.UUID, *, after: uuid.UUID | None = None, limit: int | None = None) -> list[Note]:
         """The notes of a user."""
-        rows = self._connection.execute(select(notes).where(notes.c.user_id == user_id).order_by(notes.c.id))
-        return [Note(**row) for row in rows.mappings()]
+        page = page_of(select(notes).where(notes.c.user_id == user_id), notes.c.id, after, limit)
+        return [Note(**row) for row in self._connection.execute(page).mappings()]
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Delete old notes."""
