@@ -8,7 +8,7 @@ from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.clock import Clock
 from core.mail.model import MessageKind, OneTimeToken, Purpose, message
-from core.mail.one_time_tokens import digest_of, revoke_links
+from core.mail.one_time_tokens import find_link, revoke_links
 from core.origin import Origin
 from core.sessions.model import EndReason
 from core.sessions.service import end_sessions
@@ -57,8 +57,8 @@ class PasswordReset:
     def reset(self, token: str, new_password: str, origin: Origin) -> None:
         """Set a new password and end every session, without starting a new one.
 
-        A user with the token reads the mail of the address, so the address is verified as well: an account that a
-        stranger signed up with it now belongs to the owner of the address.
+        A user with the token reads the mail of the address, so the address is verified as well. If it never was
+        before, a stranger may have made the account: everything that was set before goes, the name included.
 
         Raises:
             InvalidResetToken: the token is malformed, expired, used or replaced.
@@ -70,13 +70,8 @@ class PasswordReset:
         self._policy.check(new_password, address=found.address, field="new_password")
         self._reset(found, self._passwords.hash(new_password), origin)
 
-    @retried
     def _find(self, token: str) -> OneTimeToken:
-        digest = digest_of(token)
-        if digest is None:
-            raise InvalidResetToken
-        with self._store.reading() as read:
-            found = read.one_time_tokens.find(digest, [Purpose.PASSWORD_RESET], now=self._clock.now())
+        found = find_link(self._store, token, [Purpose.PASSWORD_RESET], now=self._clock.now())
         if found is None:
             raise InvalidResetToken
         return found

@@ -83,6 +83,13 @@ class ResetPasswordRequest(RequestModel):
 
 
 class VerifyEmailRequest(RequestModel):
+    """The token of a link, and where it is needed, the password of the account."""
+
+    token: EmailTokenText
+    password: PasswordText | None = None
+
+
+class DisownAccountRequest(RequestModel):
     """The token of a link."""
 
     token: EmailTokenText

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.accounts.removal import remove_account
 from core.audit.model import EventKind, event
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
@@ -119,7 +120,7 @@ class Accounts:
 
         """
         self._policy.check(new_password, address=principal.user.email, field="new_password")
-        with self._reauthentication.proof(principal, origin, failure=EventKind.PASSWORD_CHANGE_FAILED) as proof:
+        with self._reauthentication.proof(principal.user, origin, failure=EventKind.PASSWORD_CHANGE_FAILED) as proof:
             for old_hash in proof.check_password(current_password):
                 new_hash = self._passwords.hash(new_password)
                 proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
@@ -132,7 +133,7 @@ class Accounts:
             Overloaded: too many passwords are being checked.
 
         """
-        with self._reauthentication.proof(principal, origin) as proof:
+        with self._reauthentication.proof(principal.user, origin) as proof:
             for checked in proof.check_password(current_password):
                 proof.is_done = self._delete(principal, checked, origin)
 
@@ -143,13 +144,8 @@ class Accounts:
         with self._store.begin() as work:
             if work.users.lock_credentials(user_id, password_hash) is None:
                 return False
-            end_sessions(work, user_id, at=now, reason=EndReason.ACCOUNT_DELETED)
-            if (canonical := work.users.remove(user_id)) is None:
+            if not remove_account(work, user_id, EventKind.ACCOUNT_DELETED, at=now, origin=origin):
                 return False
-            # An unsent request for a link names the address and no user.
-            work.outbox.forget_address(canonical)
-            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
-            work.audit.forget_addresses(user_id)
             work.commit()
         return True
 

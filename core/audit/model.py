@@ -29,6 +29,8 @@ class EventKind(StrEnum):
     ACCOUNT_UPDATED = "account_updated"
     ACCOUNT_EXPORTED = "account_exported"
     ACCOUNT_DELETED = "account_deleted"
+    ACCOUNT_DISOWNED = "account_disowned"
+    """The owner of its address, which was never verified, did not make it: it was deleted."""
     SIGNUP_REPEATED = "signup_repeated"
     PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 - the name of an event
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an event

@@ -9,19 +9,18 @@ from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
 from core.errors import InvalidToken
 from core.origin import Origin
-from core.sessions.model import Principal
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.throttle import Throttle
-from core.users.model import Account
+from core.users.model import Account, User
 
 
 class Proof:
     """One re-authentication, and whether the change that it allows is done."""
 
-    def __init__(self, reauthentication: "Reauthentication", principal: Principal) -> None:
+    def __init__(self, reauthentication: "Reauthentication", user: User) -> None:
         self._reauthentication = reauthentication
-        self._principal = principal
+        self._user = user
         self.is_done = False
 
     def check_password(self, password: str) -> Iterator[str]:
@@ -33,12 +32,12 @@ class Proof:
         to a new password, which does not match.
 
         Raises:
-            InvalidToken: the account was deleted since the token was checked.
+            InvalidToken: the account was deleted since the user was read.
             Overloaded: too many passwords are being checked.
 
         """
         for _ in range(CHECKS):
-            stored = self._reauthentication.matching_hash(self._principal, password)
+            stored = self._reauthentication.matching_hash(self._user, password)
             if stored is None:
                 return
             yield stored
@@ -47,7 +46,7 @@ class Proof:
 
 
 class Reauthentication:
-    """Checks the password of a user who is logged in."""
+    """Checks the password of a user who is known by a session or by a link."""
 
     def __init__(self, *, store: Store, clock: Clock, passwords: PasswordHasher, throttle: Throttle) -> None:
         self._store = store
@@ -57,7 +56,7 @@ class Reauthentication:
 
     @contextmanager
     def proof(
-        self, principal: Principal, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
+        self, user: User, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
     ) -> Iterator[Proof]:
         """Count an attempt, and take it back if the password was right.
 
@@ -69,30 +68,30 @@ class Reauthentication:
             Overloaded: too many passwords are being checked.
 
         """
-        with self._passwords.reserve(), self._throttle.attempt(principal.user.email, origin) as attempt:
-            proof = Proof(self, principal)
+        with self._passwords.reserve(), self._throttle.attempt(user.email, origin) as attempt:
+            proof = Proof(self, user)
             yield proof
         if not proof.is_done:
-            self._record_failure(failure, principal, origin)
+            self._record_failure(failure, user, origin)
             raise WrongPassword
         self._throttle.forget(attempt)
 
-    def matching_hash(self, principal: Principal, password: str) -> str | None:
+    def matching_hash(self, user: User, password: str) -> str | None:
         """Return the stored hash of the user if the password matches it and the account is active."""
-        account = self._account(principal)
+        account = self._account(user)
         return account.password_hash if self._passwords.matches(password, account) else None
 
     @retried
-    def _account(self, principal: Principal) -> Account:
+    def _account(self, user: User) -> Account:
         with self._store.reading() as read:
-            account = read.users.by_id(principal.user.id)
+            account = read.users.by_id(user.id)
         if account is None:
             raise InvalidToken
         return account
 
     @retried
-    def _record_failure(self, kind: EventKind, principal: Principal, origin: Origin) -> None:
+    def _record_failure(self, kind: EventKind, user: User, origin: Origin) -> None:
         now = self._clock.now()
         with self._store.begin() as work:
-            work.audit.add(event(kind, at=now, origin=origin, user_id=principal.user.id))
+            work.audit.add(event(kind, at=now, origin=origin, user_id=user.id))
             work.commit()

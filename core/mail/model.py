@@ -196,6 +196,8 @@ class OneTimeToken:
     expires_at: datetime
     ended_at: datetime | None = None
     """The time when it was used, replaced by a newer one, or revoked by a change of password or address."""
+    used_at: datetime | None = None
+    """The time when it was used, if it was not replaced or revoked after that: a reader may follow it again."""
 
 
 class OneTimeTokens(Protocol):
@@ -213,8 +215,10 @@ class OneTimeTokens(Protocol):
         """Return the token of a message, ended or not."""
         ...
 
-    def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
-        """Return the token with this digest if it has neither ended nor expired."""
+    def find(
+        self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime, or_used: bool = False
+    ) -> OneTimeToken | None:
+        """Return the token with this digest if it has neither ended nor expired; ``or_used``, also a used one."""
         ...
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
@@ -224,8 +228,13 @@ class OneTimeTokens(Protocol):
         """
         ...
 
-    def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose, and erase their addresses."""
+    def end_all(
+        self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None, keep: uuid.UUID | None = None
+    ) -> None:
+        """End every token of a user, or those of a purpose, except ``keep``, and erase their addresses.
+
+        Used ones are no longer found either.
+        """
         ...
 
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:

@@ -72,6 +72,7 @@ email_tokens = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime, nullable=True),
+    Column("used_at", UtcDateTime, nullable=True),
     UniqueConstraint("digest"),
     Index(None, "user_id", "purpose", "id"),
     Index(None, "expires_at"),
@@ -219,6 +220,10 @@ class SqlOutbox:
         self._connection.execute(update(outbox).where(*is_leased).values(**values))
 
 
+_NOT_ENDED = email_tokens.c.ended_at.is_(null())
+_NOT_ENDED_OR_USED = or_(_NOT_ENDED, email_tokens.c.used_at.is_not(null()))
+
+
 def _token_of(row: Row[Any]) -> OneTimeToken:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
     return OneTimeToken(**values | {"purpose": Purpose(values["purpose"])})
@@ -242,6 +247,7 @@ class SqlOneTimeTokens:
                 created_at=token.created_at,
                 expires_at=token.expires_at,
                 ended_at=token.ended_at,
+                used_at=token.used_at,
             )
         )
 
@@ -262,12 +268,14 @@ class SqlOneTimeTokens:
         row = self._connection.execute(select(email_tokens).where(email_tokens.c.id == message_id)).one_or_none()
         return None if row is None else _token_of(row)
 
-    def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
+    def find(
+        self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime, or_used: bool = False
+    ) -> OneTimeToken | None:
         row = self._connection.execute(
             select(email_tokens).where(
                 email_tokens.c.digest == digest,
                 email_tokens.c.purpose.in_([purpose.value for purpose in purposes]),
-                email_tokens.c.ended_at.is_(null()),
+                _NOT_ENDED_OR_USED if or_used else _NOT_ENDED,
                 email_tokens.c.expires_at > now,
             )
         ).one_or_none()
@@ -276,16 +284,21 @@ class SqlOneTimeTokens:
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
         used = (
             update(email_tokens)
-            .where(email_tokens.c.id == token_id, email_tokens.c.ended_at.is_(null()), email_tokens.c.expires_at > at)
-            .values(ended_at=at, address="")
+            .where(email_tokens.c.id == token_id, _NOT_ENDED, email_tokens.c.expires_at > at)
+            .values(ended_at=at, used_at=at, address="")
         )
         return self._connection.execute(used).rowcount == 1
 
-    def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        ended = update(email_tokens).where(email_tokens.c.user_id == user_id, email_tokens.c.ended_at.is_(null()))
+    def end_all(
+        self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None, keep: uuid.UUID | None = None
+    ) -> None:
+        ended = update(email_tokens).where(email_tokens.c.user_id == user_id, _NOT_ENDED_OR_USED)
         if purpose is not None:
             ended = ended.where(email_tokens.c.purpose == purpose.value)
-        self._connection.execute(ended.values(ended_at=at, address=""))
+        if keep is not None:
+            ended = ended.where(email_tokens.c.id != keep)
+        at_first = func.coalesce(email_tokens.c.ended_at, at)
+        self._connection.execute(ended.values(ended_at=at_first, used_at=None, address=""))
 
     def of(self, user_id: uuid.UUID) -> list[OneTimeToken]:
         rows = self._connection.execute(

@@ -7,7 +7,7 @@ from sqlalchemy import DateTime, Dialect, MetaData
 from sqlalchemy.types import TypeDecorator
 
 # The migration that this version of the code needs; `readyz` compares it with the database's.
-HEAD_REVISION = "0006"
+HEAD_REVISION = "0008"
 
 _REVISION = re.compile(r"[0-9]{4}")
 

@@ -63,7 +63,10 @@ class Users(Protocol):
         ...
 
     def reset_password(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
-        """Set the hash of an active user and mark the address as verified: the user has proved to read its mail."""
+        """Set the hash of an active user and mark the address as verified: the user has proved to read its mail.
+
+        If the address was never verified before, the display name is removed: a stranger may have chosen it.
+        """
         ...
 
     def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
+    case,
     delete,
     select,
     true,
@@ -137,7 +138,12 @@ class SqlUsers:
 
     def reset_password(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
         return self._change(
-            user_id, users.c.is_active == true(), password_hash=new_hash, email_verified=True, updated_at=at
+            user_id,
+            users.c.is_active == true(),
+            password_hash=new_hash,
+            display_name=case((users.c.email_verified == true(), users.c.display_name)),
+            email_verified=True,
+            updated_at=at,
         )
 
     def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from core.accounts.schemas import ResetPasswordRequest, VerifyEmailRequest
+from core.accounts.schemas import DisownAccountRequest, ResetPasswordRequest, VerifyEmailRequest
 from core.contract.operation import Auth, Operation
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.oauth.schemas import ClientForm, TokenForm
@@ -216,7 +216,11 @@ def _consistent(draw: Draw, model: type[BaseModel], made: dict[str, Any], known:
     if issubclass(model, ClientForm):
         others = {name: value for name, value in made.items() if name not in ClientForm.model_fields}
         return others | _client(draw, known)
-    of_model = {ResetPasswordRequest: known.links[-2:], VerifyEmailRequest: known.links[:2]}
+    of_model: dict[type[BaseModel], Sequence[str]] = {
+        ResetPasswordRequest: known.links[-2:],
+        VerifyEmailRequest: known.links[:2],
+        DisownAccountRequest: known.links[:2],
+    }
     return made | ({"token": draw(st.sampled_from(of_model[model]))} if model in of_model else {})
 
 

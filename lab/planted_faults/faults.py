@@ -120,8 +120,8 @@ FAULTS = (
         name="the address of a used link is kept",
         heading=MAIL,
         file="core/mail/sql.py",
-        text='\n            .values(ended_at=at, address="")\n',
-        replacement="\n            .values(ended_at=at)\n",
+        text='\n            .values(ended_at=at, used_at=at, address="")\n',
+        replacement="\n            .values(ended_at=at, used_at=at)\n",
         tests=("tests/contract/test_email_change.py::test_no_new_address_is_kept_after_its_link",),
     ),
     Fault(

@@ -206,7 +206,10 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
         scene.links["password_reset"], OTHER_PASSWORD, CLIENT
     ),
     "ask for a verification": lambda scene: scene.app.email_verification.request(scene.principal, CLIENT),
-    "verify the address": lambda scene: scene.app.email_verification.verify(scene.links["email_verification"], CLIENT),
+    "verify the address": lambda scene: scene.app.email_verification.verify(
+        scene.links["email_verification"], CLIENT, password=PASSWORD
+    ),
+    "disown the account": lambda scene: scene.app.email_verification.disown(scene.links["email_verification"], CLIENT),
     "ask for another address": lambda scene: scene.app.email_verification.request_change(
         scene.principal, "third@example.com", PASSWORD, CLIENT
     ),

@@ -116,7 +116,7 @@ def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: SqlStor
         assert work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1)) == newest
         work.one_time_tokens.use(newest.id, at=NOW)
         ended = work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1))
-    assert ended == replace(newest, ended_at=NOW, address="")
+    assert ended == replace(newest, ended_at=NOW, used_at=NOW, address="")
 
 
 def test_the_latest_is_of_this_user_and_purpose(store: SqlStore, ann: Account) -> None:
@@ -147,9 +147,26 @@ def test_a_token_is_used_once(store: SqlStore, ann: Account) -> None:
     assert _use(store, token.id)
     assert not _use(store, token.id, NOW + TICK)
     assert _find(store, token) is None
+    used = replace(token, ended_at=NOW, used_at=NOW, address="")
     with store.reading() as read:
-        assert read.one_time_tokens.by_id(token.id) == replace(token, ended_at=NOW, address="")
+        assert read.one_time_tokens.by_id(token.id) == used
+        assert read.one_time_tokens.find(token.digest, [token.purpose], now=NOW, or_used=True) == used
+        assert read.one_time_tokens.find(token.digest, [token.purpose], now=token.expires_at, or_used=True) is None
     assert _find(store, other) == other
+
+
+def test_a_used_token_is_found_until_all_of_its_user_end(store: SqlStore, ann: Account) -> None:
+    token, kept = email_token(ann.user.id), email_token(ann.user.id)
+    stored(store, token, kept)
+    assert _use(store, token.id)
+    assert _use(store, kept.id)
+    with store.begin() as work:
+        work.one_time_tokens.end_all(ann.user.id, at=NOW + TICK, keep=kept.id)
+        work.commit()
+    with store.reading() as read:
+        assert read.one_time_tokens.find(token.digest, [token.purpose], now=NOW, or_used=True) is None
+        assert read.one_time_tokens.find(kept.digest, [kept.purpose], now=NOW, or_used=True) is not None
+        assert read.one_time_tokens.by_id(token.id) == replace(token, ended_at=NOW, address="")
 
 
 def test_a_token_is_used_until_it_expires_and_not_then(store: SqlStore, ann: Account) -> None:

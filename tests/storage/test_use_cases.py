@@ -776,7 +776,10 @@ def test_a_long_user_agent_is_cut(service: Service) -> None:
 def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     """Everything that records an event: the tokens of the logins, and the other secrets."""
     links = [service.token(MessageKind.EMAIL_VERIFICATION)]
-    service.app.email_verification.verify(links[0], CLIENT)
+    service.app.email_verification.verify(links[0], CLIENT, password=PASSWORD)
+    service.app.accounts.sign_up("anna@example.net", OTHER_PASSWORD, "Eve", CLIENT)
+    links.append(service.token(MessageKind.EMAIL_VERIFICATION))
+    service.app.email_verification.disown(links[-1], CLIENT)
     laptop, phone, tablet = (service.login(device) for device in ("laptop", "phone", "tablet"))
     ann = service.principal(laptop)
     service.app.accounts.rename(ann, "Anna", CLIENT)

@@ -29,6 +29,7 @@ JSON: dict[str, dict[str, Any]] = {
     "refresh": {"refresh_token": REFRESH_TOKEN},
     "reset_password": {"token": LINK, "new_password": PASSWORD},
     "verify_email": {"token": LINK},
+    "disown_account": {"token": LINK},
 }
 FORMS = {
     "token": {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN},

@@ -323,6 +323,11 @@ _THROTTLE_COUNTERS: Sequence[Row] = (
     {"key": "f" * 64, "count": 0, "at": THEN, "since": THEN, "familiar_until": LATER, "expires_at": LATER},
 )
 
+# Since revision 0008: one that was used, and one that was revoked.
+_EMAIL_TOKENS_THAT_WERE_USED: Sequence[Row] = tuple(
+    {**row, "used_at": used_at} for row, used_at in zip(_EMAIL_TOKENS, (None, THEN), strict=True)
+)
+
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0001": {
@@ -385,6 +390,18 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "revocations": _REVOCATIONS,
         "outbox": _OUTBOX,
         "email_tokens": _EMAIL_TOKENS,
+        "throttle_counters": _THROTTLE_COUNTERS,
+    },
+    "0008": {
+        "users": _USERS,
+        "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
+        "clients": _CLIENTS_WITH_AUDIENCES,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS_THAT_WERE_USED,
         "throttle_counters": _THROTTLE_COUNTERS,
     },
 }
