@@ -819,7 +819,8 @@ def right_requests(draw: Draw, operation: Operation, known: Known) -> Asked:
     if operation.form is not None:
         pairs = list(draw(members(operation.form, known)).items())
         asked = replace(with_field(asked, "Content-Type", FORM), body=as_form(pairs, plus=draw(st.booleans())))
-    if operation.auth in (Auth.USER, Auth.BEARER):
+    is_optional = operation.auth is Auth.OPTIONAL_USER and draw(st.booleans())
+    if operation.auth in (Auth.USER, Auth.BEARER) or is_optional:
         token = draw(st.sampled_from((*[*known.access_tokens[:2]] * 12, *known.access_tokens)))
         asked = with_field(asked, "Authorization", f"Bearer {token}")
     of_client = 7 if b"client_credentials" in asked.body else 1

@@ -33,7 +33,10 @@ def mail_caused(door: Server, mail: PickyServer, email: str) -> list[str]:
 
     credentials = {"email": email, "password": PASSWORD}
     assert api.post("/v1/signup", credentials).status == 201
-    assert api.post("/v1/verify-email", {"token": token_in("email_verification", email)}).status == 204
+    verification = {"token": token_in("email_verification", email)}
+    assert api.post("/v1/verify-email", verification).status == 403
+    assert api.post("/v1/verify-email", verification | {"password": PASSWORD}).status == 204
+    assert api.post("/v1/disown-account", verification).status == 400
     assert api.post("/v1/signup", credentials).status == 409
     mail.wait_for_kind("signup_attempted", email)
     assert api.post("/v1/send-password-reset", {"email": email}).status == 202

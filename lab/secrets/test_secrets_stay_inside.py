@@ -258,8 +258,11 @@ def ask_account(client: RecordingClient, letters: Letters, access: str, password
     client.ask("DELETE", "/v1/sessions/00000000-0000-4000-8000-000000000000", 404, token=access)
     client.ask("POST", "/v1/send-email-verification", 202, token=access)
     token = client.keep("token in a link", letters.token("email_verification", 2))
+    client.ask("POST", "/v1/verify-email", 403, json={"token": token})
+    client.ask("POST", "/v1/verify-email", 403, json={"token": token, "password": wrong})
+    client.ask("POST", "/v1/verify-email", 204, json={"token": token, "password": password})
     client.ask("POST", "/v1/verify-email", 204, json={"token": token})
-    client.ask("POST", "/v1/verify-email", 400, json={"token": token})
+    client.ask("POST", "/v1/disown-account", 400, json={"token": token})
     change = {"new_email": f"{LOCAL}.moved@example.com", "current_password": wrong}
     client.ask("POST", "/v1/account/email", 403, json=change, token=access)
     client.ask("POST", "/v1/account/email", 202, json={**change, "current_password": password}, token=access)
@@ -475,7 +478,7 @@ def ask_for_every_letter(client: RecordingClient, letters: Letters) -> None:
     client.keep("token in a link", letters.token("email_verification"))
     client.ask("POST", "/v1/login", 403, json=credentials)
     token = client.keep("token in a link", letters.token("email_verification", 2))
-    client.ask("POST", "/v1/verify-email", 204, json={"token": token})
+    client.ask("POST", "/v1/verify-email", 204, json={"token": token, "password": password})
     client.ask("POST", "/v1/signup", 202, json={**credentials, "password": client.keep("other's", a_password("wren"))})
     access, _ = client.keep_pair(client.ask("POST", "/v1/login", 200, json=credentials))
     change = {"new_email": moved, "current_password": password}
