@@ -9,6 +9,7 @@ from functools import cached_property
 
 import structlog
 
+from core.accounts.email_change_undo import EmailChangeUndo
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
 from core.accounts.password_reset import PasswordReset
@@ -70,6 +71,7 @@ class AuthApp:
     exporter: Exporter
     password_reset: PasswordReset
     email_verification: EmailVerification
+    email_change_undo: EmailChangeUndo
     authentication: Authentication
     token_endpoint: TokenEndpoint
     sessions: SessionService
@@ -152,6 +154,7 @@ def build(
         exporter=wiring.exporter,
         password_reset=wiring.password_reset,
         email_verification=wiring.email_verification,
+        email_change_undo=wiring.email_change_undo,
         authentication=wiring.authentication,
         token_endpoint=wiring.token_endpoint,
         sessions=wiring.sessions,
@@ -285,6 +288,10 @@ class _Wiring:
             reauthentication=self.reauthentication,
             throttle=self.throttle,
         )
+
+    @cached_property
+    def email_change_undo(self) -> EmailChangeUndo:
+        return EmailChangeUndo(store=self._store, clock=self._clock)
 
     @cached_property
     def clients(self) -> ClientService:

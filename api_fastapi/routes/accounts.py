@@ -20,6 +20,7 @@ from core.accounts.schemas import (
     SendPasswordResetRequest,
     SignupAccepted,
     SignupRequest,
+    UndoEmailChangeRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
@@ -96,3 +97,8 @@ async def verify_email(body: VerifyEmailRequest, principal: OptionalPrincipal, a
 @on(operations.DISOWN_ACCOUNT)
 async def disown_account(body: DisownAccountRequest, auth: Auth, origin: From) -> None:
     await run_in_threadpool(auth.email_verification.disown, body.token, origin)
+
+
+@on(operations.UNDO_EMAIL_CHANGE)
+async def undo_email_change(body: UndoEmailChangeRequest, auth: Auth, origin: From) -> None:
+    await run_in_threadpool(auth.email_change_undo.undo, body.token, origin)

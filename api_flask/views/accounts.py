@@ -20,6 +20,7 @@ from core.accounts.schemas import (
     SendPasswordResetRequest,
     SignupAccepted,
     SignupRequest,
+    UndoEmailChangeRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
@@ -117,3 +118,10 @@ class DisownAccount(MethodView):
     @endpoint(operations.DISOWN_ACCOUNT)
     def post(self, body: DisownAccountRequest) -> None:
         auth_app().email_verification.disown(body.token, current_origin())
+
+
+@on
+class UndoEmailChange(MethodView):
+    @endpoint(operations.UNDO_EMAIL_CHANGE)
+    def post(self, body: UndoEmailChangeRequest) -> None:
+        auth_app().email_change_undo.undo(body.token, current_origin())

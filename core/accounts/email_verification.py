@@ -199,9 +199,9 @@ class EmailVerification:
             raise InvalidVerificationToken  # the account was deactivated
         revoke_links(work, after.id, at=now, keep=token.id)
         work.audit.add(event(EventKind.EMAIL_CHANGED, at=now, origin=origin, user_id=after.id))
-        work.outbox.add(
-            message(MessageKind.EMAIL_CHANGED, at=now, origin=origin, user_id=after.id, address=before.email)
-        )
+        # Only an address that was verified is certainly the user's, and may take the account back.
+        notice = MessageKind.EMAIL_CHANGED if before.email_verified else MessageKind.EMAIL_CORRECTED
+        work.outbox.add(message(notice, at=now, origin=origin, user_id=after.id, address=before.email))
 
 
 def _needs_proof(found: OneTimeToken, user: User, principal: Principal | None) -> bool:

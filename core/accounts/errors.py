@@ -13,6 +13,11 @@ class InvalidVerificationToken(AuthError):
     detail = "The link is expired, already used, or replaced by a newer one."
 
 
+class InvalidUndoToken(AuthError):
+    code = "invalid_undo_token"
+    detail = "The link is expired, or there is nothing to undo any more."
+
+
 class ProofRequired(AuthError):
     code = "proof_required"
     detail = "The link alone is not enough: log in to the account, or add its password."

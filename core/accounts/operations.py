@@ -2,7 +2,7 @@
 
 from http import HTTPMethod, HTTPStatus
 
-from core.accounts.errors import InvalidResetToken, InvalidVerificationToken, ProofRequired
+from core.accounts.errors import InvalidResetToken, InvalidUndoToken, InvalidVerificationToken, ProofRequired
 from core.accounts.export_schemas import AccountExport
 from core.accounts.schemas import (
     ChangeEmailRequest,
@@ -13,6 +13,7 @@ from core.accounts.schemas import (
     SendPasswordResetRequest,
     SignupAccepted,
     SignupRequest,
+    UndoEmailChangeRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
@@ -185,6 +186,21 @@ DISOWN_ACCOUNT = Operation(
     errors=(InvalidVerificationToken,),
 )
 
+UNDO_EMAIL_CHANGE = Operation(
+    id="undo_email_change",
+    method=HTTPMethod.POST,
+    path="/v1/undo-email-change",
+    tag=Tag.ACCOUNTS,
+    summary="Undo a change of the e-mail address",
+    description="Give the account the address back that the token of a link was sent to, up to seven days after the "
+    "change. Every session of the user ends, and the password no longer works, because it was known to whoever made "
+    "the change: a reset sets a new one. A second time, nothing more happens.",
+    json=UndoEmailChangeRequest,
+    status=HTTPStatus.NO_CONTENT,
+    success="The account has its earlier address.",
+    errors=(InvalidUndoToken,),
+)
+
 OPERATIONS = (
     SIGNUP,
     UPDATE_ACCOUNT,
@@ -197,4 +213,5 @@ OPERATIONS = (
     SEND_EMAIL_VERIFICATION,
     VERIFY_EMAIL,
     DISOWN_ACCOUNT,
+    UNDO_EMAIL_CHANGE,
 )

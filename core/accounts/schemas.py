@@ -89,6 +89,12 @@ class VerifyEmailRequest(RequestModel):
     password: PasswordText | None = None
 
 
+class UndoEmailChangeRequest(RequestModel):
+    """The token of a link."""
+
+    token: EmailTokenText
+
+
 class DisownAccountRequest(RequestModel):
     """The token of a link."""
 

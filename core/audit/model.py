@@ -37,6 +37,7 @@ class EventKind(StrEnum):
     EMAIL_VERIFIED = "email_verified"
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
     THROTTLED = "throttled"
     """A counter of attempts reached its burst; the next attempt has to wait."""
     CONFIRMATION_FAILED = "confirmation_failed"

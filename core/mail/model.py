@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -31,6 +31,11 @@ class MessageKind(StrEnum):
     """To the new address, with the link that confirms it."""
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
+    """To the old address, with the link that undoes the change."""
+    EMAIL_CORRECTED = "email_corrected"
+    """To the old address if it was never verified: it may be a stranger's, who must not get the account."""
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
+    """To the address that an account had until its change was undone."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a message
     SESSION_ENDED = "session_ended"
     """A used refresh token came back."""
@@ -100,8 +105,11 @@ class Outbox(Protocol):
         """Count the messages of a kind that were prepared for a user between two times, except one."""
         ...
 
-    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Delete the unsent messages of a kind to a user, also those that only name the user's address."""
+    def cancel(self, user_id: uuid.UUID, kind: MessageKind, *, after: uuid.UUID | None = None) -> None:
+        """Delete the unsent messages of a kind to a user, also those that only name the user's address.
+
+        With ``after``, only those after this message.
+        """
         ...
 
     def forget_address(self, canonical_email: str) -> None:
@@ -180,6 +188,11 @@ class Purpose(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a purpose
     EMAIL_VERIFICATION = "email_verification"
     EMAIL_CHANGE = "email_change"
+    EMAIL_CHANGE_UNDO = "email_change_undo"
+
+
+REVOCABLE = tuple(purpose for purpose in Purpose if purpose is not Purpose.EMAIL_CHANGE_UNDO)
+"""What ends with a change of password or address. An undo does not: whoever took an account over can change both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,11 +242,17 @@ class OneTimeTokens(Protocol):
         ...
 
     def end_all(
-        self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None, keep: uuid.UUID | None = None
+        self,
+        user_id: uuid.UUID,
+        *,
+        at: datetime,
+        purposes: Collection[Purpose] = REVOCABLE,
+        keep: uuid.UUID | None = None,
+        after: uuid.UUID | None = None,
     ) -> None:
-        """End every token of a user, or those of a purpose, except ``keep``, and erase their addresses.
+        """End the tokens of a user for these purposes, except ``keep``, and erase their addresses.
 
-        Used ones are no longer found either.
+        With ``after``, only those of later messages. Used ones are no longer found either.
         """
         ...
 

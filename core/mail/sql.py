@@ -1,7 +1,7 @@
 """The outbox and the one-time tokens in SQL."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from core.mail.model import FURTHEST_DUE, MAX_ERROR, Message, OneTimeToken, Purpose
+from core.mail.model import FURTHEST_DUE, MAX_ERROR, REVOCABLE, Message, OneTimeToken, Purpose
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
 
@@ -171,10 +171,9 @@ class SqlOutbox:
         )
         return count or 0
 
-    def cancel(self, user_id: uuid.UUID, kind: str) -> None:
-        self._connection.execute(
-            delete(outbox).where(outbox.c.kind == kind, _is_for(user_id), outbox.c.sent_at.is_(null()))
-        )
+    def cancel(self, user_id: uuid.UUID, kind: str, *, after: uuid.UUID | None = None) -> None:
+        unsent = delete(outbox).where(outbox.c.kind == kind, _is_for(user_id), outbox.c.sent_at.is_(null()))
+        self._connection.execute(unsent if after is None else unsent.where(outbox.c.id > after))
 
     def forget_address(self, canonical_email: str) -> None:
         self._connection.execute(delete(outbox).where(_only_names(canonical_email)))
@@ -290,13 +289,23 @@ class SqlOneTimeTokens:
         return self._connection.execute(used).rowcount == 1
 
     def end_all(
-        self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None, keep: uuid.UUID | None = None
+        self,
+        user_id: uuid.UUID,
+        *,
+        at: datetime,
+        purposes: Collection[Purpose] = REVOCABLE,
+        keep: uuid.UUID | None = None,
+        after: uuid.UUID | None = None,
     ) -> None:
-        ended = update(email_tokens).where(email_tokens.c.user_id == user_id, _NOT_ENDED_OR_USED)
-        if purpose is not None:
-            ended = ended.where(email_tokens.c.purpose == purpose.value)
+        ended = update(email_tokens).where(
+            email_tokens.c.user_id == user_id,
+            email_tokens.c.purpose.in_([purpose.value for purpose in purposes]),
+            _NOT_ENDED_OR_USED,
+        )
         if keep is not None:
             ended = ended.where(email_tokens.c.id != keep)
+        if after is not None:
+            ended = ended.where(email_tokens.c.id > after)
         at_first = func.coalesce(email_tokens.c.ended_at, at)
         self._connection.execute(ended.values(ended_at=at_first, used_at=None, address=""))
 

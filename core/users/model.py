@@ -20,6 +20,10 @@ class User:
     updated_at: datetime
 
 
+NO_PASSWORD = "!"  # noqa: S105 - the absence of one
+"""In place of a hash: no password matches it, until a reset sets one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A user with the password hash; it never leaves the core."""
@@ -75,6 +79,15 @@ class Users(Protocol):
 
     def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
         """Set another, verified address of an active user; return the updated user.
+
+        Raises:
+            EmailTaken: another account has this canonical address.
+
+        """
+        ...
+
+    def restore_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        """Give an active user an earlier, verified address back, and no password; return the updated user.
 
         Raises:
             EmailTaken: another account has this canonical address.

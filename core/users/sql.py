@@ -26,7 +26,7 @@ from core.storage.engine import database_errors
 from core.storage.schema import UtcDateTime, metadata
 from core.storage.upsert import upsert
 from core.users.errors import EmailTaken
-from core.users.model import Account, User
+from core.users.model import NO_PASSWORD, Account, User
 
 users = Table(
     "users",
@@ -157,6 +157,18 @@ class SqlUsers:
                 email=address,
                 canonical_email=canonical_email,
                 email_verified=True,
+                updated_at=at,
+            )
+
+    def restore_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        with database_errors(_REFUSALS):
+            return self._change(
+                user_id,
+                users.c.is_active == true(),
+                email=address,
+                canonical_email=canonical_email,
+                email_verified=True,
+                password_hash=NO_PASSWORD,
                 updated_at=at,
             )
 

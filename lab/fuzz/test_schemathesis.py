@@ -59,7 +59,7 @@ expected-statuses = ["2xx", 401, 422]
 
 # The token of a link is one that was sent, or it is refused (400); the password comes after it.
 [[operations]]
-include-operation-id = ["reset_password", "verify_email", "disown_account"]
+include-operation-id = ["reset_password", "verify_email", "disown_account", "undo_email_change"]
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", 400, 401, 422]
 

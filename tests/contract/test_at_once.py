@@ -76,7 +76,7 @@ def test_of_five_changes_to_one_address_one_wins(both: Both) -> None:
     assert sorted(answer.status for answer in answers) == [204] + [400] * 4
     with here.engine.connect() as connection:
         assert list(connection.scalars(select(users.c.email))).count(OTHER_EMAIL) == 1
-    assert [kind_of(letter) for letter in here.deliver()].count("email_changed") == 1
+    assert [kind_of(letter) for letter in here.deliver()].count("email_corrected") == 1
 
 
 def test_of_sixteen_deletions_one_is_it(both: Both) -> None:

@@ -462,6 +462,7 @@ BODIES = {
     "/v1/reset-password": {"token": "twm_" + "A" * 32, "new_password": OTHER_PASSWORD},
     "/v1/verify-email": {"token": "twm_" + "A" * 32, "password": PASSWORD},
     "/v1/disown-account": {"token": "twm_" + "A" * 32},
+    "/v1/undo-email-change": {"token": "twm_" + "A" * 32},
     "/v1/account/email": {"new_email": OTHER_EMAIL, "current_password": PASSWORD},
     "/v1/account/delete": {"current_password": PASSWORD},
 }

@@ -16,21 +16,29 @@ from tests.support.parity import fields_of
 from tests.support.services import FRAMEWORKS, on_one_database, open_service
 from tests.support.settings import SECRET
 
-PAGES = ("/reset-password", "/verify-email")
+PAGES = ("/reset-password", "/verify-email", "/undo-email-change")
 ASSETS = {"links.css": "text/css; charset=utf-8", "links.js": "text/javascript; charset=utf-8"}
 TITLES = {
     ("/reset-password", "en"): "Set a new password",
     ("/reset-password", "de"): "Neues Passwort setzen",
     ("/verify-email", "en"): "Confirm your e-mail address",
     ("/verify-email", "de"): "Bestätigen Sie Ihre E-Mail-Adresse",
+    ("/undo-email-change", "en"): "Take your address back",
+    ("/undo-email-change", "de"): "Holen Sie Ihre Adresse zurück",
 }
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'"
 )
+DEAD = {
+    "/reset-password": "invalid_reset_token",
+    "/verify-email": "invalid_verification_token",
+    "/undo-email-change": "invalid_undo_token",
+}
 TAKING = {
     "/reset-password": ["reset_password"],
     "/verify-email": ["verify_email", "verify_email", "disown_account"],
+    "/undo-email-change": ["undo_email_change"],
 }
 TOKEN = "twm_" + "Ab3_" * 8
 
@@ -176,11 +184,11 @@ class TestAPage:
         assert len(set(forms)) == len(forms)
         codes = {attributes["data-code"] for attributes in found.all("p") if "data-code" in attributes}
         assert {form["data-done"] for form in found.all("form") if "data-done" in form} <= codes
+        assert {form["data-next"] for form in found.all("form") if "data-next" in form} <= set(forms)
 
     def test_explains_what_the_operation_may_refuse(self, api: Api, path: str) -> None:
         codes = {attributes["data-code"] for attributes in page(api, path).all("p") if "data-code" in attributes}
-        expected = {"/reset-password": "invalid_reset_token", "/verify-email": "invalid_verification_token"}[path]
-        assert {expected, "no_token"} <= codes
+        assert {DEAD[path], "no_token"} <= codes
 
     def test_can_be_read_by_everybody(self, api: Api, path: str) -> None:
         found = page(api, path)

@@ -816,6 +816,16 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     links.append(service.token(MessageKind.EMAIL_CHANGE))
     service.app.email_verification.verify(links[-1], CLIENT)
     service.app.exporter.export(ann, CLIENT)
+    links.append(service.token(MessageKind.EMAIL_CHANGED))
+    service.app.email_change_undo.undo(links[-1], CLIENT)
+    service.clock.advance(seconds=1)
+    service.app.password_reset.request(EMAIL, CLIENT)
+    links.append(service.token(MessageKind.PASSWORD_RESET))
+    service.app.password_reset.reset(links[-1], PASSWORD, CLIENT)
+    ann = service.principal(service.login("after the undo"))
+    service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
+    links.append(service.token(MessageKind.EMAIL_CHANGE))
+    service.app.email_verification.verify(links[-1], CLIENT)
     links.append(_run_a_service(service.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
 

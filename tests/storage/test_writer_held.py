@@ -30,6 +30,7 @@ JSON: dict[str, dict[str, Any]] = {
     "reset_password": {"token": LINK, "new_password": PASSWORD},
     "verify_email": {"token": LINK},
     "disown_account": {"token": LINK},
+    "undo_email_change": {"token": LINK},
 }
 FORMS = {
     "token": {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN},

@@ -128,6 +128,9 @@ class Api:
         proof = {} if password is None else {"password": password}
         return self.post("/v1/verify-email", {"token": link} | proof, **more)
 
+    def undo_change(self, token: str) -> Answer:
+        return self.post("/v1/undo-email-change", {"token": token})
+
     def disown(self, token: str) -> Answer:
         return self.post("/v1/disown-account", {"token": token})
 

@@ -63,6 +63,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "users.reset_password": lambda work: work.users.reset_password(ANNS, "new", at=NOW),
     "users.verify_email": lambda work: work.users.verify_email(ANNS, at=NOW),
     "users.set_email": lambda work: work.users.set_email(ANNS, "a@b.example", canonical_email="a@b.example", at=NOW),
+    "users.restore_email": lambda work: work.users.restore_email(
+        ANNS, "b@c.example", canonical_email="b@c.example", at=NOW
+    ),
     "users.remove": lambda work: work.users.remove(ANNS),
     "sessions.add": lambda work: work.sessions.add(session(ANNS)),
     "sessions.with_user": lambda work: work.sessions.with_user(LOGIN.id),
@@ -105,7 +108,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "outbox.prepared_since": lambda work: work.outbox.prepared_since(
         ANNS, LETTER.kind, since=NOW, until=NOW, excluding=LETTER.id
     ),
-    "outbox.cancel": lambda work: work.outbox.cancel(ANNS, LETTER.kind),
+    "outbox.cancel": lambda work: work.outbox.cancel(ANNS, LETTER.kind, after=LETTER.id),
     "outbox.forget_address": lambda work: work.outbox.forget_address("ann@reviewed.example"),
     "outbox.remove": lambda work: work.outbox.remove(LETTER.id),
     "outbox.finish": lambda work: work.outbox.finish(LETTER, at=NOW),
@@ -122,7 +125,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "one_time_tokens.by_id": lambda work: work.one_time_tokens.by_id(TOKEN.id),
     "one_time_tokens.find": lambda work: work.one_time_tokens.find(TOKEN.digest, list(Purpose), now=NOW),
     "one_time_tokens.use": lambda work: work.one_time_tokens.use(TOKEN.id, at=NOW),
-    "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(ANNS, at=NOW, purpose=TOKEN.purpose),
+    "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(
+        ANNS, at=NOW, purposes=[TOKEN.purpose], keep=LETTER.id, after=TOKEN.id
+    ),
     "one_time_tokens.of": lambda work: work.one_time_tokens.of(ANNS),
     # As few have expired as it finds every minute.
     "one_time_tokens.purge": lambda work: work.one_time_tokens.purge(now=NOW - timedelta(days=31), limit=500),

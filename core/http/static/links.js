@@ -8,7 +8,7 @@
   // Another link that is opened in this tab changes the fragment alone, and browsers load nothing for that.
   addEventListener("hashchange", () => location.reload());
 
-  const LINK_IS_DEAD = ["invalid_reset_token", "invalid_verification_token"];
+  const LINK_IS_DEAD = ["invalid_reset_token", "invalid_verification_token", "invalid_undo_token"];
   const byId = (id) => document.getElementById(id);
   const forms = [...document.forms];
   const problem = byId("problem");
@@ -16,7 +16,7 @@
   let form = forms[0]; // the one that is shown; the others are steps that may follow
 
   const words = (code) => byId("words").content.querySelector(`[data-code="${CSS.escape(code)}"]`)?.textContent;
-  const removeForms = () => forms.forEach((one) => one.remove());
+  const removeForms = (but) => forms.forEach((one) => one === but || one.remove());
 
   // The focus goes to what is to be done next, and what it is on is read out.
   const tell = (text, field) => {
@@ -28,6 +28,7 @@
 
   const forget = () => {
     problem.hidden = true;
+    done.hidden = true;
     for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   };
 
@@ -42,7 +43,12 @@
 
   const finish = () => {
     done.textContent = words(form.dataset.done ?? "") ?? done.textContent;
-    removeForms();
+    const next = byId(form.dataset.next);
+    removeForms(next);
+    if (next) {
+      form = next;
+      form.hidden = false;
+    }
     done.hidden = false;
     done.focus();
   };
