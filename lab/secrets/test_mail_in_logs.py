@@ -49,8 +49,10 @@ def mail_caused(door: Server, mail: PickyServer, email: str) -> list[str]:
     change = {"new_email": new, "current_password": REFRESHED}
     assert api.post("/v1/account/email", change, token=access).status == 202
     assert api.post("/v1/verify-email", {"token": token_in("email_change", new)}).status == 204
-    for kind in ("email_change_requested", "email_changed"):
-        mail.wait_for_kind(kind, email)
+    mail.wait_for_kind("email_change_requested", email)
+    undo = {"token": token_in("email_changed", email)}
+    assert api.post("/v1/undo-email-change", undo).status == 204
+    mail.wait_for_kind("email_change_undone", new)
     return told
 
 

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.browser
 
 RESET = "/reset-password"
 VERIFY = "/verify-email"
-PAGES = (RESET, VERIFY)  # one script serves both; most is asked of the one where more can go wrong
+UNDO = "/undo-email-change"
+PAGES = (RESET, VERIFY, UNDO)  # one script serves both; most is asked of the one where more can go wrong
 # Of the right form, and nobody's.
 RUBBISH = "twm_" + "x" * 32
 
@@ -72,6 +73,16 @@ class Owner:
     def verification(self) -> str:
         """The link that came after the signup."""
         return self.new_link(MessageKind.EMAIL_VERIFICATION, set())
+
+    def moves_away(self, new_email: str) -> str:
+        """Have the address changed by one who knows the password; the link that undoes it."""
+        api, session = self.door.api, self.door.api.login(self.email)["access_token"]
+        mine = token_of(self.verification())
+        assert api.post("/v1/verify-email", {"token": mine}, token=session).status == 204
+        assert api.ask_for_change(session, new_email).status == 202
+        theirs = Owner(self.door, self.mailbox, new_email).new_link(MessageKind.EMAIL_CHANGE, set())
+        assert api.post("/v1/verify-email", {"token": token_of(theirs)}).status == 204
+        return self.new_link(MessageKind.EMAIL_CHANGED, set())
 
     def is_verified(self) -> bool:
         answer = self.door.api.whoami(self.door.api.login(self.email)["access_token"])
@@ -352,6 +363,50 @@ def test_an_account_that_one_did_not_make_is_deleted_with_the_keyboard_after_one
     assert_confirmed(page, "The account is deleted.")
     assert not owner.can_log_in(PASSWORD)
     assert_calm(visit, expected={403: 1})
+
+
+@AT_BOTH_DOORS
+def test_an_address_is_taken_back_and_a_new_password_set_with_the_keyboard_alone(visit: Visit, owner: Owner) -> None:
+    page = visit.open(owner.moves_away(f"thief.{owner.email}"))
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Take the address back")).to_be_focused()
+    assert [url for url in visit.requests if "/v1/" in url] == []
+    page.keyboard.press("Enter")
+    status = page.get_by_role("status")
+    expect(status).to_have_text("The account has your address again. Now set a new password.")
+    expect(status).to_be_focused()
+    assert not owner.can_log_in(PASSWORD)
+
+    before = owner.links(MessageKind.PASSWORD_RESET)
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("E-mail address")).to_be_focused()
+    page.keyboard.type(owner.email)
+    page.keyboard.press("Enter")
+    assert_confirmed(page, "If there is an account with this address, a message with a link is on its way.")
+    use(visit.open_anew(owner.new_link(MessageKind.PASSWORD_RESET, before)))
+    assert_confirmed(page, PASSWORD_IS_SET)
+    assert owner.can_log_in(OTHER_PASSWORD)
+    assert_calm(visit)
+
+
+def test_what_can_no_longer_be_taken_back_is_told(visit: Visit) -> None:
+    use(visit.open(with_token(UNDO, RUBBISH)))
+    told = "This link is too old, or there is nothing to take back any more. Write to the operator of this service."
+    assert_dead(visit.page, told)
+    assert_calm(visit, expected={400: 1})
+
+
+@pytest.mark.parametrize("profile", [SMALL | {"locale": "de"}], ids=["small"])
+def test_the_page_that_undoes_a_change_is_accessible_in_every_state(visit: Visit, owner: Owner) -> None:
+    page = visit.open(owner.moves_away(f"thief.{owner.email}"))
+    expect(page.get_by_role("button")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button").press("Enter")
+    expect(page.get_by_role("status")).to_be_focused()
+    assert_accessible(page)
+    page.get_by_role("button", name="Nachricht senden").press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Geben Sie Ihre E-Mail-Adresse ein.")
+    assert_accessible(page)
 
 
 def test_too_many_wrong_passwords_are_told(visit: Visit) -> None:
