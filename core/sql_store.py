@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from core.accounts.sql import SqlUnverifiedAccounts
 from core.audit.sql import SqlAuditLog
 from core.errors import DatabaseUnavailable, NotReady
 from core.mail.sql import SqlOneTimeTokens, SqlOutbox
@@ -44,6 +45,7 @@ class SqlUnitOfWork:
         self._further = further
         self._wake = wake
         self.users = SqlUsers(connection)
+        self.unverified_accounts = SqlUnverifiedAccounts(connection)
         self.sessions = SqlSessions(connection)
         self.keys = SqlKeys(connection)
         self.clients = SqlClients(connection)

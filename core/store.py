@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from core.accounts.model import UnverifiedAccounts
 from core.audit.model import AuditLog
 from core.mail.model import OneTimeTokens, Outbox
 from core.oauth.model import Clients
@@ -29,6 +30,11 @@ class UnitOfWork(Protocol):
     @property
     def users(self) -> Users:
         """The accounts."""
+        ...
+
+    @property
+    def unverified_accounts(self) -> UnverifiedAccounts:
+        """The accounts whose address was never verified."""
         ...
 
     @property

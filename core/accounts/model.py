@@ -1,8 +1,10 @@
-"""The export of an account as a value."""
+"""The export of an account as a value, and the port for accounts that were never verified."""
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from core.audit.model import AuditEvent
 from core.contract.fields import ResponseModel
@@ -23,3 +25,26 @@ class Export:
     events: list[AuditEvent]
     """The newest `MOST_EVENTS`, oldest first."""
     has_older_events: bool
+
+
+class UnverifiedAccounts(Protocol):
+    """Port: the accounts whose address was never verified, inside one unit of work."""
+
+    def enrol(self, *, review_at: datetime, limit: int) -> None:
+        """Set the first review of up to ``limit`` accounts that have none."""
+        ...
+
+    def due(self, *, now: datetime, limit: int) -> list[uuid.UUID]:
+        """Lock up to ``limit`` active accounts whose review is due; return their ids.
+
+        Accounts that another process holds at this moment are passed over.
+        """
+        ...
+
+    def unused(self, user_ids: Collection[uuid.UUID], *, since: datetime, now: datetime) -> list[uuid.UUID]:
+        """Return those of the accounts that are older than a time, not used since, and have no live session."""
+        ...
+
+    def postpone(self, user_ids: Collection[uuid.UUID], *, until: datetime) -> None:
+        """Set the next review of accounts."""
+        ...

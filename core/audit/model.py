@@ -31,6 +31,8 @@ class EventKind(StrEnum):
     ACCOUNT_DELETED = "account_deleted"
     ACCOUNT_DISOWNED = "account_disowned"
     """The owner of its address, which was never verified, did not make it: it was deleted."""
+    ACCOUNT_EXPIRED = "account_expired"
+    """Its address was never verified, and nobody used it for long: housekeeping deleted it."""
     SIGNUP_REPEATED = "signup_repeated"
     PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 - the name of an event
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an event

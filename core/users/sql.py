@@ -11,12 +11,14 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Index,
     String,
     Table,
     UniqueConstraint,
     Uuid,
     case,
     delete,
+    false,
     select,
     true,
     update,
@@ -41,7 +43,15 @@ users = Table(
     Column("is_active", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    # When housekeeping looks next whether anybody uses an account that was never verified.
+    Column("review_at", UtcDateTime, nullable=True),
     UniqueConstraint("canonical_email"),
+)
+Index(
+    "ix_users_unverified",
+    users.c.review_at,
+    postgresql_where=users.c.email_verified == false(),
+    sqlite_where=users.c.email_verified == false(),
 )
 
 _REFUSALS = {"uq_users_canonical_email": EmailTaken}

@@ -780,6 +780,7 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     service.app.accounts.sign_up("anna@example.net", OTHER_PASSWORD, "Eve", CLIENT)
     links.append(service.token(MessageKind.EMAIL_VERIFICATION))
     service.app.email_verification.disown(links[-1], CLIENT)
+    _expire(service)
     laptop, phone, tablet = (service.login(device) for device in ("laptop", "phone", "tablet"))
     ann = service.principal(laptop)
     service.app.accounts.rename(ann, "Anna", CLIENT)
@@ -828,6 +829,16 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     service.app.email_verification.verify(links[-1], CLIENT)
     links.append(_run_a_service(service.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
+
+
+def _expire(service: Service) -> None:
+    """What housekeeping does with an account that was never verified, when its review is due."""
+    unused = account("eve@example.net", created_at=service.clock.now() - timedelta(days=31))
+    stored(service.store, unused)
+    with service.store.begin() as work:
+        work.unverified_accounts.postpone([unused.user.id], until=service.clock.now())
+        work.commit()
+    service.app.housekeeper.run_once()
 
 
 def _run_a_service(app: AuthApp) -> str:

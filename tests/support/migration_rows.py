@@ -328,6 +328,11 @@ _EMAIL_TOKENS_THAT_WERE_USED: Sequence[Row] = tuple(
     {**row, "used_at": used_at} for row, used_at in zip(_EMAIL_TOKENS, (None, THEN), strict=True)
 )
 
+# Since revision 0008: one that was verified, and one that is looked at again.
+_USERS_IN_REVIEW: Sequence[Row] = tuple(
+    {**row, "review_at": review_at} for row, review_at in zip(_USERS, (None, LATER), strict=True)
+)
+
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0001": {
@@ -393,7 +398,7 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "throttle_counters": _THROTTLE_COUNTERS,
     },
     "0008": {
-        "users": _USERS,
+        "users": _USERS_IN_REVIEW,
         "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
         "signing_keys": _SIGNING_KEYS,
         "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,

@@ -67,6 +67,10 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
         ANNS, "b@c.example", canonical_email="b@c.example", at=NOW
     ),
     "users.remove": lambda work: work.users.remove(ANNS),
+    "unverified_accounts.enrol": lambda work: work.unverified_accounts.enrol(review_at=LATER, limit=500),
+    "unverified_accounts.due": lambda work: work.unverified_accounts.due(now=NOW, limit=50),
+    "unverified_accounts.unused": lambda work: work.unverified_accounts.unused([ANNS], since=NOW, now=NOW),
+    "unverified_accounts.postpone": lambda work: work.unverified_accounts.postpone([ANNS], until=LATER),
     "sessions.add": lambda work: work.sessions.add(session(ANNS)),
     "sessions.with_user": lambda work: work.sessions.with_user(LOGIN.id),
     "sessions.principal": lambda work: work.sessions.principal(LOGIN.id, ANNS, now=NOW),
