@@ -817,7 +817,14 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     links.append(service.token(MessageKind.EMAIL_CHANGE))
     service.app.email_verification.verify(links[-1], CLIENT)
     service.app.exporter.export(ann, CLIENT)
-    links.append(service.token(MessageKind.EMAIL_CHANGED))
+    links += _move_back_and_away(service)
+    links.append(_run_a_service(service.app))
+    return [laptop, phone, tablet, refreshed, watch, last], links
+
+
+def _move_back_and_away(service: Service) -> list[str]:
+    """Undo the change of the address, set a new password, and change the address again; the tokens of the links."""
+    links = [service.token(MessageKind.EMAIL_CHANGED)]
     service.app.email_change_undo.undo(links[-1], CLIENT)
     service.clock.advance(seconds=1)
     service.app.password_reset.request(EMAIL, CLIENT)
@@ -827,8 +834,7 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
     links.append(service.token(MessageKind.EMAIL_CHANGE))
     service.app.email_verification.verify(links[-1], CLIENT)
-    links.append(_run_a_service(service.app))
-    return [laptop, phone, tablet, refreshed, watch, last], links
+    return links
 
 
 def _expire(service: Service) -> None:
