@@ -135,6 +135,22 @@ FAULTS = (
         ),
     ),
     Fault(
+        name="a reader of mail verifies any account",
+        heading=MAIL,
+        file="core/accounts/email_verification.py",
+        text="return principal is None or principal.user.id != user.id",
+        replacement="return False",
+        tests=("tests/contract/test_proof_of_an_address.py::test_needs_more_than_the_link",),
+    ),
+    Fault(
+        name="whoever took an account over ends what undoes it",
+        heading=MAIL,
+        file="core/mail/model.py",
+        text="REVOCABLE = tuple(purpose for purpose in Purpose if purpose is not Purpose.EMAIL_CHANGE_UNDO)",
+        replacement="REVOCABLE = tuple(Purpose)",
+        tests=("tests/contract/test_email_change_undo.py::test_works_whatever_was_done_to_the_account_since",),
+    ),
+    Fault(
         name="of two members of one name the last counts",
         heading=INPUT,
         file="core/strict_json.py",
