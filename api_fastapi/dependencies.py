@@ -12,7 +12,7 @@ from core.app import AuthApp
 from core.http import openapi
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
-from core.http.reading import bearer_token, client_credentials, client_proof
+from core.http.reading import bearer_token, client_credentials, client_proof, optional_bearer_token
 from core.oauth.model import BearerToken, Credentials
 from core.origin import Origin
 from core.sessions.model import Caller, Principal
@@ -86,6 +86,17 @@ async def current_principal(
     return await run_in_threadpool(auth.sessions.whoami, token)
 
 
+async def optional_principal(
+    request: Request,
+    auth: Annotated[AuthApp, Depends(auth_app)],
+    _oauth2: Annotated[None, Depends(oauth2)],
+    _access_token: Annotated[None, Depends(access_token)],
+) -> Principal | None:
+    """Return the user and session of the request's access token, if it has one, in one thread hop."""
+    token = optional_bearer_token(request.headers.get("authorization"))
+    return None if token is None else await run_in_threadpool(auth.sessions.whoami, token)
+
+
 async def current_caller(
     request: Request,
     auth: Annotated[AuthApp, Depends(auth_app)],
@@ -117,4 +128,5 @@ OptionalClient = Annotated[Credentials | None, Depends(current_credentials)]
 ClientProof = Annotated[Credentials | BearerToken | None, Depends(current_client_proof)]
 IfNoneMatch = Annotated[str | None, Depends(known_tag)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+OptionalPrincipal = Annotated[Principal | None, Depends(optional_principal)]
 CurrentCaller = Annotated[Caller, Depends(current_caller)]

@@ -10,7 +10,7 @@ from flask.views import MethodView
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api_flask.answers import response_of
-from api_flask.dependencies import auth_app, authenticate, identify, identify_client, recognise
+from api_flask.dependencies import auth_app, authenticate, authenticate_if_asked, identify, identify_client, recognise
 from core.contract.answer import Answer
 from core.contract.operation import JSON, Auth, Operation
 from core.http import reading
@@ -62,6 +62,8 @@ def _identify_caller(auth: Auth) -> None:
     match auth:
         case Auth.USER:
             authenticate()
+        case Auth.OPTIONAL_USER:
+            authenticate_if_asked()
         case Auth.BEARER:
             recognise()
         case Auth.OPTIONAL_CLIENT:

@@ -5,7 +5,7 @@ from flask import current_app, g, request
 from core.app import AuthApp
 from core.http.edge.request_context import CONTEXT, RequestContext
 from core.http.pages import Pages
-from core.http.reading import bearer_token, client_credentials, client_proof
+from core.http.reading import bearer_token, client_credentials, client_proof, optional_bearer_token
 from core.oauth.model import BearerToken, Credentials
 from core.origin import Origin
 from core.sessions.model import Caller, Principal
@@ -69,6 +69,12 @@ def authenticate() -> None:
     g.principal = auth_app().sessions.whoami(bearer_token(request.headers.get("authorization")))
 
 
+def authenticate_if_asked() -> None:
+    """Put the user and session of the request's access token, if it has one, into `flask.g`."""
+    token = optional_bearer_token(request.headers.get("authorization"))
+    g.optional_principal = None if token is None else auth_app().sessions.whoami(token)
+
+
 def recognise() -> None:
     """Put the user or the client of the request's access token into `flask.g`."""
     g.caller = auth_app().sessions.caller(bearer_token(request.headers.get("authorization")))
@@ -83,4 +89,10 @@ def current_caller() -> Caller:
 def current_principal() -> Principal:
     """Return the user and session that `authenticate` has found."""
     principal: Principal = g.principal
+    return principal
+
+
+def optional_principal() -> Principal | None:
+    """Return the user and session that `authenticate_if_asked` has found, if any."""
+    principal: Principal | None = g.optional_principal
     return principal

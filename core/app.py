@@ -11,6 +11,7 @@ import structlog
 from pydantic import SecretStr
 
 from core.accounts.deletion import Eraser
+from core.accounts.email_change_undo import EmailChangeUndo
 from core.accounts.email_verification import EmailVerification
 from core.accounts.export import Exporter
 from core.accounts.export_schemas import ExportHead
@@ -77,6 +78,7 @@ class AuthApp:
     exporter: Exporter
     password_reset: PasswordReset
     email_verification: EmailVerification
+    email_change_undo: EmailChangeUndo
     authentication: Authentication
     token_endpoint: TokenEndpoint
     sessions: SessionService
@@ -159,6 +161,7 @@ def build(
         exporter=wiring.exporter,
         password_reset=wiring.password_reset,
         email_verification=wiring.email_verification,
+        email_change_undo=wiring.email_change_undo,
         authentication=wiring.authentication,
         token_endpoint=wiring.token_endpoint,
         sessions=wiring.sessions,
@@ -309,6 +312,10 @@ class _Wiring:
             reauthentication=self.reauthentication,
             throttle=self.throttle,
         )
+
+    @cached_property
+    def email_change_undo(self) -> EmailChangeUndo:
+        return EmailChangeUndo(store=self._store, clock=self._clock)
 
     @cached_property
     def clients(self) -> ClientService:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from core.accounts.sql import SqlUnverifiedAccounts
 from core.audit.sql import SqlAuditLog
 from core.devices.sql import SqlDevices
 from core.errors import DatabaseUnavailable, NotReady
@@ -71,6 +72,7 @@ class SqlUnitOfWork:
         self._further = further
         self._wakes = wakes
         self.users = SqlUsers(connection)
+        self.unverified_accounts = SqlUnverifiedAccounts(connection)
         self.sessions = SqlSessions(connection)
         self.devices = SqlDevices(connection)
         self.keys = SqlKeys(connection)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
+from core.accounts.model import UnverifiedAccounts
 from core.audit.model import AuditLog
 from core.devices.model import Devices
 from core.mail.model import OneTimeTokens, Outbox
@@ -32,6 +33,11 @@ class UnitOfWork(Protocol):
     @property
     def users(self) -> Users:
         """The accounts."""
+        ...
+
+    @property
+    def unverified_accounts(self) -> UnverifiedAccounts:
+        """The accounts whose address was never verified."""
         ...
 
     @property

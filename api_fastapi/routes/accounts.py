@@ -8,17 +8,19 @@ from fastapi.concurrency import run_in_threadpool
 
 from api_fastapi.answers import response_of, stream_of
 from api_fastapi.binding import ContractRoute, endpoint
-from api_fastapi.dependencies import Auth, CurrentPrincipal, From
+from api_fastapi.dependencies import Auth, CurrentPrincipal, From, OptionalPrincipal
 from core.accounts import operations
 from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
     DeleteAccountRequest,
+    DisownAccountRequest,
     ResetDone,
     ResetPasswordRequest,
     SendPasswordResetRequest,
     SignupAccepted,
     SignupRequest,
+    UndoEmailChangeRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
@@ -89,5 +91,16 @@ async def send_email_verification(principal: CurrentPrincipal, auth: Auth, origi
 
 
 @on(operations.VERIFY_EMAIL)
-async def verify_email(body: VerifyEmailRequest, auth: Auth, origin: From) -> None:
-    await run_in_threadpool(auth.email_verification.verify, body.token, origin)
+async def verify_email(body: VerifyEmailRequest, principal: OptionalPrincipal, auth: Auth, origin: From) -> None:
+    verify = partial(auth.email_verification.verify, password=body.password, principal=principal)
+    await run_in_threadpool(verify, body.token, origin)
+
+
+@on(operations.DISOWN_ACCOUNT)
+async def disown_account(body: DisownAccountRequest, auth: Auth, origin: From) -> None:
+    await run_in_threadpool(auth.email_verification.disown, body.token, origin)
+
+
+@on(operations.UNDO_EMAIL_CHANGE)
+async def undo_email_change(body: UndoEmailChangeRequest, auth: Auth, origin: From) -> None:
+    await run_in_threadpool(auth.email_change_undo.undo, body.token, origin)

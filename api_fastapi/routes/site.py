@@ -60,6 +60,11 @@ async def verify_email_page(pages: Site, origin: From) -> Response:
     return response_of(pages.verify_email(origin.languages))
 
 
+@on(operations.UNDO_EMAIL_CHANGE_PAGE)
+async def undo_email_change_page(pages: Site, origin: From) -> Response:
+    return response_of(pages.undo_email_change(origin.languages))
+
+
 @on(operations.ASSET)
 async def asset(name: str, pages: Site) -> Response:
     return response_of(pages.asset(name))

@@ -8,17 +8,19 @@ from flask.views import MethodView
 
 from api_flask.answers import response_of, stream_of
 from api_flask.binding import add_view, endpoint
-from api_flask.dependencies import auth_app, current_origin, current_principal
+from api_flask.dependencies import auth_app, current_origin, current_principal, optional_principal
 from core.accounts import operations
 from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
     DeleteAccountRequest,
+    DisownAccountRequest,
     ResetDone,
     ResetPasswordRequest,
     SendPasswordResetRequest,
     SignupAccepted,
     SignupRequest,
+    UndoEmailChangeRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
@@ -112,4 +114,20 @@ class SendEmailVerification(MethodView):
 class VerifyEmail(MethodView):
     @endpoint(operations.VERIFY_EMAIL)
     def post(self, body: VerifyEmailRequest) -> None:
-        auth_app().email_verification.verify(body.token, current_origin())
+        auth_app().email_verification.verify(
+            body.token, current_origin(), password=body.password, principal=optional_principal()
+        )
+
+
+@on
+class DisownAccount(MethodView):
+    @endpoint(operations.DISOWN_ACCOUNT)
+    def post(self, body: DisownAccountRequest) -> None:
+        auth_app().email_verification.disown(body.token, current_origin())
+
+
+@on
+class UndoEmailChange(MethodView):
+    @endpoint(operations.UNDO_EMAIL_CHANGE)
+    def post(self, body: UndoEmailChangeRequest) -> None:
+        auth_app().email_change_undo.undo(body.token, current_origin())

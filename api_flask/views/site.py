@@ -74,6 +74,13 @@ class VerifyEmailPage(MethodView):
 
 
 @on
+class UndoEmailChangePage(MethodView):
+    @endpoint(operations.UNDO_EMAIL_CHANGE_PAGE)
+    def get(self) -> Response:
+        return response_of(site_pages().undo_email_change(current_origin().languages))
+
+
+@on
 class Asset(MethodView):
     @endpoint(operations.ASSET)
     def get(self, name: str) -> Response:

@@ -2,17 +2,19 @@
 
 from http import HTTPMethod, HTTPStatus
 
-from core.accounts.errors import InvalidResetToken, InvalidVerificationToken
+from core.accounts.errors import InvalidResetToken, InvalidUndoToken, InvalidVerificationToken, ProofRequired
 from core.accounts.export_schemas import AccountExport
 from core.accounts.schemas import (
     ChangeEmailRequest,
     ChangePasswordRequest,
     DeleteAccountRequest,
+    DisownAccountRequest,
     ResetDone,
     ResetPasswordRequest,
     SendPasswordResetRequest,
     SignupAccepted,
     SignupRequest,
+    UndoEmailChangeRequest,
     UpdateAccountRequest,
     VerifyEmailRequest,
 )
@@ -135,7 +137,8 @@ RESET_PASSWORD = Operation(
     tag=Tag.ACCOUNTS,
     summary="Set a new password",
     description="Set a new password with the token of a link, which works once. Every session of the user ends, "
-    "and nobody is logged in. A password that is refused leaves the token as it is.",
+    "and nobody is logged in. The address is verified as well; if it never was before, the display name is "
+    "removed, which a stranger may have chosen. A password that is refused leaves the token as it is.",
     json=ResetPasswordRequest,
     status=HTTPStatus.NO_CONTENT,
     success="The password is set.",
@@ -164,11 +167,43 @@ VERIFY_EMAIL = Operation(
     tag=Tag.ACCOUNTS,
     summary="Verify an address",
     description="Verify the address that the token of a link was sent to. Where it was sent to a new address, the "
-    "account has that one from now on.",
+    "account has that one from now on. The first verification of an account needs an access token or the password of "
+    "it as well, because a stranger may have signed up with the address; neither a missing nor a wrong one uses the "
+    "token up. A second time, nothing more happens.",
     json=VerifyEmailRequest,
     status=HTTPStatus.NO_CONTENT,
     success="The address is verified.",
+    auth=Auth.OPTIONAL_USER,
+    errors=(InvalidVerificationToken, ProofRequired, WrongPassword, TooManyAttempts, Overloaded),
+)
+
+DISOWN_ACCOUNT = Operation(
+    id="disown_account",
+    method=HTTPMethod.POST,
+    path="/v1/disown-account",
+    tag=Tag.ACCOUNTS,
+    summary="Disown an account",
+    description="Delete an account that somebody else made with the address that the token of a verification was sent "
+    "to. An account that was ever verified stays.",
+    json=DisownAccountRequest,
+    status=HTTPStatus.NO_CONTENT,
+    success="Nothing of it is left.",
     errors=(InvalidVerificationToken,),
+)
+
+UNDO_EMAIL_CHANGE = Operation(
+    id="undo_email_change",
+    method=HTTPMethod.POST,
+    path="/v1/undo-email-change",
+    tag=Tag.ACCOUNTS,
+    summary="Undo a change of the e-mail address",
+    description="Give the account the address back that the token of a link was sent to, up to seven days after the "
+    "change. Every session of the user ends, and the password no longer works, because it was known to whoever made "
+    "the change: a reset sets a new one. A second time, nothing more happens.",
+    json=UndoEmailChangeRequest,
+    status=HTTPStatus.NO_CONTENT,
+    success="The account has its earlier address.",
+    errors=(InvalidUndoToken,),
 )
 
 OPERATIONS = (
@@ -182,4 +217,6 @@ OPERATIONS = (
     RESET_PASSWORD,
     SEND_EMAIL_VERIFICATION,
     VERIFY_EMAIL,
+    DISOWN_ACCOUNT,
+    UNDO_EMAIL_CHANGE,
 )

@@ -10,7 +10,7 @@ from core.authentication.passwords.policy import PasswordPolicy
 from core.clock import Clock
 from core.devices.service import DeviceService
 from core.mail.model import MessageKind, OneTimeToken, Purpose, message
-from core.mail.one_time_tokens import digest_of, revoke_links
+from core.mail.one_time_tokens import find_link, revoke_links
 from core.origin import Origin
 from core.sessions.model import EndReason
 from core.sessions.service import end_sessions
@@ -69,8 +69,8 @@ class PasswordReset:
         Every device is forgotten as well. A caller who brings the token of one, good or not, is returned a new one:
         whoever reads the mail of the address gets in at the next try, whatever strangers have spent.
 
-        A user with the token reads the mail of the address, so the address is verified as well: an account that a
-        stranger signed up with it now belongs to the owner of the address.
+        A user with the token reads the mail of the address, so the address is verified as well. If it never was
+        before, a stranger may have made the account: everything that was set before goes, the name included.
 
         Raises:
             InvalidResetToken: the token is malformed, expired, used or replaced.
@@ -84,13 +84,8 @@ class PasswordReset:
             new_hash = self._passwords.hash(new_password)
         return self._reset(found, new_hash, origin, wants_device=device_token is not None)
 
-    @retried
     def _find(self, token: str) -> OneTimeToken:
-        digest = digest_of(token)
-        if digest is None:
-            raise InvalidResetToken
-        with self._store.reading() as read:
-            found = read.one_time_tokens.find(digest, [Purpose.PASSWORD_RESET], now=self._clock.now())
+        found = find_link(self._store, token, [Purpose.PASSWORD_RESET], now=self._clock.now())
         if found is None:
             raise InvalidResetToken
         return found

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from core.accounts.errors import InvalidResetToken, InvalidVerificationToken
+from core.accounts.errors import InvalidResetToken, InvalidUndoToken, InvalidVerificationToken, ProofRequired
 from core.contract.problem import ProblemForm, ProblemForms
 
 PROBLEMS: ProblemForms = {
@@ -17,5 +17,17 @@ PROBLEMS: ProblemForms = {
         "Invalid verification token",
         "The token is malformed, expired, already used, replaced by a newer one, or its account has changed its "
         "password or address since. Ask for a new one.",
+    ),
+    InvalidUndoToken: ProblemForm(
+        HTTPStatus.BAD_REQUEST,
+        "Invalid undo token",
+        "The token is malformed or expired, an earlier change was undone, or the address has a verified account of its "
+        "own by now. An operator of this service can help.",
+    ),
+    ProofRequired: ProblemForm(
+        HTTPStatus.FORBIDDEN,
+        "Proof required",
+        "Whoever signed up has never proved to own the address, so reading its mail does not prove to own the account. "
+        "Send the link's token with an access token of the account, or with its password. The link stays valid.",
     ),
 }

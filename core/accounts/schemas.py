@@ -99,6 +99,19 @@ class ResetDone(ResponseModel):
 
 
 class VerifyEmailRequest(RequestModel):
+    """The token of a link, and where it is needed, the password of the account."""
+
+    token: EmailTokenText
+    password: PasswordText | None = None
+
+
+class UndoEmailChangeRequest(RequestModel):
+    """The token of a link."""
+
+    token: EmailTokenText
+
+
+class DisownAccountRequest(RequestModel):
     """The token of a link."""
 
     token: EmailTokenText

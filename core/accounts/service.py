@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from core.accounts.removal import remove_account
 from core.audit.model import EventKind, event
 from core.authentication.attempts import requester
 from core.authentication.passwords.hasher import PasswordHasher
 from core.authentication.passwords.policy import PasswordPolicy
 from core.authentication.reauthentication import Reauthentication
-from core.clock import CLOCK_SKEW, Clock, new_id, next_second
+from core.clock import Clock, new_id
 from core.errors import InvalidToken
 from core.mail.model import MessageKind, message
 from core.mail.one_time_tokens import revoke_links
@@ -19,8 +20,6 @@ from core.storage.retries import retried
 from core.store import Store
 from core.throttling.model import CounterKind
 from core.throttling.throttle import Throttle
-from core.tokens.model import RevocationKind
-from core.tokens.revocation_feed import revoke
 from core.users.addresses import EmailAddress, parse_email
 from core.users.errors import EmailTaken
 from core.users.model import Account, User
@@ -136,7 +135,7 @@ class Accounts:
 
         """
         self._policy.check(new_password, address=principal.user.email, field="new_password")
-        with self._reauthentication.proof(principal, origin, failure=EventKind.PASSWORD_CHANGE_FAILED) as proof:
+        with self._reauthentication.proof(principal.user, origin, failure=EventKind.PASSWORD_CHANGE_FAILED) as proof:
             for old_hash in proof.check_password(current_password):
                 new_hash = self._passwords.hash(new_password)
                 proof.is_done = self._replace_password(principal, old_hash, new_hash, origin)
@@ -152,7 +151,7 @@ class Accounts:
             Overloaded: too many passwords are being checked.
 
         """
-        with self._reauthentication.proof(principal, origin) as proof:
+        with self._reauthentication.proof(principal.user, origin) as proof:
             for checked in proof.check_password(current_password):
                 proof.is_done = self._delete(principal, checked, origin)
 
@@ -163,15 +162,8 @@ class Accounts:
         with self._store.begin(user_id) as work:
             if work.users.lock_credentials(user_id, password_hash) is None:
                 return False
-            if (canonical := work.users.mark_deleted(user_id, at=now)) is None:
+            if not remove_account(work, user_id, EventKind.ACCOUNT_DELETED, at=now, origin=origin):
                 return False
-            # One entry for verifiers, however many sessions there are: no token of the account is any good, nor is one
-            # of a process whose clock is ahead.
-            not_before = next_second(now + CLOCK_SKEW)
-            revoke(work, RevocationKind.SUBJECT, [str(user_id)], at=now, not_before=not_before)
-            # An unsent request for a link names the address and no user.
-            work.outbox.forget_address(canonical)
-            work.audit.add(event(EventKind.ACCOUNT_DELETED, at=now, origin=origin, user_id=user_id))
             work.commit()
         return True
 

@@ -29,12 +29,17 @@ class EventKind(StrEnum):
     ACCOUNT_UPDATED = "account_updated"
     ACCOUNT_EXPORTED = "account_exported"
     ACCOUNT_DELETED = "account_deleted"
+    ACCOUNT_DISOWNED = "account_disowned"
+    """The owner of its address, which was never verified, did not make it: it was deleted."""
+    ACCOUNT_EXPIRED = "account_expired"
+    """Its address was never verified, and nobody used it for long: housekeeping deleted it."""
     SIGNUP_REPEATED = "signup_repeated"
     PASSWORD_RESET_REQUESTED = "password_reset_requested"  # noqa: S105 - the name of an event
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an event
     EMAIL_VERIFIED = "email_verified"
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
     THROTTLED = "throttled"
     """A counter of attempts reached its burst; the next attempt has to wait."""
     CONFIRMATION_FAILED = "confirmation_failed"

@@ -15,7 +15,7 @@ PROBLEMS: ProblemForms = {
     WrongPassword: ProblemForm(
         HTTPStatus.FORBIDDEN,
         "Wrong password",
-        "You are logged in, but this change needs the current password, and the one given is not it.",
+        "This needs the current password of the account besides the session or the link, and the one given is not it.",
     ),
     EmailNotVerified: ProblemForm(
         HTTPStatus.FORBIDDEN,

@@ -10,19 +10,18 @@ from core.authentication.passwords.hasher import CHECKS, PasswordHasher
 from core.clock import Clock
 from core.errors import InvalidToken
 from core.origin import Origin
-from core.sessions.model import Principal
 from core.storage.retries import retried
 from core.store import Store
 from core.throttling.throttle import Attempt, Throttle
-from core.users.model import Account
+from core.users.model import Account, User
 
 
 class Proof:
     """One re-authentication, and whether the change that it allows is done."""
 
-    def __init__(self, reauthentication: "Reauthentication", principal: Principal) -> None:
+    def __init__(self, reauthentication: "Reauthentication", user: User) -> None:
         self._reauthentication = reauthentication
-        self._principal = principal
+        self._user = user
         self.is_done = False
 
     def check_password(self, password: str) -> Iterator[str]:
@@ -34,12 +33,12 @@ class Proof:
         to a new password, which does not match.
 
         Raises:
-            InvalidToken: the account was deleted since the token was checked.
+            InvalidToken: the account was deleted since the user was read.
             Overloaded: too many passwords are being checked.
 
         """
         for _ in range(CHECKS):
-            stored = self._reauthentication.matching_hash(self._principal, password)
+            stored = self._reauthentication.matching_hash(self._user, password)
             if stored is None:
                 return
             yield stored
@@ -48,7 +47,7 @@ class Proof:
 
 
 class Reauthentication:
-    """Checks the password of a user who is logged in."""
+    """Checks the password of a user who is known by a session or by a link."""
 
     def __init__(
         self, *, store: Store, clock: Clock, passwords: PasswordHasher, attempts: PasswordAttempts, throttle: Throttle
@@ -61,7 +60,7 @@ class Reauthentication:
 
     @contextmanager
     def proof(
-        self, principal: Principal, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
+        self, user: User, origin: Origin, *, failure: EventKind = EventKind.CONFIRMATION_FAILED
     ) -> Iterator[Proof]:
         """Count an attempt, which is no failure if the password was right.
 
@@ -73,31 +72,31 @@ class Reauthentication:
             Overloaded: too many passwords are being checked.
 
         """
-        with self._attempts.attempt(principal.user.email, origin) as let_through:
-            proof = Proof(self, principal)
+        with self._attempts.attempt(user.email, origin) as let_through:
+            proof = Proof(self, user)
             yield proof
         if not proof.is_done:
-            self._record_failure(failure, principal, let_through.attempt, origin)
+            self._record_failure(failure, user, let_through.attempt, origin)
             raise WrongPassword
         self._throttle.accept(let_through.attempt)
 
-    def matching_hash(self, principal: Principal, password: str) -> str | None:
+    def matching_hash(self, user: User, password: str) -> str | None:
         """Return the stored hash of the user if the password matches it and the account is active."""
-        account = self._account(principal)
+        account = self._account(user)
         return account.password_hash if self._passwords.matches(password, account) else None
 
     @retried
-    def _account(self, principal: Principal) -> Account:
+    def _account(self, user: User) -> Account:
         with self._store.reading() as read:
-            account = read.users.by_id(principal.user.id)
+            account = read.users.by_id(user.id)
         if account is None:
             raise InvalidToken
         return account
 
     @retried
-    def _record_failure(self, kind: EventKind, principal: Principal, attempt: Attempt, origin: Origin) -> None:
+    def _record_failure(self, kind: EventKind, user: User, attempt: Attempt, origin: Origin) -> None:
         now = self._clock.now()
-        with self._store.begin(principal.user.id) as work:
+        with self._store.begin(user.id) as work:
             self._throttle.record_failure(work, attempt, origin)
-            work.audit.add(event(kind, at=now, origin=origin, user_id=principal.user.id))
+            work.audit.add(event(kind, at=now, origin=origin, user_id=user.id))
             work.commit()

@@ -60,6 +60,7 @@ class Auth(Enum):
 
     NONE = auto()
     USER = auto()  # by an access token of a user
+    OPTIONAL_USER = auto()  # the same, or not at all; the core decides about requests without one
     BEARER = auto()  # by an access token of a user or a client
     OPTIONAL_CLIENT = auto()  # by HTTP Basic or in the form; the core decides about requests without either
     CLIENT = auto()  # the same, or by an access token of its own
@@ -125,7 +126,9 @@ class Operation:
         if self.json or self.query or any(parameter.kind is not str for parameter in self.parameters.values()):
             yield InvalidInput
         if self.auth in (Auth.USER, Auth.BEARER):
-            yield from (MissingCredentials, InvalidToken)
+            yield MissingCredentials
+        if self.auth in (Auth.USER, Auth.OPTIONAL_USER, Auth.BEARER):
+            yield InvalidToken
         if self.uses_database:
             yield DatabaseUnavailable
         if self.auth is Auth.USER and self.method is not HTTPMethod.GET:

@@ -52,6 +52,7 @@ _BY_TOKEN: list[dict[str, list[str]]] = [{OAUTH_SCHEME: []}, {BEARER_SCHEME: []}
 _SECURITY: dict[Auth, list[dict[str, list[str]]]] = {
     Auth.NONE: [],
     Auth.USER: _BY_TOKEN,
+    Auth.OPTIONAL_USER: [{}, *_BY_TOKEN],
     Auth.BEARER: _BY_TOKEN,
     Auth.OPTIONAL_CLIENT: [{}, {CLIENT_SCHEME: []}],
     Auth.CLIENT: [{CLIENT_SCHEME: []}],

@@ -64,7 +64,7 @@ _REDOC_INIT = """Redoc.init("openapi.json", {hideLoading: true}, document.getEle
 """
 _REDOC_CSS = "body { margin: 0; }\n"
 
-_PAGES_OF_LINKS = ("reset_password", "verify_email")
+_PAGES_OF_LINKS = ("reset_password", "verify_email", "undo_email_change")
 _OF_LINKS = {
     "links.css": "text/css; charset=utf-8",
     "links.js": "text/javascript; charset=utf-8",
@@ -125,6 +125,10 @@ class Pages:
     def verify_email(self, languages: str) -> Answer:
         """Return the page for the link of a verification."""
         return self._of_link("verify_email", languages)
+
+    def undo_email_change(self, languages: str) -> Answer:
+        """Return the page for the link that undoes a change of address."""
+        return self._of_link("undo_email_change", languages)
 
     def problem_type(self, code: str, prefix: str) -> ProblemType:
         """Return the explanation of an error code; ``prefix`` is the path of the service as the caller sees it.

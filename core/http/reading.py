@@ -163,6 +163,19 @@ def bearer_token(authorization: str | None) -> str:
     return token
 
 
+def optional_bearer_token(authorization: str | None) -> str | None:
+    """Take the access token out of an Authorization header; None if there is no header, or it is of another scheme.
+
+    Raises:
+        InvalidToken: the value cannot be a token.
+
+    """
+    try:
+        return bearer_token(authorization)
+    except MissingCredentials:
+        return None
+
+
 def client_proof(authorization: str | None) -> Credentials | BearerToken | None:
     """Take the credentials of a client out of an Authorization header, of either scheme.
 

@@ -22,19 +22,24 @@ from core.throttling.throttle import Throttle
 from core.users.addresses import canonical_or_none
 from core.users.model import User
 
-_PURPOSES: Mapping[str, Purpose] = {
+# Links that are requested: a newer one replaces those before.
+_REQUESTED: Mapping[str, Purpose] = {
     MessageKind.PASSWORD_RESET: Purpose.PASSWORD_RESET,
     MessageKind.EMAIL_VERIFICATION: Purpose.EMAIL_VERIFICATION,
     MessageKind.EMAIL_CHANGE: Purpose.EMAIL_CHANGE,
 }
+# An undo is part of a notice, and replaced by none: of two changes in a row, each can be undone by its own victim.
+_PURPOSES: Mapping[str, Purpose] = {**_REQUESTED, MessageKind.EMAIL_CHANGED: Purpose.EMAIL_CHANGE_UNDO}
 # Messages that any caller with an address can cause, or a user with too many requests. Notices about an account are not
 # limited if its user has proved to own the address.
-_LIMITED: frozenset[str] = frozenset((*_PURPOSES, MessageKind.SIGNUP_ATTEMPTED))
+_LIMITED: frozenset[str] = frozenset((*_REQUESTED, MessageKind.SIGNUP_ATTEMPTED))
 _NOTICES = "notices"
 # Messages that a stranger causes by naming an address, without a password or a session.
 _BY_ADDRESS: frozenset[str] = frozenset((MessageKind.PASSWORD_RESET, MessageKind.SIGNUP_ATTEMPTED))
 REQUESTERS = 3
 """Requesters whose letters by address, each up to the limit, fill the limit of an account together."""
+UNDO_TTL = timedelta(days=7)
+"""How long a change of address can be undone: long enough for a user who reads no mail over a weekend, or on a trip."""
 
 
 def is_wanted(message: Message, user: User) -> bool:
@@ -46,6 +51,8 @@ def is_wanted(message: Message, user: User) -> bool:
 
 def is_proved(message: Message, user: User) -> bool:
     """Whether the user of a message has proved to own the address that it goes to."""
+    if message.kind == MessageKind.EMAIL_CHANGED:
+        return True  # it was verified until the change
     if not user.email_verified:
         return False
     return message.address is None or _is_same(message.address, user.email)
@@ -83,6 +90,7 @@ class Composer:
             Purpose.PASSWORD_RESET: settings.reset_ttl,
             Purpose.EMAIL_VERIFICATION: settings.verification_ttl,
             Purpose.EMAIL_CHANGE: settings.verification_ttl,
+            Purpose.EMAIL_CHANGE_UNDO: UNDO_TTL,
         }
 
     @retried
@@ -158,7 +166,8 @@ class Composer:
 
     def _save_token(self, work: UnitOfWork, letter: Letter, user: User, digest: bytes, now: datetime) -> None:
         purpose = _PURPOSES[letter.kind]
-        work.one_time_tokens.end_all(user.id, at=now, purpose=purpose)
+        if letter.kind in _REQUESTED:
+            work.one_time_tokens.end_all(user.id, at=now, purposes=[purpose])
         work.one_time_tokens.save(
             OneTimeToken(
                 id=letter.id,
@@ -216,10 +225,10 @@ def _ip(message: Message) -> str:
 
 def _is_overtaken(work: UnitOfWork, message: Message, user: User, now: datetime) -> bool:
     """Whether a newer link exists, or this one has ended: an attempt that counted as failed had arrived."""
-    purpose = _PURPOSES.get(message.kind)
-    if purpose is None:
+    if message.kind not in _PURPOSES:
         return False
-    latest = _latest(work, user, purpose, now)
+    purpose = _REQUESTED.get(message.kind)
+    latest = None if purpose is None else _latest(work, user, purpose, now)
     earlier = work.one_time_tokens.by_id(message.id)
     return bool((latest and _is_newer(latest, message)) or (earlier and earlier.ended_at))
 
@@ -236,7 +245,7 @@ def _is_only_link(work: UnitOfWork, message: Message, user: User, now: datetime)
     user from any link for an hour. A link to another address is never sent beyond it: the owner of that address did
     not request it, and a user who ends their own links by changing the password would make room for more.
     """
-    purpose = _PURPOSES.get(message.kind)
+    purpose = _REQUESTED.get(message.kind)
     if purpose is None or message.address is not None:
         return False
     latest = _latest(work, user, purpose, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -31,6 +31,11 @@ class MessageKind(StrEnum):
     """To the new address, with the link that confirms it."""
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"
+    """To the old address, with the link that undoes the change."""
+    EMAIL_CORRECTED = "email_corrected"
+    """To the old address if it was never verified: it may be a stranger's, who must not get the account."""
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
+    """To the address that an account had until its change was undone."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a message
     SESSION_ENDED = "session_ended"
     """A used refresh token came back."""
@@ -100,8 +105,11 @@ class Outbox(Protocol):
         """Count the messages of a kind that were prepared for a user between two times, except one."""
         ...
 
-    def cancel(self, user_id: uuid.UUID, kind: MessageKind) -> None:
-        """Delete the unsent messages of a kind to a user, also those that only name the user's address."""
+    def cancel(self, user_id: uuid.UUID, kind: MessageKind, *, after: uuid.UUID | None = None) -> None:
+        """Delete the unsent messages of a kind to a user, also those that only name the user's address.
+
+        With ``after``, only those after this message.
+        """
         ...
 
     def forget_address(self, canonical_email: str) -> None:
@@ -184,6 +192,11 @@ class Purpose(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a purpose
     EMAIL_VERIFICATION = "email_verification"
     EMAIL_CHANGE = "email_change"
+    EMAIL_CHANGE_UNDO = "email_change_undo"
+
+
+REVOCABLE = tuple(purpose for purpose in Purpose if purpose is not Purpose.EMAIL_CHANGE_UNDO)
+"""What ends with a change of password or address. An undo does not: whoever took an account over can change both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +213,8 @@ class OneTimeToken:
     expires_at: datetime
     ended_at: datetime | None = None
     """The time when it was used, replaced by a newer one, or revoked by a change of password or address."""
+    used_at: datetime | None = None
+    """The time when it was used, if it was not replaced or revoked after that: a reader may follow it again."""
 
 
 class OneTimeTokens(Protocol):
@@ -217,8 +232,10 @@ class OneTimeTokens(Protocol):
         """Return the token of a message, ended or not."""
         ...
 
-    def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
-        """Return the token with this digest if it has neither ended nor expired."""
+    def find(
+        self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime, or_used: bool = False
+    ) -> OneTimeToken | None:
+        """Return the token with this digest if it has neither ended nor expired; ``or_used``, also a used one."""
         ...
 
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
@@ -228,8 +245,19 @@ class OneTimeTokens(Protocol):
         """
         ...
 
-    def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        """End every token of a user, or those of a purpose, and erase their addresses."""
+    def end_all(
+        self,
+        user_id: uuid.UUID,
+        *,
+        at: datetime,
+        purposes: Collection[Purpose] = REVOCABLE,
+        keep: uuid.UUID | None = None,
+        after: uuid.UUID | None = None,
+    ) -> None:
+        """End the tokens of a user for these purposes, except ``keep``, and erase their addresses.
+
+        With ``after``, only those of later messages. Used ones are no longer found either.
+        """
         ...
 
     def end_some(self, *, at: datetime, limit: int) -> int:

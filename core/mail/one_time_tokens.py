@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from core.mail.model import MessageKind
-from core.store import UnitOfWork
+from core.mail.model import MessageKind, OneTimeToken, Purpose
+from core.storage.retries import retried
+from core.store import Store, UnitOfWork
 
 PREFIX = "twm_"
 TOKEN_BYTES = 24
@@ -36,13 +37,25 @@ class OneTimeTokenMaker:
         return PREFIX + base64.urlsafe_b64encode(mac[:TOKEN_BYTES]).decode()
 
 
-def revoke_links(work: UnitOfWork, user_id: uuid.UUID, *, at: datetime) -> None:
-    """Revoke all links of a user, sent or unsent, because the password or the address has changed.
+@retried
+def find_link(
+    store: Store, token: str, purposes: Sequence[Purpose], *, now: datetime, or_used: bool = False
+) -> OneTimeToken | None:
+    """Find the stored token of a link without a lock: junk of strangers must not take SQLite's one writer."""
+    digest = digest_of(token)
+    if digest is None:
+        return None
+    with store.reading() as read:
+        return read.one_time_tokens.find(digest, purposes, now=now, or_used=or_used)
+
+
+def revoke_links(work: UnitOfWork, user_id: uuid.UUID, *, at: datetime, keep: uuid.UUID | None = None) -> None:
+    """Revoke all links of a user except ``keep``, sent or unsent, because the password or the address has changed.
 
     An unsent reset or change of address is cancelled too; its token would otherwise be made afterwards. An unsent
     verification may stay: it proves the mailbox and allows nothing else.
     """
-    work.one_time_tokens.end_all(user_id, at=at)
+    work.one_time_tokens.end_all(user_id, at=at, keep=keep)
     for kind in (MessageKind.EMAIL_CHANGE, MessageKind.PASSWORD_RESET):
         work.outbox.cancel(user_id, kind)
 

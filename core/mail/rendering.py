@@ -41,6 +41,7 @@ _PAGES: Mapping[str, str] = {
     MessageKind.PASSWORD_RESET: "/reset-password",
     MessageKind.EMAIL_VERIFICATION: "/verify-email",
     MessageKind.EMAIL_CHANGE: "/verify-email",
+    MessageKind.EMAIL_CHANGED: "/undo-email-change",
 }
 
 

@@ -50,6 +50,7 @@ class ExportedLink(ResponseModel):
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     expires_at: datetime = Field(examples=[EXAMPLE_TIME])
     ended_at: datetime | None = Field(examples=[EXAMPLE_TIME])
+    used_at: datetime | None = Field(examples=[EXAMPLE_TIME])
 
     @classmethod
     def of(cls, token: OneTimeToken) -> Self:
@@ -60,4 +61,5 @@ class ExportedLink(ResponseModel):
             created_at=token.created_at,
             expires_at=token.expires_at,
             ended_at=token.ended_at,
+            used_at=token.used_at,
         )

@@ -1,7 +1,7 @@
 """The outbox and the one-time tokens in SQL."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from core.mail.model import FURTHEST_DUE, MAX_ERROR, Message, OneTimeToken, Purpose
+from core.mail.model import FURTHEST_DUE, MAX_ERROR, REVOCABLE, Message, OneTimeToken, Purpose
 from core.storage.pages import page_of
 from core.storage.schema import UtcDateTime, metadata
 from core.users.sql import users
@@ -73,6 +73,7 @@ email_tokens = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime, nullable=True),
+    Column("used_at", UtcDateTime, nullable=True),
     UniqueConstraint("digest"),
     Index(None, "user_id", "purpose", "id"),
     Index(None, "expires_at"),
@@ -171,10 +172,9 @@ class SqlOutbox:
         )
         return count or 0
 
-    def cancel(self, user_id: uuid.UUID, kind: str) -> None:
-        self._connection.execute(
-            delete(outbox).where(outbox.c.kind == kind, _is_for(user_id), outbox.c.sent_at.is_(null()))
-        )
+    def cancel(self, user_id: uuid.UUID, kind: str, *, after: uuid.UUID | None = None) -> None:
+        unsent = delete(outbox).where(outbox.c.kind == kind, _is_for(user_id), outbox.c.sent_at.is_(null()))
+        self._connection.execute(unsent if after is None else unsent.where(outbox.c.id > after))
 
     def forget_address(self, canonical_email: str) -> None:
         self._connection.execute(delete(outbox).where(_only_names(canonical_email)))
@@ -224,6 +224,10 @@ class SqlOutbox:
         self._connection.execute(update(outbox).where(*is_leased).values(**values))
 
 
+_NOT_ENDED = email_tokens.c.ended_at.is_(null())
+_NOT_ENDED_OR_USED = or_(_NOT_ENDED, email_tokens.c.used_at.is_not(null()))
+
+
 def _token_of(row: Row[Any]) -> OneTimeToken:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
     return OneTimeToken(**values | {"purpose": Purpose(values["purpose"])})
@@ -247,6 +251,7 @@ class SqlOneTimeTokens:
                 created_at=token.created_at,
                 expires_at=token.expires_at,
                 ended_at=token.ended_at,
+                used_at=token.used_at,
             )
         )
 
@@ -267,12 +272,14 @@ class SqlOneTimeTokens:
         row = self._connection.execute(select(email_tokens).where(email_tokens.c.id == message_id)).one_or_none()
         return None if row is None else _token_of(row)
 
-    def find(self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime) -> OneTimeToken | None:
+    def find(
+        self, digest: bytes, purposes: Sequence[Purpose], *, now: datetime, or_used: bool = False
+    ) -> OneTimeToken | None:
         row = self._connection.execute(
             select(email_tokens).where(
                 email_tokens.c.digest == digest,
                 email_tokens.c.purpose.in_([purpose.value for purpose in purposes]),
-                email_tokens.c.ended_at.is_(null()),
+                _NOT_ENDED_OR_USED if or_used else _NOT_ENDED,
                 email_tokens.c.expires_at > now,
             )
         ).one_or_none()
@@ -281,16 +288,31 @@ class SqlOneTimeTokens:
     def use(self, token_id: uuid.UUID, *, at: datetime) -> bool:
         used = (
             update(email_tokens)
-            .where(email_tokens.c.id == token_id, email_tokens.c.ended_at.is_(null()), email_tokens.c.expires_at > at)
-            .values(ended_at=at, address="")
+            .where(email_tokens.c.id == token_id, _NOT_ENDED, email_tokens.c.expires_at > at)
+            .values(ended_at=at, used_at=at, address="")
         )
         return self._connection.execute(used).rowcount == 1
 
-    def end_all(self, user_id: uuid.UUID, *, at: datetime, purpose: Purpose | None = None) -> None:
-        ended = update(email_tokens).where(email_tokens.c.user_id == user_id, email_tokens.c.ended_at.is_(null()))
-        if purpose is not None:
-            ended = ended.where(email_tokens.c.purpose == purpose.value)
-        self._connection.execute(ended.values(ended_at=at, address=""))
+    def end_all(
+        self,
+        user_id: uuid.UUID,
+        *,
+        at: datetime,
+        purposes: Collection[Purpose] = REVOCABLE,
+        keep: uuid.UUID | None = None,
+        after: uuid.UUID | None = None,
+    ) -> None:
+        ended = update(email_tokens).where(
+            email_tokens.c.user_id == user_id,
+            email_tokens.c.purpose.in_([purpose.value for purpose in purposes]),
+            _NOT_ENDED_OR_USED,
+        )
+        if keep is not None:
+            ended = ended.where(email_tokens.c.id != keep)
+        if after is not None:
+            ended = ended.where(email_tokens.c.id > after)
+        at_first = func.coalesce(email_tokens.c.ended_at, at)
+        self._connection.execute(ended.values(ended_at=at_first, used_at=None, address=""))
 
     def end_some(self, *, at: datetime, limit: int) -> int:
         works = and_(email_tokens.c.expires_at > at, email_tokens.c.ended_at.is_(null()))

@@ -22,6 +22,7 @@ class EndReason(StrEnum):
     ENDED_BY_USER = "ended_by_user"
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of a reason
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of a reason
+    EMAIL_CHANGE_UNDONE = "email_change_undone"
     ACCOUNT_DELETED = "account_deleted"
     REVOKED = "revoked"
     REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - the name of a reason

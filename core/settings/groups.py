@@ -283,6 +283,12 @@ class MailSettings(SettingsGroup):
         le=timedelta(days=7),
         description="Seconds a link that verifies an address works",
     )
+    unverified_ttl: Seconds = Field(
+        timedelta(days=30),
+        ge=timedelta(0),
+        description="Seconds after which an account is deleted whose address was never verified, if nobody has used it "
+        "as long; 0 keeps it",
+    )
     require_verified_email: bool = Field(
         False, description="Let nobody log in before the address is verified, and tell no signup which ones are taken"
     )

@@ -93,6 +93,14 @@ VERIFY_EMAIL_PAGE = _page(
     policy=LINKS_POLICY,
 )
 
+UNDO_EMAIL_CHANGE_PAGE = _page(
+    id="undo_email_change_page",
+    path="/undo-email-change",
+    summary="Page of a link",
+    description="Where the link of a changed address leads.",
+    policy=LINKS_POLICY,
+)
+
 ASSET = _page(
     id="asset",
     path="/assets/{name}",
@@ -112,5 +120,6 @@ OPERATIONS = (
     REDOC,
     RESET_PASSWORD_PAGE,
     VERIFY_EMAIL_PAGE,
+    UNDO_EMAIL_CHANGE_PAGE,
     ASSET,
 )

@@ -20,6 +20,10 @@ class User:
     updated_at: datetime
 
 
+NO_PASSWORD = "!"  # noqa: S105 - the absence of one
+"""In place of a hash: no password matches it, until a reset sets one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """A user with the password hash; it never leaves the core."""
@@ -72,7 +76,10 @@ class Users(Protocol):
         ...
 
     def reset_password(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
-        """Set the hash of an active user and mark the address as verified: the user has proved to read its mail."""
+        """Set the hash of an active user and mark the address as verified: the user has proved to read its mail.
+
+        If the address was never verified before, the display name is removed: a stranger may have chosen it.
+        """
         ...
 
     def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:
@@ -106,6 +113,15 @@ class Users(Protocol):
 
     def note_erased(self, user_id: uuid.UUID, *, until: uuid.UUID) -> None:
         """Note the last audit event of a deleted account of which the addresses are erased."""
+        ...
+
+    def restore_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        """Give an active user an earlier, verified address back, and no password; return the updated user.
+
+        Raises:
+            EmailTaken: another account has this canonical address.
+
+        """
         ...
 
     def remove(self, user_id: uuid.UUID) -> str | None:

@@ -17,7 +17,9 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     and_,
+    case,
     delete,
+    false,
     null,
     select,
     text,
@@ -29,7 +31,7 @@ from core.storage.engine import database_errors
 from core.storage.schema import UtcDateTime, metadata
 from core.storage.upsert import upsert
 from core.users.errors import EmailTaken
-from core.users.model import Account, DeletedAccount, User
+from core.users.model import NO_PASSWORD, Account, DeletedAccount, User
 
 users = Table(
     "users",
@@ -52,6 +54,8 @@ users = Table(
     Column("sessions_ended_at", UtcDateTime, nullable=True),
     Column("sessions_end_reason", String(32), nullable=True),
     Column("kept_session_id", Uuid, nullable=True),
+    # When housekeeping looks next whether anybody uses an account that was never verified.
+    Column("review_at", UtcDateTime, nullable=True),
     UniqueConstraint("canonical_email"),
 )
 Index(
@@ -68,6 +72,12 @@ Index(
 )
 
 _IS_THERE = users.c.deleted_at.is_(null())
+Index(
+    "ix_users_unverified",
+    users.c.review_at,
+    postgresql_where=users.c.email_verified == false(),
+    sqlite_where=users.c.email_verified == false(),
+)
 
 _REFUSALS = {"uq_users_canonical_email": EmailTaken}
 
@@ -165,7 +175,12 @@ class SqlUsers:
 
     def reset_password(self, user_id: uuid.UUID, new_hash: str, *, at: datetime) -> User | None:
         return self._change(
-            user_id, users.c.is_active == true(), password_hash=new_hash, email_verified=True, updated_at=at
+            user_id,
+            users.c.is_active == true(),
+            password_hash=new_hash,
+            display_name=case((users.c.email_verified == true(), users.c.display_name)),
+            email_verified=True,
+            updated_at=at,
         )
 
     def verify_email(self, user_id: uuid.UUID, *, at: datetime) -> User | None:
@@ -206,6 +221,18 @@ class SqlUsers:
 
     def note_erased(self, user_id: uuid.UUID, *, until: uuid.UUID) -> None:
         self._connection.execute(update(users).where(users.c.id == user_id).values(erased_until=until))
+
+    def restore_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        with database_errors(_REFUSALS):
+            return self._change(
+                user_id,
+                users.c.is_active == true(),
+                email=address,
+                canonical_email=canonical_email,
+                email_verified=True,
+                password_hash=NO_PASSWORD,
+                updated_at=at,
+            )
 
     def remove(self, user_id: uuid.UUID) -> str | None:
         # The foreign keys delete the rows of the user in other tables.

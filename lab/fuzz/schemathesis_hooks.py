@@ -20,7 +20,8 @@ from tests.support.contract import OPERATIONS
 from tests.support.drivers import LiveDriver
 
 URL, CLIENT = os.environ["AUTH_TEST_URL"], os.environ["AUTH_TEST_CLIENT"]
-BEARER = [operation.path for operation in OPERATIONS.values() if operation.auth in (Auth.USER, Auth.BEARER)]
+OF_USERS = (Auth.USER, Auth.OPTIONAL_USER, Auth.BEARER)
+BEARER = [operation.path for operation in OPERATIONS.values() if operation.auth in OF_USERS]
 BASIC = [operation.path for operation in OPERATIONS.values() if operation.auth is Auth.CLIENT]
 
 api = Api(LiveDriver(URL), None, FakeClock())  # type: ignore[arg-type]  # what lies behind it is in another process

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from core.accounts.schemas import ResetPasswordRequest, VerifyEmailRequest
+from core.accounts.schemas import DisownAccountRequest, ResetPasswordRequest, VerifyEmailRequest
 from core.contract.operation import Auth, Operation
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.oauth.schemas import ClientForm, TokenForm
@@ -216,7 +216,11 @@ def _consistent(draw: Draw, model: type[BaseModel], made: dict[str, Any], known:
     if issubclass(model, ClientForm):
         others = {name: value for name, value in made.items() if name not in ClientForm.model_fields}
         return others | _client(draw, known)
-    of_model = {ResetPasswordRequest: known.links[-2:], VerifyEmailRequest: known.links[:2]}
+    of_model: dict[type[BaseModel], Sequence[str]] = {
+        ResetPasswordRequest: known.links[-2:],
+        VerifyEmailRequest: known.links[:2],
+        DisownAccountRequest: known.links[:2],
+    }
     return made | ({"token": draw(st.sampled_from(of_model[model]))} if model in of_model else {})
 
 
@@ -815,7 +819,8 @@ def right_requests(draw: Draw, operation: Operation, known: Known) -> Asked:
     if operation.form is not None:
         pairs = list(draw(members(operation.form, known)).items())
         asked = replace(with_field(asked, "Content-Type", FORM), body=as_form(pairs, plus=draw(st.booleans())))
-    if operation.auth in (Auth.USER, Auth.BEARER):
+    is_optional = operation.auth is Auth.OPTIONAL_USER and draw(st.booleans())
+    if operation.auth in (Auth.USER, Auth.BEARER) or is_optional:
         token = draw(st.sampled_from((*[*known.access_tokens[:2]] * 12, *known.access_tokens)))
         asked = with_field(asked, "Authorization", f"Bearer {token}")
     of_client = 7 if b"client_credentials" in asked.body else 1

@@ -50,7 +50,7 @@ def test_of_malformed_credentials_and_a_form_that_is_too_long_both_doors_tell_th
     twins.ask(Asked("POST", path, [("Content-Type", FORM), ("Authorization", "Basic ")], body))
 
 
-@pytest.mark.parametrize("path", ["/reset-password", "/verify-email"])
+@pytest.mark.parametrize("path", ["/reset-password", "/verify-email", "/undo-email-change"])
 @pytest.mark.parametrize("languages", ["DE", "De-at", "EN", "fr, DE;q=0.5"])
 def test_a_language_is_read_in_any_case(twins: Twins, path: str, languages: str) -> None:
     # Found under the reader's spelling, looked up under ours: an error 500, and mail that was never sent.

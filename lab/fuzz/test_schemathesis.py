@@ -59,9 +59,9 @@ expected-statuses = ["2xx", 401, 422]
 
 # The token of a link is one that was sent, or it is refused (400); the password comes after it.
 [[operations]]
-include-operation-id = ["reset_password", "verify_email"]
+include-operation-id = ["reset_password", "verify_email", "disown_account", "undo_email_change"]
 [operations.checks.positive_data_acceptance]
-expected-statuses = ["2xx", 400, 422]
+expected-statuses = ["2xx", 400, 401, 422]
 
 # RFC 6749 section 5.2 tells nearly everything by 400: which parameters a grant needs, whether a token is good, and,
 # since the document leaves it optional so that its absence is told in these terms too, that there is none.

@@ -120,8 +120,8 @@ FAULTS = (
         name="the address of a used link is kept",
         heading=MAIL,
         file="core/mail/sql.py",
-        text='\n            .values(ended_at=at, address="")\n',
-        replacement="\n            .values(ended_at=at)\n",
+        text='\n            .values(ended_at=at, used_at=at, address="")\n',
+        replacement="\n            .values(ended_at=at, used_at=at)\n",
         tests=("tests/contract/test_email_change.py::test_no_new_address_is_kept_after_its_link",),
     ),
     Fault(
@@ -133,6 +133,22 @@ FAULTS = (
         tests=(
             "tests/storage/test_races.py::test_who_uses_a_link_holds_nothing_for_which_the_holder_of_its_user_waits",
         ),
+    ),
+    Fault(
+        name="a reader of mail verifies any account",
+        heading=MAIL,
+        file="core/accounts/email_verification.py",
+        text="return principal is None or principal.user.id != user.id",
+        replacement="return False",
+        tests=("tests/contract/test_proof_of_an_address.py::test_needs_more_than_the_link",),
+    ),
+    Fault(
+        name="whoever took an account over ends what undoes it",
+        heading=MAIL,
+        file="core/mail/model.py",
+        text="REVOCABLE = tuple(purpose for purpose in Purpose if purpose is not Purpose.EMAIL_CHANGE_UNDO)",
+        replacement="REVOCABLE = tuple(Purpose)",
+        tests=("tests/contract/test_email_change_undo.py::test_works_whatever_was_done_to_the_account_since",),
     ),
     Fault(
         name="of two members of one name the last counts",

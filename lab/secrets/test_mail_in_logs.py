@@ -33,7 +33,10 @@ def mail_caused(door: Server, mail: PickyServer, email: str) -> list[str]:
 
     credentials = {"email": email, "password": PASSWORD}
     assert api.post("/v1/signup", credentials).status == 201
-    assert api.post("/v1/verify-email", {"token": token_in("email_verification", email)}).status == 204
+    verification = {"token": token_in("email_verification", email)}
+    assert api.post("/v1/verify-email", verification).status == 403
+    assert api.post("/v1/verify-email", verification | {"password": PASSWORD}).status == 204
+    assert api.post("/v1/disown-account", verification).status == 400
     assert api.post("/v1/signup", credentials).status == 409
     mail.wait_for_kind("signup_attempted", email)
     assert api.post("/v1/send-password-reset", {"email": email}).status == 202
@@ -46,8 +49,10 @@ def mail_caused(door: Server, mail: PickyServer, email: str) -> list[str]:
     change = {"new_email": new, "current_password": REFRESHED}
     assert api.post("/v1/account/email", change, token=access).status == 202
     assert api.post("/v1/verify-email", {"token": token_in("email_change", new)}).status == 204
-    for kind in ("email_change_requested", "email_changed"):
-        mail.wait_for_kind(kind, email)
+    mail.wait_for_kind("email_change_requested", email)
+    undo = {"token": token_in("email_changed", email)}
+    assert api.post("/v1/undo-email-change", undo).status == 204
+    mail.wait_for_kind("email_change_undone", new)
     return told
 
 

@@ -258,8 +258,12 @@ def ask_account(client: RecordingClient, letters: Letters, access: str, password
     client.ask("DELETE", "/v1/sessions/00000000-0000-4000-8000-000000000000", 404, token=access)
     client.ask("POST", "/v1/send-email-verification", 202, token=access)
     token = client.keep("token in a link", letters.token("email_verification", 2))
+    client.ask("POST", "/v1/verify-email", 403, json={"token": token})
+    client.ask("POST", "/v1/verify-email", 403, json={"token": token, "password": wrong})
+    client.ask("POST", "/v1/verify-email", 204, json={"token": token, "password": password})
     client.ask("POST", "/v1/verify-email", 204, json={"token": token})
-    client.ask("POST", "/v1/verify-email", 400, json={"token": token})
+    for path in ("/v1/disown-account", "/v1/undo-email-change"):
+        client.ask("POST", path, 400, json={"token": token})
     change = {"new_email": f"{LOCAL}.moved@example.com", "current_password": wrong}
     client.ask("POST", "/v1/account/email", 403, json=change, token=access)
     client.ask("POST", "/v1/account/email", 202, json={**change, "current_password": password}, token=access)
@@ -300,6 +304,7 @@ def ask_pages(client: RecordingClient, basic: Headers) -> None:
         "/docs",
         "/redoc",
         "/verify-email",
+        "/undo-email-change",
         "/assets/swagger-ui.css",
     ):
         client.ask("GET", target, 200, headers=basic)
@@ -475,13 +480,14 @@ def ask_for_every_letter(client: RecordingClient, letters: Letters) -> None:
     client.keep("token in a link", letters.token("email_verification"))
     client.ask("POST", "/v1/login", 403, json=credentials)
     token = client.keep("token in a link", letters.token("email_verification", 2))
-    client.ask("POST", "/v1/verify-email", 204, json={"token": token})
+    client.ask("POST", "/v1/verify-email", 204, json={"token": token, "password": password})
     client.ask("POST", "/v1/signup", 202, json={**credentials, "password": client.keep("other's", a_password("wren"))})
     access, _ = client.keep_pair(client.ask("POST", "/v1/login", 200, json=credentials))
     change = {"new_email": moved, "current_password": password}
     client.ask("POST", "/v1/account/email", 202, json=change, token=access)
     token = client.keep("token in a link", letters.token("email_change"))
     client.ask("POST", "/v1/verify-email", 204, json={"token": token})
+    client.keep("token in a link", letters.token("email_changed"))
     client.ask("POST", "/v1/send-password-reset", 202, json={"email": moved})
     token = client.keep("token in a link", letters.token("password_reset"))
     new = client.keep("new password", a_password("thrush"))

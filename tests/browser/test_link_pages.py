@@ -27,7 +27,8 @@ pytestmark = pytest.mark.browser
 
 RESET = "/reset-password"
 VERIFY = "/verify-email"
-PAGES = (RESET, VERIFY)  # one script serves both; most is asked of the one where more can go wrong
+UNDO = "/undo-email-change"
+PAGES = (RESET, VERIFY, UNDO)  # one script serves both; most is asked of the one where more can go wrong
 # Of the right form, and nobody's.
 RUBBISH = "twm_" + "x" * 32
 
@@ -48,6 +49,8 @@ NO_DECISION: list[dict[str, Any]] = [
     {"status": 200, "content_type": "text/html", "body": "<h1>Welcome</h1>"},
 ]
 
+TOO_MANY: dict[str, Any] = {"status": 429, "content_type": PROBLEM, "body": '{"code": "too_many_attempts"}'}
+
 SMALL = {"viewport": {"width": 320, "height": 640}}
 TEXT_SIZE = 16
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -63,13 +66,24 @@ class Owner:
 
     def asks_for_reset(self) -> str:
         """Ask for a new password, and take the link out of the message; its path and fragment."""
-        before = set(self._links(MessageKind.PASSWORD_RESET))
+        before = self.links(MessageKind.PASSWORD_RESET)
         assert self.door.api.post("/v1/send-password-reset", {"email": self.email}).status == 202
-        return self._new_link(MessageKind.PASSWORD_RESET, before)
+        return self.new_link(MessageKind.PASSWORD_RESET, before)
 
     def verification(self) -> str:
         """The link that came after the signup."""
-        return self._new_link(MessageKind.EMAIL_VERIFICATION, set())
+        return self.new_link(MessageKind.EMAIL_VERIFICATION, set())
+
+    def loses_the_account(self) -> str:
+        """Have the address changed by one who knows the password; the link that undoes it."""
+        new_email = f"thief.{self.email}"
+        api, session = self.door.api, self.door.api.login(self.email)["access_token"]
+        mine = token_of(self.verification())
+        assert api.post("/v1/verify-email", {"token": mine}, token=session).status == 204
+        assert api.ask_for_change(session, new_email).status == 202
+        theirs = Owner(self.door, self.mailbox, new_email).new_link(MessageKind.EMAIL_CHANGE, set())
+        assert api.post("/v1/verify-email", {"token": token_of(theirs)}).status == 204
+        return self.new_link(MessageKind.EMAIL_CHANGED, set())
 
     def is_verified(self) -> bool:
         answer = self.door.api.whoami(self.door.api.login(self.email)["access_token"])
@@ -81,19 +95,24 @@ class Owner:
         assert status in (200, 401)
         return status == 200
 
-    def _new_link(self, kind: MessageKind, before: set[str]) -> str:
-        assert eventually(lambda: bool(set(self._links(kind)) - before), ANSWER_SECONDS)
-        (link,) = set(self._links(kind)) - before
+    def new_link(self, kind: MessageKind, before: set[str]) -> str:
+        """The link of this kind that came, or comes, beside earlier ones."""
+        assert eventually(lambda: bool(self.links(kind) - before), ANSWER_SECONDS)
+        (link,) = self.links(kind) - before
         return link
 
-    def _links(self, kind: MessageKind) -> list[str]:
+    def links(self, kind: MessageKind) -> set[str]:
+        """The links of this kind that have come."""
         # The link names the public URL, which stands before both front doors; the test stands before one of them.
         texts = [
             text_of(email)
             for email in self.mailbox.all()
             if recipient_of(email) == self.email and email[KIND_HEADER] == kind.value
         ]
-        return [found[1] for text in texts for found in re.finditer(r"https?://[^/\s]+(/\S+#token=\S+)", text)]
+        return {found[1] for text in texts for found in re.finditer(r"https?://[^/\s]+(/\S+#token=\S+)", text)}
+
+
+LINKS = {RESET: Owner.asks_for_reset, VERIFY: Owner.verification, UNDO: Owner.loses_the_account}
 
 
 @pytest.fixture
@@ -253,8 +272,8 @@ def test_an_answer_that_is_no_decision_is_told_and_it_can_be_sent_again(visit: V
 
 
 @AT_BOTH_DOORS
-def test_an_address_is_verified_by_the_button_and_by_nothing_before_it(visit: Visit, owner: Owner) -> None:
-    # Mail scanners open links, and some run the scripts of what they open.
+def test_an_address_is_verified_by_the_button_and_a_password_and_by_nothing_before(visit: Visit, owner: Owner) -> None:
+    """As by a user who signed up in an application on a phone. Mail scanners open links, and some run scripts."""
     page = visit.open(owner.verification())
     expect(page.get_by_role("button", name="Confirm the address")).to_be_visible()
     page.wait_for_load_state("networkidle")
@@ -264,18 +283,143 @@ def test_an_address_is_verified_by_the_button_and_by_nothing_before_it(visit: Vi
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Confirm the address")).to_be_focused()
     page.keyboard.press("Enter")
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert not owner.is_verified()
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
     assert_confirmed(page, ADDRESS_IS_CONFIRMED)
     assert owner.is_verified()
+    assert_calm(visit, expected={403: 1})
+
+
+def test_a_verification_link_that_was_used_is_confirmed_again(visit: Visit, owner: Owner) -> None:
+    link = owner.verification()
+    confirm(visit.open(link))
+    assert_confirmed(visit.page, ADDRESS_IS_CONFIRMED)
+    use(visit.open_anew(link))
+    assert_confirmed(visit.page, ADDRESS_IS_CONFIRMED)
+    assert_calm(visit, expected={403: 1})
+
+
+def test_a_password_may_be_shown_and_a_wrong_one_is_told(visit: Visit, owner: Owner) -> None:
+    page = visit.open(owner.verification())
+    field = asked_for_password(page)
+    expect(field).to_have_attribute("autocomplete", "current-password")
+    expect(field).to_have_accessible_description(re.compile("the password that this account was made with"))
+    field.fill(OTHER_PASSWORD)
+    page.keyboard.press("Tab")
+    show = page.get_by_role("button", name="Show")
+    expect(show).to_be_focused()
+    for key, kind, is_pressed in (("Space", "text", "true"), ("Enter", "password", "false")):
+        page.keyboard.press(key)
+        expect(field).to_have_attribute("type", kind)
+        expect(show).to_have_attribute("aria-pressed", is_pressed)
+    page.get_by_role("button", name="Confirm the address").press("Enter")
+    assert_told(page, "This is not the password of the account.", at=field)
+    field.fill(PASSWORD)
+    field.press("Enter")
+    assert_confirmed(page, ADDRESS_IS_CONFIRMED)
+    assert_calm(visit, expected={403: 2})
+
+
+def test_who_has_forgotten_the_password_is_sent_a_link_to_set_one(visit: Visit, owner: Owner) -> None:
+    page = visit.open(owner.verification())
+    asked_for_password(page)
+    before = owner.links(MessageKind.PASSWORD_RESET)
+    page.get_by_role("button", name="I forgot it: set a new one").press("Enter")
+    field = page.get_by_label("E-mail address")
+    expect(field).to_be_focused()
+    for text, told in (("", "Type your e-mail address."), ("ann", "This is not an e-mail address.")):
+        field.fill(text)
+        field.press("Enter")
+        assert_told(page, told, at=field)
+    field.fill(owner.email)
+    field.press("Enter")
+    assert_confirmed(page, "If there is an account with this address, a message with a link is on its way.")
+    use(visit.open_anew(owner.new_link(MessageKind.PASSWORD_RESET, before)))
+    assert_confirmed(page, PASSWORD_IS_SET)
+    assert owner.can_log_in(OTHER_PASSWORD)
+    assert_calm(visit, expected={403: 1, 422: 2})
+
+
+@AT_BOTH_DOORS
+def test_an_account_that_one_did_not_make_is_deleted_with_the_keyboard_after_one_question(
+    visit: Visit, owner: Owner
+) -> None:
+    page = visit.open(owner.verification())
+    asked_for_password(page)
+    disown = page.get_by_role("button", name="I did not make this account")
+    disown.press("Enter")
+    page.keyboard.press("Enter")  # pressed twice in haste, which answers nothing
+    expect(page.get_by_text("Somebody made this account with your address.")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Back")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    assert owner.can_log_in(PASSWORD)
+
+    disown.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Delete the account")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert_confirmed(page, "The account is deleted.")
+    assert not owner.can_log_in(PASSWORD)
+    assert_calm(visit, expected={403: 1})
+
+
+@AT_BOTH_DOORS
+def test_an_address_is_taken_back_and_a_new_password_set_with_the_keyboard_alone(visit: Visit, owner: Owner) -> None:
+    page = visit.open(owner.loses_the_account())
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Take the address back")).to_be_focused()
+    assert [url for url in visit.requests if "/v1/" in url] == []
+    page.keyboard.press("Enter")
+    status = page.get_by_role("status")
+    expect(status).to_have_text("The account has your address again. Now set a new password.")
+    expect(status).to_be_focused()
+    assert not owner.can_log_in(PASSWORD)
+
+    before = owner.links(MessageKind.PASSWORD_RESET)
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("E-mail address")).to_be_focused()
+    page.keyboard.type(owner.email)
+    page.keyboard.press("Enter")
+    assert_confirmed(page, "If there is an account with this address, a message with a link is on its way.")
+    use(visit.open_anew(owner.new_link(MessageKind.PASSWORD_RESET, before)))
+    assert_confirmed(page, PASSWORD_IS_SET)
+    assert owner.can_log_in(OTHER_PASSWORD)
     assert_calm(visit)
 
 
-def test_a_verification_link_that_was_used_is_told(visit: Visit, owner: Owner) -> None:
-    link = owner.verification()
-    use(visit.open(link))
-    assert_confirmed(visit.page, ADDRESS_IS_CONFIRMED)
-    use(visit.open_anew(link))
-    assert_dead(visit.page, LINK_IS_DEAD)
+def test_what_can_no_longer_be_taken_back_is_told(visit: Visit) -> None:
+    use(visit.open(with_token(UNDO, RUBBISH)))
+    told = "This link is too old, or there is nothing to take back any more. Write to the operator of this service."
+    assert_dead(visit.page, told)
     assert_calm(visit, expected={400: 1})
+
+
+@pytest.mark.parametrize("profile", [SMALL | {"locale": "de"}], ids=["small"])
+def test_the_page_that_undoes_a_change_is_accessible_in_every_state(visit: Visit, owner: Owner) -> None:
+    page = visit.open(owner.loses_the_account())
+    expect(page.get_by_role("button")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button").press("Enter")
+    expect(page.get_by_role("status")).to_be_focused()
+    assert_accessible(page)
+    page.get_by_role("button", name="Nachricht senden").press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Geben Sie Ihre E-Mail-Adresse ein.")
+    assert_accessible(page)
+
+
+def test_too_many_wrong_passwords_are_told(visit: Visit) -> None:
+    page = visit.open(with_token(VERIFY, RUBBISH))
+    page.route("**/v1/**", lambda route: route.fulfill(**TOO_MANY))
+    use(page)
+    told = "That was tried too often. Wait a few minutes, and try again."
+    assert_told(page, told, at=page.get_by_role("alert"))
+    assert_calm(visit, expected={429: 1})
 
 
 @AT_BOTH_DOORS
@@ -283,7 +427,7 @@ def test_a_verification_link_that_was_used_is_told(visit: Visit, owner: Owner) -
 def test_the_token_leaves_the_address_and_the_history_at_once_and_goes_nowhere_but_into_the_body(
     visit: Visit, owner: Owner, path: str
 ) -> None:
-    link = owner.asks_for_reset() if path == RESET else owner.verification()
+    link = LINKS[path](owner)
     token = token_of(link)
     asked: list[Request] = []
     visit.page.on("request", lambda request: asked.append(request))  # noqa: PLW0108 - Playwright marks the function
@@ -292,10 +436,11 @@ def test_the_token_leaves_the_address_and_the_history_at_once_and_goes_nowhere_b
     assert [address for address in visit.history() if token in address] == []
     assert_kept_nowhere(visit)
 
-    use(page)
-    assert_confirmed(page, PASSWORD_IS_SET if path == RESET else ADDRESS_IS_CONFIRMED)
+    confirm(page) if path == VERIFY else use(page)
+    expect(page.get_by_role("status")).to_be_visible()
     sent = [request for request in asked if token in (request.post_data or "")]
-    assert [(request.method, request.url) for request in sent] == [("POST", f"{visit.door.url}/v1{path}")]
+    steps = 2 if path == VERIFY else 1
+    assert [(request.method, request.url) for request in sent] == [("POST", f"{visit.door.url}/v1{path}")] * steps
     for request in asked:
         # Chromium tells of the fragment of the page's own address, and puts it on no wire.
         assert token not in request.url.partition("#")[0]
@@ -305,7 +450,7 @@ def test_the_token_leaves_the_address_and_the_history_at_once_and_goes_nowhere_b
     assert_kept_nowhere(visit)
     assert token not in page.content()
     assert [address for address in visit.history() if token in address] == []
-    assert_calm(visit)
+    assert_calm(visit, expected={403: steps - 1})
 
 
 @pytest.mark.parametrize("path", [RESET])
@@ -372,7 +517,7 @@ def test_without_javascript_the_page_says_so_and_shows_no_form(visit: Visit) -> 
         page = visit.open(with_token(path, RUBBISH))
         expect(page.locator("noscript p")).to_be_visible()
         expect(page.locator("noscript p")).to_contain_text("This page needs JavaScript")
-        expect(page.locator("form")).to_be_hidden()
+        expect(page.locator("form:visible")).to_have_count(0)
         expect(page.get_by_role("status")).to_have_count(0)
 
 
@@ -419,7 +564,21 @@ def test_the_verification_page_is_accessible_in_every_state(visit: Visit, owner:
     expect(button).to_have_attribute("aria-disabled", "true")
     assert_accessible(page)  # while it is sent
     held[0].continue_()
-    expect(page.get_by_role("status")).to_be_focused()
+    field = page.get_by_label("Passwort", exact=True)
+    expect(field).to_be_focused()
+    assert_accessible(page)
+    page.unroute("**/v1/**")
+    field.fill(OTHER_PASSWORD)
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Das ist nicht das Passwort des Kontos.")
+    assert_accessible(page)
+    for name, back in (("Ich habe es vergessen: neues setzen", "Zurück"), ("Ich habe dieses Konto nicht angelegt", "")):
+        page.get_by_role("button", name=name).press("Enter")
+        assert_accessible(page)
+        if back:
+            page.get_by_role("button", name=back).press("Enter")
+    page.get_by_role("button", name="Konto löschen").press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Das Konto ist gelöscht.")
     assert_accessible(page)
 
 
@@ -455,8 +614,8 @@ def hold(page: Page) -> list[Route]:
 
 
 def fill_in(page: Page) -> None:
-    """Type what the page asks for; the one of the verification asks for nothing."""
-    for field in page.locator("input").all():
+    """Type what the page asks for; the one of the verification asks for nothing at first."""
+    for field in page.locator("input:visible").all():
         field.fill(OTHER_PASSWORD)
 
 
@@ -465,6 +624,20 @@ def use(page: Page) -> None:
     expect(page.get_by_role("button")).to_be_visible()
     fill_in(page)
     page.get_by_role("button").press("Enter")
+
+
+def asked_for_password(page: Page) -> Locator:
+    """Confirm the address of a signup, and be asked for the password."""
+    use(page)
+    field = page.get_by_label("Password", exact=True)
+    expect(field).to_be_focused()
+    return field
+
+
+def confirm(page: Page) -> None:
+    """Confirm the address of a signup, with the password."""
+    asked_for_password(page).fill(PASSWORD)
+    page.keyboard.press("Enter")
 
 
 def type_passwords(

@@ -19,7 +19,8 @@ from tests.support.api import Api
 from tests.support.contract import OPERATIONS
 from tests.support.services import on_one_database
 
-PROTECTED = [operation for operation in OPERATIONS.values() if operation.auth in (Auth.USER, Auth.BEARER)]
+OF_USERS = (Auth.USER, Auth.OPTIONAL_USER, Auth.BEARER)
+PROTECTED = [operation for operation in OPERATIONS.values() if operation.auth in OF_USERS]
 
 
 def encoded(part: Any) -> str:

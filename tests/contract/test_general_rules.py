@@ -460,7 +460,9 @@ def test_every_protected_operation_refuses_before_it_looks_at_the_input(api: Api
 BODIES = {
     "/v1/send-password-reset": {"email": EMAIL},
     "/v1/reset-password": {"token": "twm_" + "A" * 32, "new_password": OTHER_PASSWORD},
-    "/v1/verify-email": {"token": "twm_" + "A" * 32},
+    "/v1/verify-email": {"token": "twm_" + "A" * 32, "password": PASSWORD},
+    "/v1/disown-account": {"token": "twm_" + "A" * 32},
+    "/v1/undo-email-change": {"token": "twm_" + "A" * 32},
     "/v1/account/email": {"new_email": OTHER_EMAIL, "current_password": PASSWORD},
     "/v1/account/delete": {"current_password": PASSWORD},
 }

@@ -68,7 +68,8 @@ class Person:
         is_known = "Authorization" in {name for name, _ in headers}
         if operation.auth is Auth.CLIENT and not is_known:
             headers += self.basic
-        token = self.token if operation.auth in (Auth.USER, Auth.BEARER) and not is_known else None
+        of_users = (Auth.USER, Auth.OPTIONAL_USER, Auth.BEARER)
+        token = self.token if operation.auth in of_users and not is_known else None
         return self.api.send(operation.method, target, token=token, headers=headers, **body)
 
     def members(self, model: Any) -> dict[str, str]:

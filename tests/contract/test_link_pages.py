@@ -14,18 +14,30 @@ from tests.support.parity import fields_of
 from tests.support.services import FRAMEWORKS, on_one_database, open_service
 from tests.support.settings import PRODUCTION, SECRET
 
-PAGES = ("/reset-password", "/verify-email")
+PAGES = ("/reset-password", "/verify-email", "/undo-email-change")
 ASSETS = {"links.css": "text/css; charset=utf-8", "links.js": "text/javascript; charset=utf-8"}
 TITLES = {
     ("/reset-password", "en"): "Set a new password",
     ("/reset-password", "de"): "Neues Passwort setzen",
     ("/verify-email", "en"): "Confirm your e-mail address",
     ("/verify-email", "de"): "Bestätigen Sie Ihre E-Mail-Adresse",
+    ("/undo-email-change", "en"): "Take your address back",
+    ("/undo-email-change", "de"): "Holen Sie Ihre Adresse zurück",
 }
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
     "base-uri 'none'; form-action 'none'"
 )
+DEAD = {
+    "/reset-password": "invalid_reset_token",
+    "/verify-email": "invalid_verification_token",
+    "/undo-email-change": "invalid_undo_token",
+}
+TAKING = {
+    "/reset-password": ["reset_password"],
+    "/verify-email": ["verify_email", "verify_email", "disown_account"],
+    "/undo-email-change": ["undo_email_change"],
+}
 TOKEN = "twm_" + "Ab3_" * 8
 
 LANGUAGES = (
@@ -142,15 +154,39 @@ class TestAPage:
         assert "javascript:" not in text
 
     def test_sends_to_the_operation_that_takes_its_token(self, api: Api, path: str) -> None:
-        (form,) = page(api, path).all("form")
-        operation = {"/reset-password": "reset_password", "/verify-email": "verify_email"}[path]
-        assert f"/{form['data-action']}" == OPERATIONS[operation].path
-        assert not {"action", "method"} & form.keys(), "without its script it sends nothing anywhere"
+        forms = page(api, path).all("form")
+        taking = [form["data-action"] for form in forms if "data-token" in form]
+        assert [f"/{action}" for action in taking] == [OPERATIONS[name].path for name in TAKING[path]]
+        for form in forms:
+            assert not {"action", "method"} & form.keys(), "without its script it sends nothing anywhere"
+            assert "hidden" in form
+
+    def test_sends_what_the_operations_take(self, api: Api, path: str) -> None:
+        models = {operation.path: operation.json for operation in OPERATIONS.values()}
+        sent: dict[str, set[str]] = {}
+        for tag, attributes in page(api, path).elements:
+            if tag == "form":
+                members = sent[f"/{attributes['data-action']}"] = {"token"} if "data-token" in attributes else set()
+            elif attributes.get("name") and tag == "input":
+                members.add(str(attributes["name"]))
+        for target, names in sent.items():
+            model = models[target]
+            assert model is not None
+            assert names <= set(model.model_fields)
+            assert {name for name, field in model.model_fields.items() if field.is_required()} <= names
+
+    def test_leads_from_step_to_step_and_nowhere_else(self, api: Api, path: str) -> None:
+        found = page(api, path)
+        forms = [form["id"] for form in found.all("form")]
+        assert {button["data-opens"] for button in found.all("button") if "data-opens" in button} <= set(forms)
+        assert len(set(forms)) == len(forms)
+        codes = {attributes["data-code"] for attributes in found.all("p") if "data-code" in attributes}
+        assert {form["data-done"] for form in found.all("form") if "data-done" in form} <= codes
+        assert {form["data-next"] for form in found.all("form") if "data-next" in form} <= set(forms)
 
     def test_explains_what_the_operation_may_refuse(self, api: Api, path: str) -> None:
         codes = {attributes["data-code"] for attributes in page(api, path).all("p") if "data-code" in attributes}
-        expected = {"/reset-password": "invalid_reset_token", "/verify-email": "invalid_verification_token"}[path]
-        assert {expected, "no_token"} <= codes
+        assert {DEAD[path], "no_token"} <= codes
 
     def test_can_be_read_by_everybody(self, api: Api, path: str) -> None:
         found = page(api, path)

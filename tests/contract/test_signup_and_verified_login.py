@@ -100,7 +100,8 @@ class TestSigningUp:
         token = api.verification_token()
         sign_up(api, password=PASSWORD)
         assert kinds(api) == ["signup_attempted"]
-        assert api.verify(token).status == 204
+        assert api.verify(token, PASSWORD).status == 403
+        assert api.verify(token, OTHER_PASSWORD).status == 204
         assert log_in(api, OTHER_PASSWORD)[0] == 200
         assert log_in(api, PASSWORD)[0] == 401
 

@@ -34,7 +34,7 @@ from tests.support.values import NOW, account, stored
 CLIENT = Origin(ip="192.0.2.7", user_agent="tests", request_id="a-request")
 NEWCOMER = "new@example.com"
 NEW_EMAIL = "anna@example.com"
-KINDS_WITH_LINKS = {"email_verification", "password_reset", "email_change"}
+KINDS_WITH_LINKS = {"email_verification", "password_reset", "email_change", "email_changed"}
 VETERAN = account("old@example.com", password_hash=bcrypt.using(rounds=4).hash(PASSWORD))
 
 
@@ -125,6 +125,8 @@ def arrange(store: SqlStore) -> Scene:
     unthrottled = ThrottleSettings(throttle=False)
     app = build(make_settings(throttling=unthrottled), store=store, clock=clock, mailer=mailer)
     stored(store, VETERAN)
+    undo = _moved_away(app, mailer)
+    mailer.reset()
     app.accounts.sign_up(EMAIL, PASSWORD, "Ann", CLIENT)
     pairs = []
     for _ in range(3):
@@ -136,12 +138,29 @@ def arrange(store: SqlStore) -> Scene:
     app.email_verification.request_change(principal, NEW_EMAIL, PASSWORD, CLIENT)
     app.mail_worker.run_once()
     links = {kind_of(letter): token_of(letter) for letter in mailer.letters if kind_of(letter) in KINDS_WITH_LINKS}
+    links |= {"email_changed": undo}
     assert links.keys() == KINDS_WITH_LINKS
     clock.advance(minutes=1)
     app.password_reset.request(EMAIL, CLIENT)
     made = Scene(store, app, clock, pairs, principal, links)
     made.before = made.rows()
     return made
+
+
+def _moved_away(app: AuthApp, mailer: RecordingMailer) -> str:
+    """Another user, whose account was given another address; the token of the link that undoes it."""
+
+    def sent(kind: str) -> str:
+        app.mail_worker.run_once()
+        (token,) = [token_of(letter) for letter in mailer.take() if kind_of(letter) == kind]
+        return token
+
+    app.accounts.sign_up("bob@example.net", PASSWORD, None, CLIENT)
+    app.email_verification.verify(sent("email_verification"), CLIENT, password=PASSWORD)
+    bob = app.sessions.whoami(app.authentication.login("bob@example.net", PASSWORD, CLIENT).access_token)
+    app.email_verification.request_change(bob, "thief@example.net", PASSWORD, CLIENT)
+    app.email_verification.verify(sent("email_change"), CLIENT)
+    return sent("email_changed")
 
 
 def _refused(refusal: type[AuthError], use_case: Callable[[Scene], object]) -> Callable[[Scene], object]:
@@ -207,11 +226,15 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
         scene.links["password_reset"], OTHER_PASSWORD, CLIENT
     ),
     "ask for a verification": lambda scene: scene.app.email_verification.request(scene.principal, CLIENT),
-    "verify the address": lambda scene: scene.app.email_verification.verify(scene.links["email_verification"], CLIENT),
+    "verify the address": lambda scene: scene.app.email_verification.verify(
+        scene.links["email_verification"], CLIENT, password=PASSWORD
+    ),
+    "disown the account": lambda scene: scene.app.email_verification.disown(scene.links["email_verification"], CLIENT),
     "ask for another address": lambda scene: scene.app.email_verification.request_change(
         scene.principal, "third@example.com", PASSWORD, CLIENT
     ),
     "confirm another address": lambda scene: scene.app.email_verification.verify(scene.links["email_change"], CLIENT),
+    "undo another address": lambda scene: scene.app.email_change_undo.undo(scene.links["email_changed"], CLIENT),
     "delete the account": lambda scene: scene.app.accounts.delete(scene.principal, PASSWORD, CLIENT),
     "fail to delete the account": _refused(
         WrongPassword, lambda scene: scene.app.accounts.delete(scene.principal, OTHER_PASSWORD, CLIENT)
@@ -223,7 +246,8 @@ USE_CASES: dict[str, Callable[[Scene], object]] = {
 
 
 def _second(scene: Scene) -> Any:
-    return next(row["id"] for row in scene.before["sessions"] if row["id"] != scene.principal.session_id)
+    mine = [row["id"] for row in scene.before["sessions"] if row["user_id"] == scene.principal.user.id]
+    return next(found for found in mine if found != scene.principal.session_id)
 
 
 @pytest.fixture(params=USE_CASES)

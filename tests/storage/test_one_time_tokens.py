@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.clock import new_id
-from core.mail.model import OneTimeToken, Purpose
+from core.mail.model import REVOCABLE, OneTimeToken, Purpose
 from core.sql_store import SqlStore
 from core.users.model import Account
 from tests.support.values import NOW, TICK, account, email_token, message, stored, tokens_of
@@ -116,7 +116,7 @@ def test_the_latest_is_the_one_of_the_newest_message_ended_or_not(store: SqlStor
         assert work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1)) == newest
         work.one_time_tokens.use(newest.id, at=NOW)
         ended = work.one_time_tokens.latest(ann.user.id, Purpose.PASSWORD_RESET, until=NOW + timedelta(days=1))
-    assert ended == replace(newest, ended_at=NOW, address="")
+    assert ended == replace(newest, ended_at=NOW, used_at=NOW, address="")
 
 
 def test_the_latest_is_of_this_user_and_purpose(store: SqlStore, ann: Account) -> None:
@@ -147,9 +147,43 @@ def test_a_token_is_used_once(store: SqlStore, ann: Account) -> None:
     assert _use(store, token.id)
     assert not _use(store, token.id, NOW + TICK)
     assert _find(store, token) is None
+    used = replace(token, ended_at=NOW, used_at=NOW, address="")
     with store.reading() as read:
-        assert read.one_time_tokens.by_id(token.id) == replace(token, ended_at=NOW, address="")
+        assert read.one_time_tokens.by_id(token.id) == used
+        assert read.one_time_tokens.find(token.digest, [token.purpose], now=NOW, or_used=True) == used
+        assert read.one_time_tokens.find(token.digest, [token.purpose], now=token.expires_at, or_used=True) is None
     assert _find(store, other) == other
+
+
+def test_what_undoes_a_change_of_address_ends_by_its_name_alone_and_not_before_a_later_one(
+    store: SqlStore, ann: Account
+) -> None:
+    """Whoever took the account over could end it otherwise."""
+    undo = Purpose.EMAIL_CHANGE_UNDO
+    first, second, third = (_aged(ann.user.id, seconds, undo) for seconds in range(3))
+    stored(store, first, second, third)
+    with store.begin() as work:
+        work.one_time_tokens.end_all(ann.user.id, at=NOW)
+        work.commit()
+    assert [_find(store, token) for token in (first, second, third)] == [first, second, third]
+    with store.begin() as work:
+        work.one_time_tokens.end_all(ann.user.id, at=NOW, purposes=[undo], after=second.id)
+        work.commit()
+    assert [_find(store, token) for token in (first, second, third)] == [first, second, None]
+
+
+def test_a_used_token_is_found_until_all_of_its_user_end(store: SqlStore, ann: Account) -> None:
+    token, kept = email_token(ann.user.id), email_token(ann.user.id)
+    stored(store, token, kept)
+    assert _use(store, token.id)
+    assert _use(store, kept.id)
+    with store.begin() as work:
+        work.one_time_tokens.end_all(ann.user.id, at=NOW + TICK, keep=kept.id)
+        work.commit()
+    with store.reading() as read:
+        assert read.one_time_tokens.find(token.digest, [token.purpose], now=NOW, or_used=True) is None
+        assert read.one_time_tokens.find(kept.digest, [kept.purpose], now=NOW, or_used=True) is not None
+        assert read.one_time_tokens.by_id(token.id) == replace(token, ended_at=NOW, address="")
 
 
 def test_a_token_is_used_until_it_expires_and_not_then(store: SqlStore, ann: Account) -> None:
@@ -191,16 +225,16 @@ def test_the_tokens_of_a_purpose_end_and_no_others(store: SqlStore, ann: Account
     theirs = email_token(bob.user.id)
     stored(store, bob, *mine.values(), theirs)
     with store.begin() as work:
-        work.one_time_tokens.end_all(ann.user.id, at=NOW, purpose=Purpose.PASSWORD_RESET)
+        work.one_time_tokens.end_all(ann.user.id, at=NOW, purposes=[Purpose.PASSWORD_RESET])
         work.commit()
     alive = {purpose for purpose, token in mine.items() if _find(store, token)}
-    assert alive == {Purpose.EMAIL_VERIFICATION, Purpose.EMAIL_CHANGE}
+    assert alive == set(Purpose) - {Purpose.PASSWORD_RESET}
     assert _find(store, theirs) == theirs
 
 
 def test_all_tokens_of_a_user_end_and_those_of_others_go_on(store: SqlStore, ann: Account) -> None:
     bob = account("bob@example.com")
-    mine = [email_token(ann.user.id, purpose) for purpose in Purpose]
+    mine = [email_token(ann.user.id, purpose) for purpose in REVOCABLE]
     theirs = email_token(bob.user.id)
     stored(store, bob, *mine, theirs)
     with store.begin() as work:

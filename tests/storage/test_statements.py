@@ -265,7 +265,7 @@ def test_values_of_mail_never_stand_in_the_text_of_a_statement(postgres_store: S
             work.outbox.purge(sent_before=NOW, dead_before=NOW, limit=7)
             work.one_time_tokens.find(token.digest, list(Purpose), now=NOW)
             work.one_time_tokens.use(token.id, at=NOW)
-            work.one_time_tokens.end_all(ann.user.id, at=NOW, purpose=Purpose.EMAIL_CHANGE)
+            work.one_time_tokens.end_all(ann.user.id, at=NOW, purposes=[Purpose.EMAIL_CHANGE])
             work.users.set_email(ann.user.id, evil, canonical_email=evil, at=NOW)
             work.audit.add(audit_event(user_id=ann.user.id, ip=evil))
             work.audit.forget_addresses(ann.user.id, after=None, limit=100)

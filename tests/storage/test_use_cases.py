@@ -799,7 +799,11 @@ def test_a_long_user_agent_is_cut(service: Service) -> None:
 def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     """Everything that records an event: the tokens of the logins, and the other secrets."""
     links = [service.token(MessageKind.EMAIL_VERIFICATION)]
-    service.app.email_verification.verify(links[0], CLIENT)
+    service.app.email_verification.verify(links[0], CLIENT, password=PASSWORD)
+    service.app.accounts.sign_up("anna@example.net", OTHER_PASSWORD, "Eve", CLIENT)
+    links.append(service.token(MessageKind.EMAIL_VERIFICATION))
+    service.app.email_verification.disown(links[-1], CLIENT)
+    _expire(service)
     laptop, phone, tablet = (service.login(device) for device in ("laptop", "phone", "tablet"))
     ann = service.principal(laptop)
     service.app.accounts.rename(ann, "Anna", CLIENT)
@@ -837,8 +841,34 @@ def _live_a_life(service: Service) -> tuple[list[TokenPair], list[str]]:
     links.append(service.token(MessageKind.EMAIL_CHANGE))
     service.app.email_verification.verify(links[-1], CLIENT)
     list(service.app.exporter.export(ann, CLIENT))
+    links += _move_back_and_away(service)
     links.append(_run_a_service(service.app))
     return [laptop, phone, tablet, refreshed, watch, last], links
+
+
+def _move_back_and_away(service: Service) -> list[str]:
+    """Undo the change of the address, set a new password, and change the address again; the tokens of the links."""
+    links = [service.token(MessageKind.EMAIL_CHANGED)]
+    service.app.email_change_undo.undo(links[-1], CLIENT)
+    service.clock.advance(seconds=1)
+    service.app.password_reset.request(EMAIL, CLIENT)
+    links.append(service.token(MessageKind.PASSWORD_RESET))
+    service.app.password_reset.reset(links[-1], PASSWORD, CLIENT)
+    ann = service.principal(service.login("after the undo"))
+    service.app.email_verification.request_change(ann, NEW_EMAIL, PASSWORD, CLIENT)
+    links.append(service.token(MessageKind.EMAIL_CHANGE))
+    service.app.email_verification.verify(links[-1], CLIENT)
+    return links
+
+
+def _expire(service: Service) -> None:
+    """What housekeeping does with an account that was never verified, when its review is due."""
+    unused = account("eve@example.net", created_at=service.clock.now() - timedelta(days=31))
+    stored(service.store, unused)
+    with service.store.begin() as work:
+        work.unverified_accounts.postpone([unused.user.id], until=service.clock.now())
+        work.commit()
+    service.app.housekeeper.run_once()
 
 
 def _run_a_service(app: AuthApp) -> str:

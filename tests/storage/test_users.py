@@ -313,7 +313,9 @@ def test_a_recovery_sets_the_hash_and_verifies_the_address(store: SqlStore) -> N
         recovered = work.users.reset_password(ann.user.id, "new", at=LATER)
         work.commit()
     after = account_in(store, ann.user.id)
-    assert after == Account(user=replace(ann.user, email_verified=True, updated_at=LATER), password_hash="new")
+    # Nobody had verified the address: the name may be a stranger's.
+    taken_over = replace(ann.user, email_verified=True, display_name=None, updated_at=LATER)
+    assert after == Account(user=taken_over, password_hash="new")
     assert recovered == after.user
     assert account_in(store, bob.user.id) == bob
 
@@ -429,7 +431,7 @@ def test_a_removed_user_takes_all_belongings_along_and_leaves_those_of_others(st
         assert read.one_time_tokens.of(ann.user.id) == []
         assert len(read.sessions.of(bob.user.id)) == 2
         assert len(read.outbox.of(bob.user.id)) == 3
-        assert len(read.one_time_tokens.of(bob.user.id)) == 3
+        assert len(read.one_time_tokens.of(bob.user.id)) == len(Purpose)
     assert for_an_address in messages_in(store), "nobody knows yet whom that one is about"
     assert account_in(store, bob.user.id) == bob
     assert _add(store, "ann@example.com"), "the address is free"
@@ -470,7 +472,7 @@ def test_a_removal_that_is_not_committed_removes_nothing(store: SqlStore) -> Non
         work.users.remove(ann.user.id)
     assert account_in(store, ann.user.id) == ann
     assert len(messages_in(store)) == 3
-    assert len(tokens_of(store, ann.user.id)) == 3
+    assert len(tokens_of(store, ann.user.id)) == len(Purpose)
 
 
 def test_what_happened_to_a_removed_user_stays_without_the_network_address(store: SqlStore) -> None:

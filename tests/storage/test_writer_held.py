@@ -38,6 +38,8 @@ JUNK: dict[str, list[Sent]] = {
     "refresh": [{"json": {"refresh_token": REFRESH_TOKEN}}],
     "reset_password": [{"json": {"token": LINK, "new_password": PASSWORD}}],
     "verify_email": [{"json": {"token": LINK}}],
+    "disown_account": [{"json": {"token": LINK}}],
+    "undo_email_change": [{"json": {"token": LINK}}],
     "token": [
         {"form": {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN}},
         {"form": {"grant_type": "client_credentials"}},

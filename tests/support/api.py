@@ -123,8 +123,16 @@ class Api:
     def reset(self, token: str, new_password: str = OTHER_PASSWORD) -> Answer:
         return self.post("/v1/reset-password", {"token": token, "new_password": new_password})
 
-    def verify(self, token: str) -> Answer:
-        return self.post("/v1/verify-email", {"token": token})
+    def verify(self, link: str, password: str | None = PASSWORD, **more: Any) -> Answer:
+        """Use the token of a verification, as the one who signed up."""
+        proof = {} if password is None else {"password": password}
+        return self.post("/v1/verify-email", {"token": link} | proof, **more)
+
+    def undo_change(self, token: str) -> Answer:
+        return self.post("/v1/undo-email-change", {"token": token})
+
+    def disown(self, token: str) -> Answer:
+        return self.post("/v1/disown-account", {"token": token})
 
     def ask_for_change(self, token: str, new_email: str = OTHER_EMAIL, password: str = PASSWORD) -> Answer:
         return self.post("/v1/account/email", {"new_email": new_email, "current_password": password}, token=token)

@@ -367,6 +367,16 @@ _USERS_AND_ONE_DELETED: Sequence[Row] = (
     },
 )
 
+# Since revision 0008: one that was used, and one that was revoked.
+_EMAIL_TOKENS_THAT_WERE_USED: Sequence[Row] = tuple(
+    {**row, "used_at": used_at} for row, used_at in zip(_EMAIL_TOKENS, (None, THEN), strict=True)
+)
+
+# Since revision 0008: one that was verified, and one that is looked at again.
+_USERS_IN_REVIEW: Sequence[Row] = tuple(
+    {**row, "review_at": review_at} for row, review_at in zip(_USERS_AND_ONE_DELETED, (None, LATER, None), strict=True)
+)
+
 # For each revision, what is inserted there: tables in an order that their foreign keys allow.
 ROWS: dict[str, dict[str, Sequence[Row]]] = {
     "0001": {
@@ -443,8 +453,20 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "email_tokens": _EMAIL_TOKENS,
         "throttle_counters": _THROTTLE_COUNTERS,
     },
+    "0008": {
+        "users": _USERS_IN_REVIEW,
+        "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
+        "signing_keys": _SIGNING_KEYS,
+        "audit_events": _AUDIT_EVENTS_WITH_SUBJECT,
+        "clients": _CLIENTS_WITH_AUDIENCES,
+        "client_secrets": _CLIENT_SECRETS,
+        "revocations": _REVOCATIONS,
+        "outbox": _OUTBOX,
+        "email_tokens": _EMAIL_TOKENS_THAT_WERE_USED,
+        "throttle_counters": _THROTTLE_COUNTERS,
+    },
     "0009": {
-        "users": _USERS_AND_ONE_DELETED,
+        "users": _USERS_IN_REVIEW,
         "sessions": _SESSIONS_THAT_WERE_ASKED_FOR,
         "devices": _DEVICES,
         "signing_keys": _SIGNING_KEYS,
@@ -453,7 +475,7 @@ ROWS: dict[str, dict[str, Sequence[Row]]] = {
         "client_secrets": _CLIENT_SECRETS,
         "revocations": _REVOCATIONS,
         "outbox": _OUTBOX,
-        "email_tokens": _EMAIL_TOKENS,
+        "email_tokens": _EMAIL_TOKENS_THAT_WERE_USED,
         "throttle_counters": _THROTTLE_COUNTERS_WITH_PENDING,
     },
 }

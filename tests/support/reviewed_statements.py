@@ -68,7 +68,14 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "users.mark_deleted": lambda work: work.users.mark_deleted(ANNS, at=NOW),
     "users.next_deleted": lambda work: work.users.next_deleted(),
     "users.note_erased": lambda work: work.users.note_erased(ANNS, until=ANNS),
+    "users.restore_email": lambda work: work.users.restore_email(
+        ANNS, "b@c.example", canonical_email="b@c.example", at=NOW
+    ),
     "users.remove": lambda work: work.users.remove(ANNS),
+    "unverified_accounts.enrol": lambda work: work.unverified_accounts.enrol(review_at=LATER, limit=500),
+    "unverified_accounts.due": lambda work: work.unverified_accounts.due(now=NOW, limit=50),
+    "unverified_accounts.unused": lambda work: work.unverified_accounts.unused([ANNS], since=NOW, now=NOW),
+    "unverified_accounts.postpone": lambda work: work.unverified_accounts.postpone([ANNS], until=LATER),
     "sessions.add": lambda work: work.sessions.add(session(ANNS)),
     "sessions.with_user": lambda work: work.sessions.with_user(LOGIN.id),
     "sessions.principal": lambda work: work.sessions.principal(LOGIN.id, ANNS, now=NOW),
@@ -125,7 +132,7 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "outbox.prepared_since": lambda work: work.outbox.prepared_since(
         ANNS, LETTER.kind, since=NOW, until=NOW, excluding=LETTER.id
     ),
-    "outbox.cancel": lambda work: work.outbox.cancel(ANNS, LETTER.kind),
+    "outbox.cancel": lambda work: work.outbox.cancel(ANNS, LETTER.kind, after=LETTER.id),
     "outbox.forget_address": lambda work: work.outbox.forget_address("ann@reviewed.example"),
     "outbox.remove": lambda work: work.outbox.remove(LETTER.id),
     "outbox.finish": lambda work: work.outbox.finish(LETTER, at=NOW),
@@ -144,7 +151,9 @@ CALLS: dict[str, Callable[[SqlUnitOfWork], object]] = {
     "one_time_tokens.find": lambda work: work.one_time_tokens.find(TOKEN.digest, list(Purpose), now=NOW),
     "one_time_tokens.use": lambda work: work.one_time_tokens.use(TOKEN.id, at=NOW),
     "one_time_tokens.end_some": lambda work: work.one_time_tokens.end_some(at=NOW, limit=500),
-    "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(ANNS, at=NOW, purpose=TOKEN.purpose),
+    "one_time_tokens.end_all": lambda work: work.one_time_tokens.end_all(
+        ANNS, at=NOW, purposes=[TOKEN.purpose], keep=LETTER.id, after=TOKEN.id
+    ),
     "one_time_tokens.of": lambda work: work.one_time_tokens.of(ANNS),
     "one_time_tokens.erase": lambda work: work.one_time_tokens.erase(ANNS, limit=500),
     # As few have expired as it finds every minute.

@@ -9,6 +9,14 @@ from sqlalchemy import Engine, Inspector, inspect
 VERSION_TABLE = "alembic_version"
 
 
+def _indexes(inspector: Inspector, table: str) -> list[dict[str, Any]]:
+    # The condition of a partial index as a text: it is an expression, which compares by identity.
+    return [
+        {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
+        for index in inspector.get_indexes(table)
+    ]
+
+
 def described(engine: Engine) -> dict[str, Any]:
     """Describe every table: columns, keys, constraints and indexes, each with its name."""
     inspector: Inspector = inspect(engine)
@@ -21,14 +29,7 @@ def described(engine: Engine) -> dict[str, Any]:
             "foreign keys": inspector.get_foreign_keys(name),
             "unique": inspector.get_unique_constraints(name),
             "checks": inspector.get_check_constraints(name),
-            "indexes": [
-                # The condition of a partial index is an expression, of which two never compare equal.
-                {
-                    **index,
-                    "dialect_options": {key: str(option) for key, option in index.get("dialect_options", {}).items()},
-                }
-                for index in sorted(inspector.get_indexes(name), key=lambda index: str(index["name"]))
-            ],
+            "indexes": sorted(_indexes(inspector, name), key=lambda index: str(index["name"])),
         }
         for name in inspector.get_table_names()
         if name != VERSION_TABLE

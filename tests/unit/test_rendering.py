@@ -32,6 +32,7 @@ PAGES = {
     MessageKind.PASSWORD_RESET: "/reset-password",
     MessageKind.EMAIL_VERIFICATION: "/verify-email",
     MessageKind.EMAIL_CHANGE: "/verify-email",
+    MessageKind.EMAIL_CHANGED: "/undo-email-change",
 }
 LANGUAGES = ("en", "de")
 EVERY = [(kind, language) for kind in MessageKind for language in LANGUAGES]
@@ -135,7 +136,9 @@ def test_a_letter_says_who_it_is_for_when_or_where_as_its_kind_needs(kind: Messa
         MessageKind.PASSWORD_CHANGED: ("192.0.2.7", "2026"),
         MessageKind.SESSION_ENDED: ("192.0.2.7", "2026"),
         MessageKind.SIGNUP_ATTEMPTED: ("ann@example.com", "2026"),
-        MessageKind.EMAIL_CHANGED: ("ann@example.com", "2026"),
+        MessageKind.EMAIL_CHANGED: ("ann@example.com", "2026", "15 "),
+        MessageKind.EMAIL_CORRECTED: ("ann@example.com", "2026"),
+        MessageKind.EMAIL_CHANGE_UNDONE: ("ann@example.com", "2026"),
         MessageKind.EMAIL_CHANGE_REQUESTED: ("2026",),
     }.get(kind, ("ann@example.com", "15 "))
     for value in told:

@@ -324,9 +324,12 @@ def test_a_mistake_in_a_template_is_named_at_the_start(
 
 
 def test_a_placeholder_that_is_misspelt_in_a_catalogue_is_named_at_the_start(tmp_path: Path) -> None:
-    source = "Since %(when)s, your account has another e-mail address. Nothing more is sent to %(address)s."
+    source = (
+        "Somebody made an account with the address %(address)s, and never confirmed it. Since %(when)s, that account "
+        "has another address."
+    )
     _catalogue(tmp_path, "fr", f'{HEADER}#, python-format\nmsgid "{source}"\nmsgstr "%(adresse)s"\n')
-    with pytest.raises(TextsError, match=r"email_changed\.jinja, line 3 fails in fr: KeyError: 'adresse'"):
+    with pytest.raises(TextsError, match=r"email_corrected\.jinja, line 3 fails in fr: KeyError: 'adresse'"):
         _started(tmp_path)
 
 

@@ -11,7 +11,7 @@ from core.authentication.passwords.foreign import in_own_form
 from core.authentication.passwords.hash_pool import HashPool
 from core.authentication.passwords.policy import normalise
 from core.settings.groups import PasswordSettings
-from core.users.model import Account
+from core.users.model import NO_PASSWORD, Account
 
 # The highest cost of a stored hash. A row that was tampered with must not make this process spend more (bcrypt cost 20
 # takes a minute of one core, argon2 with m=4 GiB the machine's memory).
@@ -67,13 +67,13 @@ class PasswordHasher:
         An unknown user costs as much as a stored hash of the current scheme and cost. A hash of another scheme or cost
         takes its own time until its owner's next login upgrades it.
 
-        A stored hash of an unknown scheme, a damaged one or one above the ceilings matches no password.
+        `NO_PASSWORD`, a hash of an unknown scheme, a damaged one or one above the ceilings matches no password.
 
         Raises:
             Overloaded: the turn did not come in time.
 
         """
-        usable = stored is not None and self._usable(stored)
+        usable = stored is not None and stored != NO_PASSWORD and self._usable(stored)
         return self._pool.run(self._matches_hash, normalise(password), stored if usable else None)
 
     def matches(self, password: str, account: Account | None) -> bool:
