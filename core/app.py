@@ -367,8 +367,11 @@ class _Wiring:
             ring=self.keys,
             settings=self._settings,
             purges={
-                "users": Eraser([erase for one in self.capabilities for erase in one.erasures.values()]).purge,
                 **{table: purge for one in self.capabilities for table, purge in one.purges.items()},
+                # Last: of the accounts that were deleted just now, too.
+                "deleted accounts": Eraser(
+                    [erase for one in self.capabilities for erase in one.erasures.values()]
+                ).purge,
             },
         )
 

@@ -39,9 +39,9 @@ def probe_of(engine: Engine, timeout: float) -> Probe:
 
     arguments, parameters = engine.dialect.create_connect_args(engine.url)
     given = {name: value for name, value in parameters.items() if name != "context"}  # of psycopg, and not of libpq
-    conninfos = [make_conninfo(*arguments, **one).encode() for one in _each_host(given)]
 
     def probe() -> str | None:
+        conninfos = (make_conninfo(*arguments, **one).encode() for one in _each_host(given))
         reasons = (_reason_to_be_away(conninfo, timeout * SHARE) for conninfo in conninfos)
         found = ""
         for reason in reasons:

@@ -107,10 +107,18 @@ class KeyRing:
         return None
 
     def verifier(self, kid: str) -> PyJWK | None:
-        """Return the public key with this id, from our own ring only."""
+        """Return the public key with this id, from our own ring only.
+
+        Raises:
+            KeysLocked: every private half was encrypted under another secret, so that a token cannot be told from a
+                forged one. It is not the token that is wrong: clients would give theirs up.
+
+        """
         snapshot = self._fresh()
         if kid not in snapshot.verifiers and self._age(snapshot) >= UNKNOWN_KID_COOLDOWN:
             snapshot = self._read()
+        if snapshot.keys and not snapshot.verifiers:
+            raise KeysLocked
         return snapshot.verifiers.get(kid)
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:

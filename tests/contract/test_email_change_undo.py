@@ -39,7 +39,7 @@ INVALID = (400, "invalid_undo_token")
 
 def addresses(api: Api) -> list[str]:
     with api.engine.connect() as connection:
-        return sorted(connection.scalars(select(users.c.email)))
+        return sorted(connection.scalars(select(users.c.email).where(users.c.deleted_at.is_(None))))
 
 
 @pytest.fixture

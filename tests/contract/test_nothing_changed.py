@@ -68,6 +68,8 @@ ALWAYS_A_CHANGE = {
     "send_password_reset": "one row, whoever has the address: otherwise it would tell",
     "reset_password": "uses up a link",
     "verify_email": "uses up a link",
+    "disown_account": "the end of the account",
+    "undo_email_change": "uses up a link",
 }
 READS = {"whoami", "forward_auth", "list_sessions", "introspect", "revocations"}
 

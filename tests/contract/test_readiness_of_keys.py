@@ -39,6 +39,7 @@ def test_without_a_key_that_can_be_opened_who_logs_in_is_told_to_try_again(door:
     for answer in (login, locked.refresh(pair["refresh_token"]), locked.get("/v1/revocations")):
         assert (answer.status, answer.json["code"]) == (503, "keys_locked")
         assert answer.header("Retry-After") == "5"
-    assert locked.whoami(pair["access_token"]).status == 200
+    answer = locked.whoami(pair["access_token"])
+    assert (answer.status, answer.json["code"]) == (503, "keys_locked"), "the token is as good as before"
     with api.engine.begin() as connection:
         connection.execute(update(signing_keys).values(sealed_private_key=stored.sealed_private_key))
