@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -43,6 +44,7 @@ from tests.support.settings import make_settings
 
 RULE = Rule(burst=5, refill_interval=timedelta(minutes=10), longest_wait=timedelta(minutes=15))
 KEY = b"k" * 32
+ROOT = Path(__file__).parents[2]
 
 
 def seconds(amount: float) -> timedelta:
@@ -374,17 +376,36 @@ def test_one_attempt_comes_back_in_the_seconds_that_the_setting_promises(
     assert f"one back in {promised} s" in (ThrottleSettings.model_fields[setting].description or "")
 
 
-def test_an_account_is_given_at_most_some_hundred_guesses_a_day_from_a_block() -> None:
-    """The price of the settings as they are: what somebody gets who waits for every pause."""
-    throttle, clock, _ = counting()
-    start, guesses = clock.at, 0
-    while clock.at - start < timedelta(days=1):
-        pause = refusal(throttle)
-        if pause is None:
-            guesses += 1
-        else:
-            clock.advance(seconds=pause)
-    assert 100 <= guesses <= 200
+RATES = {
+    "account from an address block": CounterKind.ACCOUNT_FROM_BLOCK,
+    "address block, all accounts": CounterKind.BLOCK,
+    "account from blocks that never logged in to it": CounterKind.ACCOUNT_FROM_STRANGERS,
+    "account from a device that it knows": CounterKind.DEVICE,
+}
+
+
+def guesses(rule: Rule, within: timedelta) -> int:
+    """How many a caller gets who begins with nothing spent and waits for every pause."""
+    now, counter, found = START, FRESH, 0
+    while now < START + within:
+        _, pause = state_of(counter, rule, now)
+        if pause:
+            now += pause
+            continue
+        counter = fail(begin(counter, rule, now), rule, now, begun=now)
+        found += 1
+    return found
+
+
+def test_the_rates_of_the_settings_as_they_are_stand_in_the_decision() -> None:
+    text = next((ROOT / "docs/decisions").glob("0009-*.md")).read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    found = {row[0]: (int(row[1]), int(row[4]), int(row[5])) for row in rows if row[0] in RATES}
+    assert found == {
+        name: (rule.burst, guesses(rule, timedelta(hours=1)), guesses(rule, timedelta(days=1)))
+        for name, kind in RATES.items()
+        for rule in [rules(ThrottleSettings())[kind]]
+    }
 
 
 # The throttle, over counters and events that stand in memory; tests/storage/test_counters.py asks the databases
