@@ -399,7 +399,10 @@ def remains_of(url: str, operations: Sequence[Operation]) -> Remains:
     store = open_store(url, DatabaseSettings())
     try:
         with store.engine.connect() as connection:
-            rows = connection.execute(select(users.c.id, users.c.canonical_email, users.c.password_hash)).all()
+            # What is left of deleted accounts, until the housekeeping erases it, is nobody's.
+            there = users.c.deleted_at.is_(None)
+            found = select(users.c.id, users.c.canonical_email, users.c.password_hash).where(there)
+            rows = connection.execute(found).all()
             accounts = tuple(
                 StoredAccount(
                     id=row.id,
@@ -416,7 +419,7 @@ def remains_of(url: str, operations: Sequence[Operation]) -> Remains:
                 StoredSession(
                     id=row.id, user=row.user_id, generation=row.generation, has_ended=row.ended_at is not None
                 )
-                for row in connection.execute(select(sessions))
+                for row in connection.execute(select(sessions).join(users).where(there))
             )
             requests = connection.execute(
                 select(outbox.c.canonical_email).where(outbox.c.kind == MessageKind.PASSWORD_RESET.value)

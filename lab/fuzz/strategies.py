@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from core.accounts.schemas import DisownAccountRequest, ResetPasswordRequest, VerifyEmailRequest
+from core.accounts.schemas import DisownAccountRequest, ResetPasswordRequest, UndoEmailChangeRequest, VerifyEmailRequest
 from core.contract.operation import Auth, Operation
 from core.http.edge.limits import MAX_BODY, MAX_FIELD, MAX_FIELDS, MAX_TARGET
 from core.oauth.schemas import ClientForm, TokenForm
@@ -168,6 +168,7 @@ def honest_values(name: str, known: Known) -> st.SearchStrategy[Any]:
         "grant_type": st.sampled_from(("password", "refresh_token", "client_credentials")),
         "scope": st.sampled_from(("orders:read", "orders:write orders:read")),
         "resource": st.sampled_from(AUDIENCES),
+        "device_token": st.sampled_from(known.device_tokens),
         "token_type_hint": st.sampled_from(("access_token", "refresh_token")),
     }.get(name, st.sampled_from(("Ann", "Änn ☃")))
 
@@ -180,6 +181,8 @@ def member_values(name: str, known: Known) -> st.SearchStrategy[Any]:
         right = st.sampled_from((*[*known.passwords] * 5, *PASSWORDS))
     elif name == "refresh_token":
         right = tokens(known.refresh_tokens)
+    elif name == "device_token":
+        right = tokens(known.device_tokens)
     elif name == "token":
         right = tokens((*known.links, *known.access_tokens, *known.refresh_tokens))
     elif name == "grant_type":
@@ -220,6 +223,7 @@ def _consistent(draw: Draw, model: type[BaseModel], made: dict[str, Any], known:
         ResetPasswordRequest: known.links[-2:],
         VerifyEmailRequest: known.links[:2],
         DisownAccountRequest: known.links[:2],
+        UndoEmailChangeRequest: known.undo_links,
     }
     return made | ({"token": draw(st.sampled_from(of_model[model]))} if model in of_model else {})
 

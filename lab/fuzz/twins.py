@@ -55,9 +55,12 @@ class Known:
     """Live ones first, then one each of an ended session, of a deactivated user, of a client, and one expired."""
     refresh_tokens: Sequence[str]
     """Current ones, the one before it, one long replaced, and one of an ended session."""
+    device_tokens: Sequence[str]
     session_ids: Sequence[str]
     links: Sequence[str]
     """Tokens in links: those that verify addresses first, those that reset passwords last."""
+    undo_links: Sequence[str]
+    """Tokens in links that undo a change of address."""
     clients: Sequence[tuple[str, str]]
 
 
@@ -235,6 +238,8 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
     auth.mail_worker.run_once()
     principal = auth.sessions.whoami(closed.access_token)
     auth.accounts.delete(principal, PASSWORD, here)
+    links = tuple(letterbox.tokens(*MessageKind))
+    _move(auth, letterbox, here)
     clock.advance(seconds=1)
     return Known(
         emails=(ann, ben, cyn, ann.upper(), "Ben@Example.Com"),
@@ -255,10 +260,25 @@ def furnish(auth: AuthApp, clock: FakeClock, letterbox: Letterbox) -> Known:
             generations[0],
             ended.refresh_token,
         ),
+        device_tokens=tuple(pair.device_token or "" for pair in (second, other)),
         session_ids=tuple(str(session.id) for session in sessions),
-        links=tuple(letterbox.tokens(*MessageKind)),
+        links=links,
+        undo_links=tuple(letterbox.tokens(MessageKind.EMAIL_CHANGED)),
         clients=((client.id, secret), (disabled.id, its_secret)),
     )
+
+
+def _move(auth: AuthApp, letterbox: Letterbox, here: Origin) -> None:
+    """Give a verified account another address, which its old one can undo."""
+    old, new = "dan@example.com", "dan@example.org"
+    auth.accounts.sign_up(old, PASSWORD, None, here)
+    auth.mail_worker.run_once()
+    auth.email_verification.verify(letterbox.tokens(MessageKind.EMAIL_VERIFICATION)[-1], here, password=PASSWORD)
+    principal = auth.sessions.whoami(auth.authentication.login(old, PASSWORD, here).access_token)
+    auth.email_verification.request_change(principal, new, PASSWORD, here)
+    auth.mail_worker.run_once()
+    auth.email_verification.verify(letterbox.tokens(MessageKind.EMAIL_CHANGE)[-1], here)
+    auth.mail_worker.run_once()
 
 
 AGE = timedelta(hours=2, minutes=5)
