@@ -63,8 +63,10 @@ class Accounts:
         address = parse_email(email)
         self._policy.check(password, address=address.address, field="password")
         signups = self._throttle.keys_of_block(CounterKind.SIGNUPS_FROM_BLOCK, origin)
+        asking = requester(email, origin)
+        self._passwords.require_room(asking)
         self._throttle.look(signups, origin)  # before it takes a place that others could have
-        with self._passwords.reserve(requester(email, origin)):
+        with self._passwords.reserve(asking):
             self._throttle.count(signups, origin)
             password_hash = self._passwords.hash(password)
         user = self._add(address, password_hash, display_name, origin)

@@ -37,8 +37,9 @@ class PasswordAttempts:
     def attempt(self, email: str, origin: Origin, device_token: str | None = None) -> Iterator[LetThrough]:
         """Let one attempt through: first the throttle's look, then a place for its hash, then it is counted.
 
-        A caller who has to wait anyway takes no place, and one who gets no place is not counted. The attempt is taken
-        back if the check raises; otherwise the caller records its outcome.
+        A caller who has to wait anyway takes no place, and one who gets no place is not counted. Where there is no
+        place, the throttle is not even asked: in a storm of logins its queries would be what the storm costs others.
+        The attempt is taken back if the check raises; otherwise the caller records its outcome.
 
         Raises:
             TooManyAttempts: too many passwords were wrong.
@@ -46,11 +47,10 @@ class PasswordAttempts:
 
         """
         device = self._devices.recognise(device_token, email)
+        asking = requester(email, origin, device)
+        self._passwords.require_room(asking)
         keys = self._keys(email, origin, device)
-        with (
-            self._passwords.reserve(requester(email, origin, device)),
-            self._throttle.attempt(keys, origin) as attempt,
-        ):
+        with self._passwords.reserve(asking), self._throttle.attempt(keys, origin) as attempt:
             yield LetThrough(attempt=attempt, device=device)
 
     def _keys(self, email: str, origin: Origin, device: Device | None) -> CounterKeys:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.authentication.errors import Overloaded
-from core.authentication.passwords.fair_queue import FairQueue, Requester
+from core.authentication.passwords.fair_queue import REMEMBERED, FairQueue, Requester
 from core.authentication.passwords.hash_pool import FIRST_GUESS, HashPool
 
 ANN = Requester(block="203.0.113.1", account="ann@example.com")
@@ -58,14 +58,31 @@ class TestTurns:
         assert queue.pop(lambda item: item == "waits") is None
         assert queue.pop(lambda _: True) == "in the database"
 
-    def test_of_a_block_that_was_served_come_after_those_that_wait(self) -> None:
-        """A block that always has somebody waiting cannot come before one that has just arrived for ever."""
+    def test_are_first_of_a_block_that_had_none_or_none_for_longest(self) -> None:
+        """A block that always has somebody waiting comes behind one that has just arrived."""
         queue = FairQueue[str]()
-        for number in range(3):
-            queue.add(ANN, f"ann {number}")
-        assert queue.pop(lambda _: True) == "ann 0"
+        crowds = [of(f"crowd {number}") for number in range(3)]
+        for crowd in crowds * 2:
+            queue.add(crowd, crowd.block)
+        assert [queue.pop(lambda _: True) for _ in range(2)] == ["crowd 0", "crowd 1"]
+        queue.add(crowds[0], "crowd 0")
+        queue.add(ANN, "ann")
+        assert [queue.pop(lambda _: True) for _ in range(5)] == ["crowd 2", "ann", "crowd 0", "crowd 1", "crowd 2"]
+
+    def test_of_a_block_that_comes_again_are_behind_those_that_waited_meanwhile(self) -> None:
+        queue = FairQueue[str]()
+        queue.add(ANN, "ann")
+        assert queue.pop(lambda _: True) == "ann"
+        queue.add(ANN, "ann again")
         queue.add(BEN, "ben")
-        assert [queue.pop(lambda _: True) for _ in range(3)] == ["ann 1", "ben", "ann 2"]
+        assert queue.pop(lambda _: True) == "ben"
+
+    def test_are_remembered_of_so_many(self) -> None:
+        queue = FairQueue[int]()
+        for number in range(REMEMBERED):
+            queue.add(of(str(number)), number)
+            queue.pop(lambda _: True)
+        assert len(queue._last_turn) == REMEMBERED
 
     @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy")), max_size=30), st.data())
     def test_are_never_later_than_foretold(self, asked: list[tuple[str, str]], data: st.DataObject) -> None:

@@ -107,12 +107,25 @@ class HashPool:
             finally:
                 self._end_turn(time.monotonic() - started)
 
+    def require_room(self, requester: Requester) -> None:
+        """Refuse a request for which there would be no place now, before anything is done for it.
+
+        Raises:
+            Overloaded: the turn would come too late.
+
+        """
+        with self._lock:
+            self._require_room(requester)
+
+    def _require_room(self, requester: Requester) -> None:
+        if self._seconds_before(requester) > self._wait or (self._is_full and not self._has_larger_block(requester)):
+            raise Overloaded
+
     def _take_place(self, requester: Requester) -> Place:
         with self._lock:
-            if self._seconds_before(requester) > self._wait:
-                raise Overloaded
-            if self._held >= self._places + self._cores:
-                self._make_room(requester)
+            self._require_room(requester)
+            if self._is_full:
+                self._refuse_youngest_of_largest()
             place = Place(requester, time.monotonic() + self._wait)
             self._held += 1
             self._queue.add(requester, place)
@@ -123,11 +136,16 @@ class HashPool:
         before = self._running + len(self._continuing) + self._queue.turns_before(requester)
         return max(before - self._cores + 1, 0) * self._seconds / self._cores
 
-    def _make_room(self, requester: Requester) -> None:
-        """Refuse the youngest request of the largest block, unless the new one's block would then be as large."""
-        block, size = self._queue.largest()
-        if size <= self._queue.size_of(requester.block) + 1:
-            raise Overloaded
+    @property
+    def _is_full(self) -> bool:
+        return self._held >= self._places + self._cores
+
+    def _has_larger_block(self, requester: Requester) -> bool:
+        """Whether a block would be larger than the requester's is then."""
+        return self._queue.largest()[1] > self._queue.size_of(requester.block) + 1
+
+    def _refuse_youngest_of_largest(self) -> None:
+        block, _ = self._queue.largest()
         self._refuse(max(self._queue.items_of(block), key=lambda place: place.deadline))
 
     def _refuse(self, place: Place) -> None:

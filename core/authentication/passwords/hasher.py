@@ -43,6 +43,15 @@ class PasswordHasher:
             wait=settings.hash_wait.total_seconds(),
         )
 
+    def require_room(self, requester: Requester) -> None:
+        """Refuse a request for which there would be no place in the hash pool now.
+
+        Raises:
+            Overloaded: the turn would come too late.
+
+        """
+        self._pool.require_room(requester)
+
     def reserve(self, requester: Requester) -> AbstractContextManager[None]:
         """Take a place in the hash pool for all that this thread hashes or verifies.
 
