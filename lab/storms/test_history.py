@@ -23,17 +23,22 @@ from core.audit.sql import audit_events
 from core.clock import new_id
 from core.sessions.sql import sessions
 from core.users.sql import users
+from lab.rounds import IS_LONG
 from lab.storms.measuring import IDLE_SAMPLES, assert_as_quick, in_short, who_am_i
 from tests.support.api import PASSWORD, Api
 from tests.support.drivers import Answer
 from tests.support.live import Figures
-from tests.support.servers import AMPLE, Server, api_of, serving
+from tests.support.servers import AMPLE, FRAMEWORKS, Server, api_of, serving
 
 pytestmark = pytest.mark.alone
 
 EVENTS, ENDED, LIVE = 150_000, 19_900, 100
 ADDRESS = "198.51.100.7"
 MEGABYTE = 1024 * 1024
+# The short round asks each door and each database once, a long one all of both.
+EACH = (("fastapi", "postgres"), ("flask", "sqlite"))
+ALL = tuple((framework, database) for framework in FRAMEWORKS for database in ("postgres", "sqlite"))
+crossed = pytest.mark.parametrize(("framework", "empty_database"), ALL if IS_LONG else EACH, indirect=True)
 MOST_MEMORY = 40 * MEGABYTE
 A_MINUTE = 60.0
 SETTINGS = {"AUTH_PASSWORD_BCRYPT_COST": "4", **AMPLE}
@@ -129,6 +134,7 @@ def owners_at_work(server: Server, tokens: Sequence[str]) -> Iterator[Future[lis
         yield background.submit(work, server.url, tokens)
 
 
+@crossed
 def test_what_accounts_with_a_long_history_do_costs_nobody_else_the_answer(
     framework: str, empty_database: str, email: str, tmp_path: Path, figures: Figures
 ) -> None:
@@ -175,6 +181,7 @@ def forget_peak(pid: int) -> int:
     return peak_memory(pid)
 
 
+@crossed
 def test_an_export_of_a_long_history_takes_little_memory(
     framework: str, empty_database: str, email: str, tmp_path: Path, figures: Figures
 ) -> None:
@@ -213,6 +220,7 @@ def _processes(server: Server) -> list[int]:
 MOST_SECONDS = 0.5
 
 
+@crossed
 def test_the_end_of_twenty_thousand_live_sessions_is_short(
     framework: str, empty_database: str, email: str, tmp_path: Path, figures: Figures
 ) -> None:

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from lab.rounds import IS_LONG
 from lab.storms.measuring import IDLE_SAMPLES, who_am_i
 from lab.storms.storm import Measured, Request, Storm, login, storming
 from tests.support.api import OTHER_PASSWORD, PASSWORD
 from tests.support.live import Figures
-from tests.support.servers import Server, serving
+from tests.support.servers import FRAMEWORKS, Server, serving
 
 pytestmark = pytest.mark.alone
 
 CROWD = "crowd@example.com"
 OWNERS = 20
 AT_ONCE = 4
-SECONDS = 25.0
+SECONDS = 18.0
 # Callers have the addresses that a proxy would say.
 BEHIND_A_PROXY = {"AUTH_TRUSTED_PROXIES": "127.0.0.0/8"}
 
@@ -36,6 +37,16 @@ def anonymous_login(number: int) -> bytes:
     """From twenty address blocks, with addresses that nobody has."""
     email = f"nobody{random.getrandbits(64)}@example.com"
     return login(email, OTHER_PASSWORD, f"X-Forwarded-For: 203.0.113.{number % 20 + 1}")
+
+
+CROWDS = {"one account": (own_login, 12), "twenty blocks": (anonymous_login, 100)}
+# The short round plays each crowd at one door, a long one at both.
+PLAYED = [
+    pytest.param(framework, *CROWDS[crowd], id=f"{framework}-{crowd}")
+    for number, framework in enumerate(FRAMEWORKS)
+    for crowd in (CROWDS if IS_LONG else list(CROWDS)[number : number + 1])
+]
+crossed = pytest.mark.parametrize(("framework", "request_of", "callers"), PLAYED, indirect=["framework"])
 
 
 def address_of(owner: int) -> str:
@@ -63,9 +74,7 @@ def sign_up(server: Server, email: str, address: str) -> None:
     assert answer.status == 201, answer.body
 
 
-@pytest.mark.parametrize(
-    ("request_of", "callers"), [(own_login, 12), (anonymous_login, 100)], ids=["one account", "twenty blocks"]
-)
+@crossed
 def test_get_in_at_once_and_nobody_else_pays(
     framework: str, request_of: Request, callers: int, email: str, tmp_path: Path, figures: Figures
 ) -> None:
