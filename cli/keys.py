@@ -1,5 +1,6 @@
 """``twinauth keys``: the signing keys."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from core.clock import SystemClock
 from core.settings.groups import Algorithm
 from core.tokens.key_ring import KeyRing
 from core.tokens.model import current
+
+_DASHED_KID = re.compile(r"-[\w-]{42}", re.ASCII)  # of the 43 characters of a thumbprint in base64url
 
 
 @click.group()
@@ -43,7 +46,17 @@ def rotate(algorithm: Algorithm | None) -> None:
     click.echo(f"{key.kid} is published and signs from {key.activates_at:%Y-%m-%d %H:%M:%S}Z")
 
 
-@keys.command()
+class _KidCommand(click.Command):
+    """A command whose argument is the id of a key: one in 64 begins with a dash, and is no option for that."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ids behind all options, where none is taken for one."""
+        kids = [argument for argument in args if _DASHED_KID.fullmatch(argument)]
+        others = [argument for argument in args if argument not in kids]
+        return super().parse_args(ctx, [*others, "--", *kids] if kids else others)
+
+
+@keys.command(cls=_KidCommand)
 @click.argument("kid")
 @click.option("--now", "at_once", is_flag=True, help="Refuse at once everything that the key has signed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

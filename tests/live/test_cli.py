@@ -432,6 +432,18 @@ def test_no_key_is_retired_where_that_is_not_said_clearly(
     assert listed(tmp_path, url) == before
 
 
+@pytest.mark.parametrize("start", ["-C", "--"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_id_of_a_key_may_begin_with_a_dash(tmp_path: Path, start: str, *, is_first: bool) -> None:
+    url, kid = migrated(tmp_path), f"{start}FuTfB9PA_A7nYQd38h3uYWMFxIAiWinTFo2ExwmdE"
+    invoked(tmp_path, "keys", "rotate", AUTH_DATABASE_URL=url)
+    arguments = [kid, "--now", "--yes"] if is_first else ["--now", "--yes", kid]
+    done = invoked(tmp_path, "keys", "retire", *arguments, AUTH_DATABASE_URL=url)
+    assert (done.returncode, "there is none with this id" in done.stderr) == (1, True), done.stderr
+    typo = invoked(tmp_path, "keys", "retire", kid, "--nwo", AUTH_DATABASE_URL=url)
+    assert (typo.returncode, "--nwo" in typo.stderr) == (2, True)
+
+
 def test_a_secret_that_leaked_is_replaced_with_all_that_it_protected(tmp_path: Path) -> None:
     url = migrated(tmp_path)
     assert invoked(tmp_path, "keys", "rotate", AUTH_SECRET_KEY=SECRET, AUTH_DATABASE_URL=url).returncode == 0
