@@ -187,15 +187,7 @@ class SqlUsers:
         return self._change(user_id, users.c.is_active == true(), email_verified=True, updated_at=at)
 
     def set_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
-        with database_errors(_REFUSALS):
-            return self._change(
-                user_id,
-                users.c.is_active == true(),
-                email=address,
-                canonical_email=canonical_email,
-                email_verified=True,
-                updated_at=at,
-            )
+        return self._set_email(user_id, address, canonical_email, at)
 
     def mark_deleted(self, user_id: uuid.UUID, *, at: datetime) -> str | None:
         is_own = and_(users.c.id == user_id, _IS_THERE)
@@ -223,6 +215,11 @@ class SqlUsers:
         self._connection.execute(update(users).where(users.c.id == user_id).values(erased_until=until))
 
     def restore_email(self, user_id: uuid.UUID, address: str, *, canonical_email: str, at: datetime) -> User | None:
+        return self._set_email(user_id, address, canonical_email, at, password_hash=NO_PASSWORD)
+
+    def _set_email(
+        self, user_id: uuid.UUID, address: str, canonical_email: str, at: datetime, **more: str
+    ) -> User | None:
         with database_errors(_REFUSALS):
             return self._change(
                 user_id,
@@ -230,8 +227,8 @@ class SqlUsers:
                 email=address,
                 canonical_email=canonical_email,
                 email_verified=True,
-                password_hash=NO_PASSWORD,
                 updated_at=at,
+                **more,
             )
 
     def remove(self, user_id: uuid.UUID) -> str | None:
