@@ -187,6 +187,7 @@ class TestAPage:
     def test_explains_what_the_operation_may_refuse(self, api: Api, path: str) -> None:
         codes = {attributes["data-code"] for attributes in page(api, path).all("p") if "data-code" in attributes}
         assert {DEAD[path], "no_token"} <= codes
+        assert {"password_too_common", "password_of_known_words", "password_breached"} <= codes
 
     def test_can_be_read_by_everybody(self, api: Api, path: str) -> None:
         found = page(api, path)
